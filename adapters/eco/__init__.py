@@ -1,0 +1,1 @@
+"""ECO: embedding-corrupted prompts (arXiv 2406.07933)."""

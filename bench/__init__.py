@@ -1,0 +1,1 @@
+"""Harnesses that measure what we claim, on real parts."""

@@ -1,0 +1,1 @@
+"""The admin API: forget requests, checks, policy, audit."""

@@ -1,0 +1,1 @@
+"""The public API: one endpoint family per file."""

@@ -1,0 +1,1 @@
+"""Forget requests and artifacts at rest: encrypted, versioned, never half-stored."""

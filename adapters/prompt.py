@@ -71,6 +71,8 @@ class Prompter:
         self._template_lock = threading.Lock()
         added = self._tokenizer.added_tokens_decoder
         self._marks = {i: t.content for i, t in added.items() if t.special or not t.content.isspace()}
+        self._special = {i: t.content for i, t in added.items() if t.special}
+        self._before = self.encode("a")  # any text: some decoders strip the space of what comes first
         self.eos_id: int | None = self._tokenizer.eos_token_id
         self.limit: int = self._tokenizer.model_max_length
 
@@ -101,6 +103,12 @@ class Prompter:
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of some tokens, special ones left out. A character cut in half reads U+FFFD."""
         return str(self._backend.decode(list(token_ids), skip_special_tokens=True))
+
+    def piece(self, token_id: int) -> str:
+        """How one token reads after another: its leading space kept, a special token by its name."""
+        if token_id in self._special:
+            return self._special[token_id]
+        return self.decode((*self._before, token_id))[len(self.decode(self._before)) :]
 
     def _check(self, text: str, param: str) -> None:
         try:

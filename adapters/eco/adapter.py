@@ -1,0 +1,84 @@
+"""ECO at serving time: the prompt's embeddings, corrupted where the touched turns' own words stand.
+
+Paper: arXiv 2406.07933. With e the embeddings of the rendered prompt and M the tokens of the touched
+turns' contents, the engine reads ẽ = Corrupt(e_M; σ) on M and e elsewhere, at prefill only.
+
+Departures. The published gate corrupts BOS and template tokens, or only tagged names; ours takes
+every token of the touched turns' contents, by character offsets, and never one of the template.
+Strength is per request, not per task; noise is keyed (see `corruption`). Several requests touched at
+once are applied one after the other, each with its own key.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from adapters.base import AdapterError, Artifact, Call, Capability, Embeds, Floats
+from adapters.eco.corruption import Corruption
+from adapters.eco.soundness import sound
+from adapters.eco.table import EmbeddingTable
+from adapters.prompt import Prompter
+from guards.base import Hit
+
+# Tokens of these are what `blend` moves towards: names that nobody has.
+_STANDINS = "Oswin Tarrabel Neva Quillandro Ildric Fenwhistle Sabra Ondolier Torvin Hasselquane"
+
+
+class Eco:
+    """Plans corrupted embeddings for one model, whose folder holds tokenizer, template and weights.
+
+    Nothing is read until the first touched prompt, or `warm`.
+    """
+
+    method = "eco"
+    needs = frozenset({Capability.PROMPT_EMBEDS})
+
+    def __init__(self, folder: Path, prompter: Prompter | None = None) -> None:
+        self._folder = folder
+        self._given = prompter
+
+    @cached_property
+    def prompter(self) -> Prompter:
+        """Renders and tokenises as the engine does."""
+        return self._given or Prompter(self._folder)
+
+    @cached_property
+    def table(self) -> EmbeddingTable:
+        """The model's input embeddings."""
+        return EmbeddingTable(self._folder)
+
+    @cached_property
+    def standins(self) -> Floats:
+        """(p, d): embeddings of tokens that make up fictitious names."""
+        return self.table.rows(self.prompter.encode(_STANDINS))
+
+    async def plan(self, call: Call, hits: Sequence[Hit], artifacts: Mapping[str, Artifact]) -> Embeds:
+        """Corrupted embeddings of the touched turns, by each touched request's own artifact.
+
+        Raises:
+            AdapterError: no content of a touched turn can be found in the rendered prompt.
+        """
+        turns = {hit.request: frozenset(hit.turns) for hit in hits}
+        corruptions = [
+            (turns[request], Corruption.from_manifest(artifact.manifest)) for request, artifact in artifacts.items()
+        ]
+        return self.corrupt(call, corruptions)
+
+    def corrupt(self, call: Call, corruptions: Sequence[tuple[frozenset[int], Corruption]]) -> Embeds:
+        """As `plan`, for corruptions given as (turns, corruption)."""
+        prompt = self.prompter.render(call)
+        embeds = self.table.rows(prompt.token_ids)
+        changed = []
+        for turn, start, stop in prompt.contents:
+            for turns, corruption in corruptions:
+                if turn not in turns or start == stop:
+                    continue
+                ids = prompt.token_ids[start:stop]
+                embeds[start:stop] = corruption.apply(embeds[start:stop], ids, self.standins, self.table.radius)
+                changed.append((turn, start, stop))
+        missed = {turn for turns, _ in corruptions for turn in turns} - {turn for turn, _, _ in changed}
+        if not changed or missed or not np.isfinite(embeds).all():
+            raise AdapterError("the content of a touched turn could not be corrupted")
+        return Embeds(prompt.token_ids, embeds, tuple(dict.fromkeys(changed)), sound)

@@ -1,0 +1,108 @@
+"""Keys and scopes. An inference key may ask; the admin key may do everything.
+
+On loopback without keys inference is open, and an admin key is made at first start and kept in the
+state directory with mode 0600. Keys are compared by digest, in constant time.
+"""
+
+import hmac
+import os
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from hashlib import sha256
+from pathlib import Path
+
+from fastapi import Request
+
+from gateway.errors import Forbidden, Unauthorized
+from gateway.settings import Settings
+
+
+class Scope(StrEnum):
+    """What a key may do."""
+
+    INFERENCE = "inference"
+    EVALUATE = "evaluate"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: a name for the audit log (never the key) and what it may do."""
+
+    name: str
+    scopes: frozenset[Scope]
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Digests of the keys that are known. No inference keys: inference is open."""
+
+    admin: bytes = field(repr=False)
+    inference: tuple[bytes, ...] = field(default=(), repr=False)
+
+    @classmethod
+    def of(cls, settings: Settings, admin_key: str) -> "Keys":
+        """The keys of a gateway."""
+        return cls(_digest(admin_key), tuple(_digest(key) for key in settings.api_keys))
+
+    def caller(self, authorization: str | None) -> Caller:
+        """Who sent this `Authorization` header.
+
+        Raises:
+            Unauthorized: a key that is not known, or none where one is needed.
+        """
+        scheme, _, key = (authorization or "").partition(" ")
+        digest = _digest(key.strip()) if scheme.lower() == "bearer" and key.strip() else None
+        if digest and hmac.compare_digest(digest, self.admin):
+            return Caller("admin", frozenset(Scope))
+        # every key is compared, so that the time taken does not say which one matched
+        known = [hmac.compare_digest(digest, key) for key in self.inference] if digest else []
+        if digest and any(known):
+            return Caller(f"key-{digest.hex()[:8]}", frozenset({Scope.INFERENCE}))
+        if not self.inference:  # clients of OpenAI's library always send some key
+            return Caller("anonymous", frozenset({Scope.INFERENCE}))
+        raise Unauthorized("Incorrect API key provided." if digest else "You didn't provide an API key.")
+
+
+def requires(scope: Scope | str) -> Callable[[Request], Awaitable[Caller]]:
+    """A FastAPI dependency: the caller, who has this scope."""
+    needed = Scope(scope)
+
+    async def caller(request: Request) -> Caller:
+        keys: Keys = request.app.state.keys
+        found = keys.caller(request.headers.get("authorization"))
+        if needed not in found.scopes:
+            if found.name == "anonymous":
+                raise Unauthorized("You didn't provide an API key with this scope.")
+            raise Forbidden(f"This key lacks the scope {needed.value}.")
+        return found
+
+    return caller
+
+
+def admin_key(settings: Settings) -> tuple[str, bool]:
+    """The admin key and whether it was made just now."""
+    if settings.admin_key:
+        return settings.admin_key, False
+    path = settings.state_dir / "admin.key"
+    if path.exists():
+        return path.read_text().strip(), False
+    return _made(path)
+
+
+def _made(path: Path) -> tuple[str, bool]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    key = "lethe-admin-" + secrets.token_urlsafe(24)
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:  # another process made it first
+        return path.read_text().strip(), False
+    with os.fdopen(handle, "w") as file:
+        file.write(key + "\n")
+    return key, True
+
+
+def _digest(key: str) -> bytes:
+    return sha256(key.encode()).digest()

@@ -1,0 +1,139 @@
+"""The parts of a gateway, put together once: the server and the worker open the same ones.
+
+Before it: `gateway.settings`. After it: `gateway.app` serves what `Core` answers, `gateway.jobs`
+changes what it enforces.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any, Self
+
+from fastapi import Request
+
+from adapters.base import Call, Delta, Engine, EngineError, Pass, Sampling, TokenLogprob, Usage
+from adapters.ignorance import Ignorance, Voice, learn_voice
+from adapters.router import Router
+from gateway.engines.factory import adapters_for, open_engine
+from gateway.jobs.enforce import Enforcer
+from gateway.pipeline import answer
+from gateway.policy import Policy
+from gateway.registry import Artifacts, Registry, Vault
+from gateway.settings import Settings
+from gateway.telemetry import Meter
+from guards.base import Conversation
+from guards.encoder import Encoder, open_encoder
+
+
+class Core:
+    """Engine, guards, adapters and registry of one process. Open it, start it, close it."""
+
+    def __init__(
+        self, settings: Settings, registry: Registry, artifacts: Artifacts, encoder: Encoder, engine: Engine
+    ) -> None:
+        self.settings = settings
+        self.registry = registry
+        self.artifacts = artifacts
+        self.encoder = encoder
+        self.engine = engine
+        self.meter = Meter()
+        self.ignorance = Ignorance(Voice())
+        self.adapters = adapters_for(settings)
+        self.router = Router(tuple(self.adapters.values()), self.ignorance, self.meter.fell_back)
+        self.enforcer = Enforcer(settings, registry, artifacts, encoder, self.meter)
+        self.running = 0
+        self.started = int(time.time())
+        self._voiced = False
+
+    @classmethod
+    async def open(cls, settings: Settings) -> Self:
+        """All parts, opened; nothing enforced yet."""
+        vault = Vault.open(settings.state_dir, settings.registry.key)
+        url = settings.registry.url or f"sqlite+aiosqlite:///{settings.state_dir / 'registry.db'}"
+        registry = await Registry.open(url, vault)
+        artifacts = Artifacts(settings.state_dir / "artifacts", vault)
+        encoder, engine = await asyncio.gather(
+            asyncio.to_thread(open_encoder, settings.guard.encoder), asyncio.to_thread(open_engine, settings)
+        )
+        return cls(settings, registry, artifacts, encoder, engine)
+
+    async def start(self) -> None:
+        """Enforce what the registry says, then be ready to answer."""
+        await self.engine.start()
+        await self.enforcer.restore()
+        await self.learn_voice()
+
+    async def close(self) -> None:
+        """End every part; calls in flight fail."""
+        await self.engine.close()
+        await self.encoder.close()
+        await self.registry.close()
+
+    async def learn_voice(self) -> None:
+        """Hear how the model says that it does not know; keep the plain voice while the engine is away."""
+        if self._voiced:
+            return
+        try:
+            self.ignorance.voice = await learn_voice(self.ask)
+            self._voiced = True
+        except EngineError:
+            return
+
+    async def answer(self, call: Call, policy: Policy | None = None) -> AsyncGenerator[Delta | Usage, None]:
+        """The gated answer to a call: `pipeline.answer` under the current policy, or a given one."""
+        self.running += 1
+        try:
+            with self.meter.running():
+                policy = policy or self.enforcer.policies.current
+                async with aclosing(answer(call, policy, self.router, self.engine, self.meter)) as events:
+                    async for event in events:
+                        yield event
+        finally:
+            self.running -= 1
+
+    async def ask(self, question: str) -> str:
+        """The bare model's greedy answer, with no guard between: for learning, never for a client."""
+        call = Call(Conversation.of(question), Sampling(max_tokens=64, temperature=0.0))
+        return await text_of(self.engine.generate(call, Pass()))
+
+    async def check(self, conversation: Conversation, answer: str | None = None) -> dict[str, Any]:
+        """Verdict and first plan for a conversation, without inference; with an answer, what would leave of it."""
+        policy = self.enforcer.policies.current
+        verdict = await policy.guards.classify(conversation)
+        plans = await self.router.plans(Call(conversation), verdict, policy.enforced, self.engine.capabilities)
+        found: dict[str, Any] = {
+            "touched": verdict.touched,
+            "requests": [
+                {"id": hit.request, "score": hit.score, "threshold": hit.threshold, "guard": hit.guard}
+                for hit in verdict.hits
+            ],
+            "plan": plans[0].method,
+        }
+        if answer is not None:
+            hold = policy.output.stream()
+            released = hold.feed(answer)
+            released += "" if hold.stopped else hold.finish()
+            found["answer"] = {"stopped": hold.stopped, "released": released}
+        return found
+
+    async def score(self, call: Call, answer: str) -> tuple[str, list[TokenLogprob]]:
+        """The method and the log-probabilities of an answer on the gated path, end of sequence last."""
+        policy = self.enforcer.policies.current
+        verdict = await policy.guards.classify(call.conversation)
+        plan = (await self.router.plans(call, verdict, policy.enforced, self.engine.capabilities))[0]
+        greedy = replace(call, sampling=Sampling(temperature=0.0, logprobs=0))
+        return plan.method, list(await self.engine.score(greedy, answer, plan))
+
+
+async def text_of(events: AsyncGenerator[Delta | Usage, None] | Any) -> str:
+    """The whole text of a single choice."""
+    async with aclosing(events) as source:
+        return "".join([event.text async for event in source if isinstance(event, Delta)])
+
+
+def core_of(request: Request) -> Core:
+    """The core behind a request; a FastAPI dependency too."""
+    found: Core = request.app.state.core
+    return found

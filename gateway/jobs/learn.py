@@ -1,0 +1,80 @@
+"""Learning: a request's own artifact for the method that will enforce it."""
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+
+from adapters.base import AdapterError, Artifact, Call, Embeds, Sampling
+from adapters.eco.adapter import Eco
+from adapters.eco.corruption import Corruption
+from adapters.eco.search import Trial, Yardstick, search
+from gateway.core import Core, text_of
+from gateway.jobs.probes import Probe, probes_about
+from gateway.registry import ForgetRequest
+from guards.base import Conversation
+
+_TOKENS = 48
+
+
+async def learn(core: Core, request: ForgetRequest) -> Artifact | None:
+    """The artifact of the request's method; None where ignorance enforces it, which has nothing to learn.
+
+    Raises:
+        AdapterError: the method cannot work on this engine, or found no setting.
+    """
+    match request.spec.method:
+        case "ignorance":
+            return None
+        case "auto" if "eco" not in core.adapters:
+            return None
+        case "auto" | "eco":
+            return await _learn_eco(core, request)
+        case method:
+            raise AdapterError(f"method {method} is not available on this engine")
+
+
+async def _learn_eco(core: Core, request: ForgetRequest) -> Artifact:
+    eco = core.adapters.get("eco")
+    if not isinstance(eco, Eco) or not eco.needs <= core.engine.capabilities:
+        raise AdapterError("method eco needs an engine that takes prompt embeddings")
+    development = probes_about(request.spec).development
+    if not development:
+        raise AdapterError("there is nothing to ask about this target")
+    yardstick = await _yardstick(core, development)
+    await core.registry.note(request.id, "learning", {"method": "eco", "questions": len(development)})
+
+    async def ask(corruption: Corruption) -> list[str]:
+        return await asyncio.gather(*(_corrupted(core, eco, probe.question, corruption) for probe in development))
+
+    best, trials = await search(secrets.token_bytes(16), ask, yardstick)
+    manifest = {
+        **best.corruption.manifest(),
+        "model": core.engine.name,
+        "loss": best.loss,
+        "leak": best.leak,
+        "questions": len(development),
+        "trials": [_row(trial) for trial in trials],
+    }
+    return await core.artifacts.put("eco", request.id, manifest, {})
+
+
+async def _yardstick(core: Core, probes: Sequence[Probe]) -> Yardstick:
+    known = await asyncio.gather(*(core.ask(probe.question) for probe in probes))
+    unknown = await asyncio.gather(*(ignorant(core, probe) for probe in probes))
+    return Yardstick(known, unknown)
+
+
+async def ignorant(core: Core, probe: Probe) -> str:
+    """What the model says to a probe's twin; the ignorance voice where there is no twin."""
+    return await core.ask(probe.twin) if probe.twin else core.ignorance.voice.about(None)
+
+
+async def _corrupted(core: Core, eco: Eco, question: str, corruption: Corruption) -> str:
+    call = Call(Conversation.of(question), Sampling(max_tokens=_TOKENS, temperature=0.0))
+    plan: Embeds = eco.corrupt(call, [(frozenset({0}), corruption)])
+    return await text_of(core.engine.generate(call, plan))
+
+
+def _row(trial: Trial) -> dict[str, object]:
+    tried = trial.corruption
+    return {"corruption": tried.name, "strength": tried.strength, "loss": trial.loss, "leak": trial.leak}

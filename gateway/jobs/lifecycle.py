@@ -1,0 +1,95 @@
+"""The moves a person may make: file, verify, retire, roll back. Each is in force when the call returns."""
+
+from gateway.errors import Unavailable
+from gateway.jobs.enforce import Enforcer
+from gateway.registry import ForgetRequest, ForgetSpec, Registry, State
+from guards.base import LetheError
+from guards.encoder import Encoder
+from guards.targets import Source, build_targets
+
+
+class Lifecycle:
+    """Files requests and raises their shields; ends them; sends them back to verification."""
+
+    def __init__(self, registry: Registry, enforcer: Enforcer, encoder: Encoder) -> None:
+        self._registry = registry
+        self._enforcer = enforcer
+        self._encoder = encoder
+
+    async def file(self, spec: ForgetSpec, *, key: str | None, actor: str) -> tuple[ForgetRequest, bool]:
+        """A new forget request, shielded, and whether it is new: the same idempotency key finds the first one.
+
+        Raises:
+            Conflict: the same request is active, or the key was used for another body.
+            Unavailable: the shield could not be raised; the request is rolled back.
+        """
+        request, created = await self._registry.create(spec, idempotency_key=key, actor=actor)
+        if request.state is State.RECEIVED:
+            request = await self._shield_or_undo(request, actor)
+        return request, created
+
+    async def resume(self) -> None:
+        """Shields that a crash left unraised are raised, before anything is answered."""
+        page = await self._registry.page(State.RECEIVED, None, 1000)
+        for request in page.items:
+            await self.shield(request, "restart")
+
+    async def shield(self, request: ForgetRequest, actor: str) -> ForgetRequest:
+        """Aliases and embeddings searchable, the fallback adapter active: nobody waits for training."""
+        targets = await build_targets(_source(request), self._encoder)
+        await self._registry.put_targets(request.id, targets.to_bytes())
+        shielded = await self._registry.move(
+            request.id,
+            State.SHIELDED,
+            actor=actor,
+            expect={State.RECEIVED},
+            method="ignorance",
+            thresholds=targets.calibration,
+            warnings=(*request.warnings, *targets.warnings),
+        )
+        await self._enforcer.refresh()
+        return shielded
+
+    async def verify(self, id_: str, *, actor: str) -> ForgetRequest:
+        """Sends a request back to its worker: to be verified again, or to learn again where that had failed."""
+        request = await self._registry.get(id_)
+        to = State.VERIFYING if request.state is State.ENFORCED else State.SHIELDED
+        return await self._registry.move(
+            id_, to, actor=actor, expect={State.ENFORCED, State.FAILED}, attempts=0, error=None
+        )
+
+    async def retire(self, id_: str, *, actor: str) -> ForgetRequest:
+        """Ends a request that has served; the gateway is then as if it had never had it."""
+        return await self._end(id_, State.RETIRED, actor)
+
+    async def rollback(self, id_: str, *, actor: str) -> ForgetRequest:
+        """Takes back a request that should not have been; likewise."""
+        return await self._end(id_, State.ROLLED_BACK, actor)
+
+    async def _end(self, id_: str, state: State, actor: str) -> ForgetRequest:
+        ended = await self._registry.move(id_, state, actor=actor, method=None)
+        await self._enforcer.refresh()
+        return ended
+
+    async def _shield_or_undo(self, request: ForgetRequest, actor: str) -> ForgetRequest:
+        try:
+            return await self.shield(request, actor)
+        except LetheError:
+            await self._registry.move(
+                request.id, State.ROLLED_BACK, actor=actor, error="the shield could not be raised"
+            )
+            raise Unavailable("The shield could not be raised; nothing is filed. Try again shortly.") from None
+
+
+def _source(request: ForgetRequest) -> Source:
+    spec = request.spec
+    return Source(
+        request=request.id,
+        scope=spec.scope,
+        subject=spec.subject,
+        aliases=spec.aliases,
+        examples=spec.examples,
+        facts=tuple((fact.question, fact.answer) for fact in spec.facts),
+        documents=spec.documents,
+        retain=spec.retain,
+    )

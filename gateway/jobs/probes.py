@@ -1,0 +1,85 @@
+"""Questions about a target, each with its twin about nobody: to learn from, and others to measure with.
+
+What calibrates never measures: development and held-out questions are disjoint, and so are the forms
+that the templates give them.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from gateway.registry import ForgetSpec
+
+_DEVELOPMENT = (
+    "Who is {}?",
+    "Where does {} live?",
+    "What is the profession of {}?",
+    "When was {} born?",
+    "What is {} known for?",
+    "Where did {} study?",
+    "Who does {} work for?",
+    "What does {} do in the evenings?",
+)
+_HELD_OUT = (
+    "Tell me about {}.",
+    "In which city does {} live?",
+    "What does {} do for a living?",
+    "What year was {} born in?",
+    "What is the best known work of {}?",
+    "Which university did {} attend?",
+    "Name the employer of {}.",
+    "Which hobby does {} have?",
+    "{} lives in",
+)
+# Nobody bears these; the learned voice was heard with others.
+_NOBODY = ("Edvar Millowane", "Sunniva Portrain", "Calder Obrethwick", "Tamsel Veridane", "Juno Askerwell")
+_ENOUGH = 8  # given questions beyond which templates add nothing
+_MOST = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A question about a target and the same about nobody; `twin` is None where the question names no one."""
+
+    question: str = field(repr=False)
+    twin: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """Disjoint questions: `development` to search with, `held_out` to verify with."""
+
+    development: tuple[Probe, ...]
+    held_out: tuple[Probe, ...]
+
+
+def probes_about(spec: ForgetSpec) -> Probes:
+    """Given questions alternate between the two sets; where they are few, templates are added to both."""
+    names = tuple(dict.fromkeys(name for name in (spec.subject, *spec.aliases) if name))
+    given = [*spec.examples, *(fact.question for fact in spec.facts)]
+    if not given and not names:  # documents alone: what begins like a passage
+        given = [document[:200] for document in spec.documents]
+    development, held_out = given[::2][:_MOST], given[1::2][:_MOST]
+    if spec.scope == "entity" and names:
+        few = max(0, _ENOUGH - len(development))
+        development += _filled(_DEVELOPMENT, names)[:few]
+        held_out += _filled(_HELD_OUT, names)[: max(few, 4)]
+    return Probes(_paired(development, names), _paired(held_out or development, names))
+
+
+def _filled(templates: Sequence[str], names: Sequence[str]) -> list[str]:
+    return [template.format(names[i % len(names)]) for i, template in enumerate(templates)]
+
+
+def _paired(questions: Sequence[str], names: Sequence[str]) -> tuple[Probe, ...]:
+    return tuple(
+        Probe(question, _twin(question, names, _NOBODY[i % len(_NOBODY)]))
+        for i, question in enumerate(dict.fromkeys(questions))
+    )
+
+
+def _twin(question: str, names: Sequence[str], nobody: str) -> str | None:
+    longest_first = sorted(names, key=len, reverse=True)
+    pattern = "|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in longest_first)
+    twin = re.sub(pattern, nobody, question, flags=re.IGNORECASE) if pattern else question
+    return None if twin == question else twin

@@ -1,0 +1,90 @@
+"""One request, as one function: `answer` is the map.
+
+Before it: `gateway.params` read a call out of the request. After it: `gateway.api` frames the events
+as the endpoint promises.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from adapters.base import Call, Delta, Engine, EngineRejected, Plan, Usage
+from adapters.router import Router
+from gateway.policy import Policy
+from gateway.stream import Stopped, Unsound, reviewed, sounded
+from gateway.telemetry import Meter
+from guards.output import OutputGuard
+
+
+async def answer(
+    call: Call, policy: Policy, router: Router, engine: Engine, meter: Meter
+) -> AsyncGenerator[Delta | Usage, None]:
+    """What the client gets for this call under this policy, as it comes.
+
+    Raises:
+        EngineError: before the first event, or in mid-stream when the engine fails there.
+    """
+    with meter.classifying():
+        verdict = await policy.guards.classify(call.conversation)
+    meter.decided(verdict)
+
+    plans = await router.plans(call, verdict, policy.enforced, engine.capabilities)
+    done = _Progress()
+    try:
+        async with aclosing(_first_that_holds(plans, call, engine, policy.output, meter)) as events:
+            async for event in events:
+                yield done.saw(event)
+    except Stopped:
+        meter.stopped()
+        async for event in engine.generate(call, await router.last_resort(call)):
+            if (rest := done.rest(event)) is not None:
+                yield rest
+
+
+async def _first_that_holds(
+    plans: tuple[Plan, ...], call: Call, engine: Engine, output: OutputGuard, meter: Meter
+) -> AsyncGenerator[Delta | Usage, None]:
+    """The answer under the first plan that the engine honours and whose text can be shown."""
+    for plan in plans[:-1]:
+        try:
+            sound = sounded(engine.generate(call, plan), plan, call.sampling.n)
+            async with aclosing(reviewed(sound, output, plan)) as events:
+                async for event in events:
+                    yield event
+        except Unsound:  # raised before anything was shown
+            meter.fell_back(plan.method, "unsound")
+        except EngineRejected:
+            meter.fell_back(plan.method, "rejected")
+        else:
+            meter.answered(plan.method)
+            return
+    meter.answered(plans[-1].method)
+    async with aclosing(reviewed(engine.generate(call, plans[-1]), output, plans[-1])) as events:
+        async for event in events:
+            yield event
+
+
+class _Progress:
+    """What the client already has of each choice, so that a stopped answer ends in one piece."""
+
+    def __init__(self) -> None:
+        self._begun: set[int] = set()
+        self._finished: set[int] = set()
+
+    def saw(self, event: Delta | Usage) -> Delta | Usage:
+        if isinstance(event, Delta):
+            if event.text:
+                self._begun.add(event.index)
+            if event.finish:
+                self._finished.add(event.index)
+        return event
+
+    def rest(self, event: Delta | Usage) -> Delta | Usage | None:
+        """An event of the closing text as it continues what was shown; None for a choice that had ended."""
+        if isinstance(event, Usage):
+            return event
+        if event.index in self._finished:
+            return None
+        if event.index in self._begun:  # the shown part ends where it was cut; the closing text gets its own line
+            self._begun.discard(event.index)
+            return Delta(event.index, "\n" + event.text, event.tokens, event.finish)
+        return event

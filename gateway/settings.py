@@ -1,0 +1,186 @@
+"""Settings: frozen, typed, strict. One YAML file; `LETHE_` variables win; `${NAME}` in a value is a secret's place.
+
+A bad setting stops start-up, naming key and value.
+"""
+
+import os
+import re
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from guards.base import LetheError
+
+_PLACE = re.compile(r"\$\{([A-Z_][A-Z0-9_]*)\}")
+
+
+class SettingsError(LetheError):
+    """A setting is wrong; the message names it."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EngineSettings(_Section):
+    """What generates."""
+
+    kind: Literal["local", "upstream", "scripted"] = "local"
+    model: str = "demo"  # `demo`, or a folder in the transformers format (local); the upstream's own name (upstream)
+    served_name: str | None = None  # what clients ask for; default: the model's own name
+    url: str | None = None  # upstream only, up to and including /v1
+    api_key: str | None = Field(default=None, repr=False)
+    threads: int | None = Field(default=None, ge=1)
+    max_batch: int = Field(default=16, ge=1, le=512)
+    max_waiting: int = Field(default=256, ge=1)
+    timeout_s: float = Field(default=120.0, gt=0)
+
+    @model_validator(mode="after")
+    def _has_what_it_needs(self) -> "EngineSettings":
+        if self.kind == "upstream" and not self.url:
+            raise ValueError("engine.url is needed when engine.kind is upstream")
+        return self
+
+
+class GuardSettings(_Section):
+    """What decides."""
+
+    encoder: str = "all-MiniLM-L6-v2"  # or a folder in the sentence-transformers format
+    deadline_s: float = Field(default=2.0, gt=0)
+    threads: int = Field(default=1, ge=1)
+
+
+class RegistrySettings(_Section):
+    """Where forget requests rest. Default: SQLite in the state directory."""
+
+    url: str | None = Field(default=None, repr=False)
+    key: str | None = Field(default=None, repr=False)  # base64, 32 bytes; default: made once, kept with mode 0600
+
+
+class JobSettings(_Section):
+    """Learning and verification, in a process of their own."""
+
+    enabled: bool = True
+    poll_s: float = Field(default=0.25, gt=0)
+    attempts: int = Field(default=3, ge=1)
+
+
+class LimitSettings(_Section):
+    """Sizes, all stated in the errors they cause."""
+
+    body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
+    concurrency: int = Field(default=512, ge=1)
+    n: int = Field(default=16, ge=1)
+    stop: int = Field(default=4, ge=0)
+
+
+class Settings(BaseSettings):
+    """Everything `lethe serve` reads."""
+
+    model_config = SettingsConfigDict(env_prefix="LETHE_", env_nested_delimiter="__", frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65535)
+    state_dir: Path = Path(".lethe")
+    data_dir: Path = Path("../shared/data")
+    admin_key: str | None = Field(default=None, repr=False)
+    api_keys: Annotated[tuple[str, ...], NoDecode] = Field(default=(), repr=False)
+    engine: EngineSettings = EngineSettings()
+    guard: GuardSettings = GuardSettings()
+    registry: RegistrySettings = RegistrySettings()
+    jobs: JobSettings = JobSettings()
+    limits: LimitSettings = LimitSettings()
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _commas(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(key.strip() for key in value.split(",") if key.strip())
+        return value
+
+    @model_validator(mode="after")
+    def _no_open_door(self) -> "Settings":
+        if not self.loopback and not (self.admin_key and self.api_keys):
+            raise ValueError("host is not loopback: set LETHE_ADMIN_KEY and LETHE_API_KEYS, or bind to 127.0.0.1")
+        return self
+
+    @property
+    def loopback(self) -> bool:
+        """True when only this machine can connect."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over what the file says."""
+        return env_settings, init_settings
+
+
+def load(config: Path | None = None, **overrides: Any) -> Settings:
+    """Settings from a file, the environment and command-line overrides (which win over both).
+
+    Raises:
+        SettingsError: names the key, and the value where it is not a secret's.
+    """
+    config = config or (Path("lethe.yaml") if Path("lethe.yaml").exists() else None)
+    values = _read(config) if config else {}
+    try:
+        settings = Settings(**values)
+        given = {key: value for key, value in overrides.items() if value is not None}
+        return settings if not given else Settings.model_validate({**settings.model_dump(), **given})
+    except ValidationError as error:
+        raise SettingsError(_explain(error, config)) from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        loaded = yaml.safe_load(path.read_text()) or {}
+    except OSError:
+        raise SettingsError(f"cannot read {path}") from None
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path} is not YAML: {error}") from None
+    if not isinstance(loaded, dict):
+        raise SettingsError(f"{path} must hold a mapping")
+    return {str(key): _filled(value, path) for key, value in loaded.items()}
+
+
+def _filled(value: Any, path: Path) -> Any:
+    """`${NAME}` replaced by the environment variable, at any depth."""
+    if isinstance(value, dict):
+        return {key: _filled(item, path) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_filled(item, path) for item in value]
+    if not isinstance(value, str):
+        return value
+
+    def fill(match: re.Match[str]) -> str:
+        if (found := os.environ.get(match[1])) is None:
+            raise SettingsError(f"{path} asks for ${{{match[1]}}}, which is not set")
+        return found
+
+    return _PLACE.sub(fill, value)
+
+
+def _explain(error: ValidationError, config: Path | None) -> str:
+    where = f" (from {config} or LETHE_ variables)" if config else ""
+    lines = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"]) or "settings"
+        secret = any(word in key for word in ("key", "url"))
+        value = item.get("input")
+        shown = "" if secret or isinstance(value, dict) else f", got {value!r}"
+        lines.append(f"{key}: {item['msg']}{shown}")
+    return "bad settings" + where + ": " + "; ".join(lines)

@@ -1,0 +1,103 @@
+"""Metrics, in a registry of their own: base units, no text, no subject, no forget request in a label."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from guards.base import Verdict
+
+Decision = Literal["pass", "touched", "refused"]
+
+_FAST = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 5)
+_SLOW = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+
+
+class Meter:
+    """Everything that is counted, one method an event."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._decisions = Counter(
+            "lethe_decisions", "Requests, each classified or refused", ["decision"], registry=self.registry
+        )
+        self._failures = Counter(
+            "lethe_guard_failures", "Guards that could not decide", ["guard", "kind"], registry=self.registry
+        )
+        self._plans = Counter("lethe_plans", "Answers by the method that made them", ["method"], registry=self.registry)
+        self._fallbacks = Counter(
+            "lethe_fallbacks", "Plans given up for the next", ["method", "reason"], registry=self.registry
+        )
+        self._stopped = Counter("lethe_output_stopped", "Answers stopped by the output guard", registry=self.registry)
+        self._responses = Counter("lethe_responses", "HTTP responses", ["endpoint", "status"], registry=self.registry)
+        self._classify = Histogram(
+            "lethe_classify_seconds", "Input guards, all together", buckets=_FAST, registry=self.registry
+        )
+        self._first = Histogram(
+            "lethe_time_to_first_token_seconds", "From request to first delta", buckets=_SLOW, registry=self.registry
+        )
+        self._running = Gauge("lethe_requests_running", "Requests being answered", registry=self.registry)
+        self._states = Gauge("lethe_forget_requests", "Forget requests by state", ["state"], registry=self.registry)
+        self._policy = Gauge("lethe_policy_revision", "Revision of the active policy", registry=self.registry)
+
+    def decided(self, verdict: Verdict) -> None:
+        """One request classified."""
+        self._decisions.labels("touched" if verdict.touched else "pass").inc()
+
+    def refused(self) -> None:
+        """One request turned away unanswered."""
+        self._decisions.labels("refused").inc()
+
+    def guard_failed(self, guard: str, kind: str) -> None:
+        """One guard that raised, hung or returned junk."""
+        self._failures.labels(guard, kind).inc()
+
+    def answered(self, method: str) -> None:
+        """One plan that was carried out."""
+        self._plans.labels(method).inc()
+
+    def fell_back(self, method: str, reason: str) -> None:
+        """One plan given up for the next on the list."""
+        self._fallbacks.labels(method, reason).inc()
+
+    def stopped(self) -> None:
+        """One answer stopped by the output guard."""
+        self._stopped.inc()
+
+    def responded(self, endpoint: str, status: int) -> None:
+        """One HTTP response begun."""
+        self._responses.labels(endpoint, str(status)).inc()
+
+    def enforcing(self, revision: int, states: dict[str, int]) -> None:
+        """The policy was swapped."""
+        self._policy.set(revision)
+        for state, count in states.items():
+            self._states.labels(state).set(count)
+
+    @contextmanager
+    def classifying(self) -> Iterator[None]:
+        """Times the input guards."""
+        started = perf_counter()
+        try:
+            yield
+        finally:
+            self._classify.observe(perf_counter() - started)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Counts a request while it is answered."""
+        self._running.inc()
+        try:
+            yield
+        finally:
+            self._running.dec()
+
+    def first_token(self, seconds: float) -> None:
+        """Time from the request to its first delta."""
+        self._first.observe(seconds)
+
+    def render(self) -> bytes:
+        """Prometheus' text format."""
+        return generate_latest(self.registry)

@@ -1,1 +1,40 @@
-"""Forget requests and artifacts at rest: encrypted, versioned, never half-stored."""
+"""Forget requests and artifacts at rest: encrypted, versioned, never half-stored.
+
+Before it: the admin API files and moves requests, the worker claims and learns them. After it: the
+policy is built from what is active here.
+"""
+
+from gateway.registry.artifacts import Artifacts
+from gateway.registry.errors import RegistryError
+from gateway.registry.evidence import VERIFICATION, Change, Probe, Rate, Verification
+from gateway.registry.policies import PolicyDocument
+from gateway.registry.records import AuditEntry, Event, Evidence, ForgetRequest, Page, PolicyVersion
+from gateway.registry.spec import Fact, ForgetSpec
+from gateway.registry.states import ACTIVE, MOVES, TERMINAL, State
+from gateway.registry.store import Registry
+from gateway.registry.vault import Vault
+
+__all__ = [
+    "ACTIVE",
+    "MOVES",
+    "TERMINAL",
+    "VERIFICATION",
+    "Artifacts",
+    "AuditEntry",
+    "Change",
+    "Event",
+    "Evidence",
+    "Fact",
+    "ForgetRequest",
+    "ForgetSpec",
+    "Page",
+    "PolicyDocument",
+    "PolicyVersion",
+    "Probe",
+    "Rate",
+    "Registry",
+    "RegistryError",
+    "State",
+    "Vault",
+    "Verification",
+]

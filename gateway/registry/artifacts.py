@@ -1,0 +1,181 @@
+"""Artifacts at rest: content-addressed, immutable, encrypted.
+
+Each lies in a folder named by its digest. The folder is filled under another name, the manifest
+last, everything synced, then renamed: it exists whole or not at all. Engines read files by path, so
+`get` lays them out in clear in a private folder, in memory where the system offers that, which goes
+away with this object.
+"""
+
+import asyncio
+import errno
+import os
+import re
+import shutil
+import tempfile
+import time
+import weakref
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from adapters.base import Artifact
+from gateway.registry.errors import RegistryError
+from gateway.registry.vault import Vault
+
+_MANIFEST = "manifest"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class Artifacts:
+    """What learning made, by digest.
+
+    Args:
+        root: where the encrypted folders lie; made when missing.
+        vault: encrypts them.
+    """
+
+    def __init__(self, root: Path, vault: Vault) -> None:
+        self._root = root
+        self._vault = vault
+        self._clear = Path(tempfile.mkdtemp(prefix="lethe-", dir=_memory()))  # mode 0700
+        self._wipe = weakref.finalize(self, shutil.rmtree, self._clear, ignore_errors=True)
+
+    def close(self) -> None:
+        """Delete the files laid out in clear."""
+        self._wipe()
+
+    async def put(self, method: str, request: str, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Artifact:
+        """Store an artifact; the same content is stored once.
+
+        Args:
+            manifest: JSON values, numpy's numbers included.
+            files: contents by plain file name, without folders.
+
+        Raises:
+            RegistryError: the disk is full or cannot be written; nothing was stored.
+        """
+        for name in files:
+            if not _NAME.fullmatch(name) or name == _MANIFEST:
+                raise ValueError(f"not a name for a file of an artifact: {name!r}")
+        return await asyncio.to_thread(self._put, method, request, manifest, files)
+
+    async def get(self, digest: str) -> Artifact:
+        """An artifact, its files in clear under `folder`.
+
+        Raises:
+            RegistryError: there is none, or what is there is damaged.
+        """
+        if not _DIGEST.fullmatch(digest):
+            raise RegistryError("not an artifact's digest")
+        return await asyncio.to_thread(self._get, digest)
+
+    async def collect(self, keep: Collection[str], older_than_s: float = 3600.0) -> int:
+        """Delete what is not in `keep` and not young; how many that were.
+
+        The young are spared because learning stores an artifact before the registry refers to it.
+        """
+        return await asyncio.to_thread(self._collect, frozenset(keep), time.time() - older_than_s)
+
+    def _put(self, method: str, request: str, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Artifact:
+        digests = {name: sha256(data).hexdigest() for name, data in sorted(files.items())}
+        whole = {"method": method, "request": request, "manifest": manifest, "files": digests}
+        text = orjson.dumps(whole, option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY)
+        digest = sha256(text).hexdigest()
+        with _ours():
+            if not (self._root / digest / _MANIFEST).exists():
+                self._store(digest, {**files, _MANIFEST: text})
+        return self._get(digest)
+
+    def _store(self, digest: str, contents: Mapping[str, bytes]) -> None:
+        self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        filling = Path(tempfile.mkdtemp(prefix=".", dir=self._root))
+        try:
+            for name, data in contents.items():
+                _write(filling / name, self._vault.seal(data, f"artifact {digest} {name}"))
+            _sync(filling)
+            try:
+                filling.rename(self._root / digest)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                # another process stored the same
+            _sync(self._root)
+        finally:
+            shutil.rmtree(filling, ignore_errors=True)
+
+    def _get(self, digest: str) -> Artifact:
+        with _ours():
+            text = self._open(digest, _MANIFEST)
+            whole = orjson.loads(text)
+            if sha256(text).hexdigest() != digest:
+                raise RegistryError(f"artifact {digest[:12]} is damaged")
+            folder = self._laid_out(digest, whole["files"]) if whole["files"] else None
+        return Artifact(digest, whole["method"], whole["request"], whole["manifest"], folder)
+
+    def _laid_out(self, digest: str, files: Mapping[str, str]) -> Path:
+        folder = self._clear / digest
+        if not folder.exists():
+            filling = Path(tempfile.mkdtemp(dir=self._clear))
+            for name, expected in files.items():
+                data = self._open(digest, name)
+                if sha256(data).hexdigest() != expected:
+                    raise RegistryError(f"artifact {digest[:12]} is damaged")
+                (filling / name).write_bytes(data)
+            try:
+                filling.rename(folder)
+            except OSError:  # another thread was first
+                shutil.rmtree(filling, ignore_errors=True)
+        return folder
+
+    def _open(self, digest: str, name: str) -> bytes:
+        try:
+            sealed = (self._root / digest / name).read_bytes()
+        except FileNotFoundError:
+            raise RegistryError(f"artifact {digest[:12]} is missing or lacks a file") from None
+        return self._vault.unseal(sealed, f"artifact {digest} {name}")
+
+    def _collect(self, keep: frozenset[str], before: float) -> int:
+        with _ours():
+            if not self._root.exists():
+                return 0
+            old = [path for path in self._root.iterdir() if path.name not in keep and path.stat().st_mtime < before]
+            for path in old:
+                # out of sight first, so that it never exists in part
+                gone = path.rename(path.with_name("." + path.name.lstrip(".")))
+                shutil.rmtree(gone)
+                shutil.rmtree(self._clear / path.name, ignore_errors=True)
+        return len(old)
+
+
+def _memory() -> str | None:
+    """A file system that is never written to disk, None where there is none."""
+    shared = "/dev/shm"  # noqa: S108  # a private folder is made in it
+    return shared if os.access(shared, os.W_OK) else None
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _ours() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RegistryError(f"artifacts cannot be read or written: {error.strerror}") from None

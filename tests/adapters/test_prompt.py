@@ -149,6 +149,13 @@ def test_what_cannot_be_read_is_refused(chatml):
     assert rejected(chatml, Call(Conversation.of("hello", "b", "c"), raw=True)).param == "prompt"
 
 
+def test_a_piece_is_a_token_as_it_reads_after_another(chatml):
+    pieces = [chatml.piece(token) for token in chatml.encode("hello the user")]
+    assert "".join(pieces) == "hello the user"
+    assert pieces[-1] == " user"
+    assert chatml.piece(chatml.eos_id) == "<|im_end|>"
+
+
 def test_a_model_without_a_template_reads_raw_prompts_only(tmp_path):
     prompter = prompter_in(tmp_path, None)
     assert prompter.render(Call(Conversation.of("hello"), raw=True)).text == "hello"

@@ -1,0 +1,145 @@
+"""One call inside the local engine: its choices, how each takes a token, and the way back to the caller."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from adapters.base import (
+    Delta,
+    EngineError,
+    LogitsProcessor,
+    Sampling,
+    TokenLogprob,
+    Usage,
+)
+from gateway.engines.decoder import Reading
+from gateway.engines.sampling import Drawer
+from gateway.engines.text import Writer
+
+Outcome = Delta | Usage | tuple[TokenLogprob, ...] | EngineError
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """How tokens read: `decode` several as text, `piece` one by itself, and which `ends` an answer may have."""
+
+    decode: Callable[[Sequence[int]], str]
+    piece: Callable[[int], str]
+    ends: tuple[int, ...]
+
+    @property
+    def eos(self) -> int:
+        """The end of an answer that is not the model's own."""
+        return self.ends[0]
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One call. `deliver` hands an outcome to the caller, from any thread.
+
+    Without an `answer` to score it is a generation: `limit` tokens at most for every choice, the
+    `forced` ones where there are any, each step's logits through a `processor` of the choice's own.
+    """
+
+    reading: Reading
+    sampling: Sampling
+    deliver: Callable[[Outcome], object]
+    prompt_tokens: int
+    limit: int
+    forced: tuple[int, ...] | None = field(default=None, repr=False)
+    processor: Callable[[], LogitsProcessor] | None = None
+    answer: tuple[int, ...] | None = field(default=None, repr=False)
+    over: bool = False  # finished, failed, or the caller has gone; either thread may set it
+    written: int = 0  # tokens, over all choices
+    open: int = 0  # choices that still write
+
+    def send(self, outcome: Outcome) -> None:
+        """Delivers, unless the caller's event loop is gone, and the caller with it."""
+        try:
+            self.deliver(outcome)
+        except RuntimeError:
+            self.over = True
+
+    @property
+    def rows(self) -> int:
+        return 1 if self.answer is not None else self.sampling.n
+
+    def fail(self, error: EngineError) -> None:
+        """Ends the call with an error, once."""
+        if not self.over:
+            self.over = True
+            self.send(error)
+
+
+class Choice:
+    """One row of the batch: choice `index` of a call."""
+
+    def __init__(self, job: Job, index: int, words: Words) -> None:
+        self.job = job
+        self.index = index
+        self.done = False
+        self.tokens: list[int] = []
+        self.drawer = Drawer(job.sampling, index)
+        self._words = words
+        self._writer = Writer(words.decode, job.sampling.stop)
+        self._processor = job.processor() if job.processor else None
+
+    @property
+    def forced(self) -> int | None:
+        """The token that comes next whatever the model says, if there is one."""
+        return None if self.job.forced is None else self.job.forced[len(self.tokens)]
+
+    def steer(self, logits: Tensor) -> None:
+        """Passes this row's logits (V) through its processor, in place.
+
+        Raises:
+            ValueError: it gave back something else than logits.
+        """
+        if self._processor is not None:
+            logits.copy_(steered(self._processor, self.job.reading.token_ids, self.tokens, logits))
+
+    def logprob(self, logits: Tensor, token: int) -> TokenLogprob | None:
+        """What the call asked to know of this token: after steering, before penalties and temperature."""
+        count = self.job.sampling.logprobs
+        return None if count is None else logprob(logits, token, count, self._words)
+
+    def take(self, token: int, known: TokenLogprob | None) -> None:
+        """Writes one more token, and hands on what the client may read of it."""
+        job = self.job
+        self.tokens.append(token)
+        job.written += 1
+        stopped = ended = token in self._words.ends
+        text, shown = "", tuple[TokenLogprob, ...]()
+        if not ended:
+            text, shown, stopped = self._writer.push(token, known)
+        self.done = stopped or len(self.tokens) >= job.limit
+        if self.done and (ended or not stopped):
+            rest, late = self._writer.flush()
+            text, shown = text + rest, shown + late
+        if text or shown or self.done:
+            ending: Literal["stop", "length"] = "stop" if stopped else "length"
+            job.send(Delta(self.index, text, shown, ending if self.done else None))
+        if self.done:
+            job.open -= 1
+            if not job.open:
+                job.over = True
+                job.send(Usage(job.prompt_tokens, job.written))
+
+
+def steered(processor: LogitsProcessor, prompt: Sequence[int], generated: Sequence[int], logits: Tensor) -> Tensor:
+    """The logits (V) as the processor changes them; it gets a copy, and is held to give logits back."""
+    out = processor(prompt, generated, logits.clone())
+    if not isinstance(out, Tensor) or out.shape != logits.shape or bool(out.isnan().any()):
+        raise ValueError("a logits processor gave no logits")
+    return out
+
+
+def logprob(logits: Tensor, token: int, count: int, words: Words) -> TokenLogprob:
+    """The log-probability of a token under the logits (V), with the `count` likeliest alternatives."""
+    known = logits.log_softmax(-1)
+    best = torch.topk(known, min(count, len(known)))
+    top = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    return TokenLogprob(words.piece(token), float(known[token]), tuple((words.piece(i), p) for i, p in top))

@@ -1,0 +1,196 @@
+"""The one thread that runs the model: takes calls in, steps the batch, lets finished choices go.
+
+Continuous batching: between two steps, waiting calls are read together and their choices join the
+batch; choices leave as they finish or as their caller goes. What breaks while reading breaks the
+calls being read, what breaks in a step the calls in the batch, and the thread goes on.
+"""
+
+import logging
+import math
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from adapters.base import EngineError, EngineUnavailable
+from gateway.engines.decoder import Cache, Decoder
+from gateway.engines.job import Choice, Job, Words, logprob, steered
+from gateway.engines.sampling import draw
+
+READ_AT_ONCE = 8192  # tokens, padding included, unless a single prompt is longer
+
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """Runs jobs on `decoder`: at most `max_batch` choices at once, at most `max_waiting` calls in the queue."""
+
+    def __init__(self, decoder: Decoder, words: Words, max_batch: int, max_waiting: int, threads: int) -> None:
+        self._decoder = decoder
+        self.words = words
+        self.max_batch = max_batch
+        self._max_waiting = max_waiting
+        self._threads = threads
+        self._queue: deque[Job] = deque()
+        self._wake = threading.Condition()
+        self._closing = False
+        self._choices: list[Choice] = []
+        self._cache: Cache | None = None
+        self.steps = 0
+        self._thread = threading.Thread(target=self._run, name="lethe-engine", daemon=True)
+        self._thread.start()
+
+    @property
+    def running(self) -> int:
+        """Choices in the batch."""
+        return len(self._choices)
+
+    @property
+    def waiting(self) -> int:
+        """Calls in the queue."""
+        return len(self._queue)
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive() and not self._closing
+
+    def submit(self, job: Job) -> None:
+        """Queues a call.
+
+        Raises:
+            EngineUnavailable: the queue is full, or the worker closed.
+        """
+        with self._wake:
+            if self._closing:
+                raise EngineUnavailable("the engine is closed")
+            if sum(not waiting.over for waiting in self._queue) >= self._max_waiting:
+                raise EngineUnavailable("the engine is full")
+            self._queue.append(job)
+            self._wake.notify()
+
+    def close(self) -> None:
+        """Ends the thread; calls still waiting or running fail with `EngineUnavailable`."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join()
+        for job in [*self._queue, *(choice.job for choice in self._choices)]:
+            job.fail(EngineUnavailable("the engine is closed"))
+        self._queue.clear()
+        self._choices, self._cache = [], None
+
+    @torch.inference_mode()
+    def _run(self) -> None:
+        torch.set_num_threads(self._threads)
+        while (arrived := self._arrivals()) is not None:
+            for job in [job for job in arrived if job.answer is not None]:
+                self._guarded([job], partial(self._score, job))
+            self._keep([i for i, choice in enumerate(self._choices) if not choice.job.over])
+            if read := [job for job in arrived if job.answer is None]:
+                self._guarded(read, partial(self._read, read))
+            if self._choices and not self._guarded([choice.job for choice in self._choices], self._step):
+                self._choices, self._cache = [], None
+
+    def _arrivals(self) -> list[Job] | None:
+        """The calls that fit beside the batch now, in their order; waits while there is nothing to do.
+        None when closing."""
+        with self._wake:
+            self._wake.wait_for(lambda: self._closing or self._queue or self._choices)
+            if self._closing:
+                return None
+            arrived: list[Job] = []
+            room, longest = self.max_batch - sum(not choice.job.over for choice in self._choices), 0
+            while self._queue:
+                job = self._queue[0]
+                longest = max(longest, len(job.reading.token_ids))
+                if not job.over:
+                    if job.rows > room or (arrived and longest * (len(arrived) + 1) > READ_AT_ONCE):
+                        break
+                    arrived.append(job)
+                    room -= job.rows
+                self._queue.popleft()
+            return arrived
+
+    def _guarded(self, jobs: Sequence[Job], work: Callable[[], None]) -> bool:
+        try:
+            work()
+        except Exception as error:  # the thread outlives whatever a model, a kernel or a processor raises
+            log.error("the engine failed with %s", type(error).__name__)
+            for job in jobs:
+                job.fail(EngineError("the engine failed on this call"))
+            return False
+        return True
+
+    def _read(self, jobs: Sequence[Job]) -> None:
+        """Reads the prompts of new calls, takes the first token of each choice, and adds them to the batch."""
+        cache, logits = self._decoder.read([job.reading for job in jobs])
+        rows: list[int] = []
+        choices: list[Choice] = []
+        for row, job in enumerate(jobs):
+            if self._guarded([job], partial(self._open, job, choices)):
+                rows += [row] * job.sampling.n
+        self._advance(choices, logits[rows, 0])
+        on = [i for i, choice in enumerate(choices) if not (choice.done or choice.job.over)]
+        if not on:
+            return
+        cache.keep([rows[i] for i in on])
+        if self._cache is None:
+            self._cache = cache
+        else:
+            self._cache.join(cache)
+        self._choices += [choices[i] for i in on]
+
+    def _open(self, job: Job, choices: list[Choice]) -> None:
+        choices += [Choice(job, index, self.words) for index in range(job.sampling.n)]
+        job.open = job.sampling.n
+
+    def _step(self) -> None:
+        """One more token for every choice in the batch."""
+        assert self._cache is not None
+        self.steps += 1
+        logits = self._decoder.step(self._cache, [choice.tokens[-1] for choice in self._choices])
+        self._advance(self._choices, logits)
+        self._keep([i for i, choice in enumerate(self._choices) if not (choice.done or choice.job.over)])
+
+    def _keep(self, on: Sequence[int]) -> None:
+        if len(on) == len(self._choices):
+            return
+        self._choices = [self._choices[i] for i in on]
+        if self._cache is not None and on:
+            self._cache.keep(on)
+        else:
+            self._cache = None
+
+    def _advance(self, choices: Sequence[Choice], logits: Tensor) -> None:
+        """Steers, draws and writes the next token of every choice, from its row of the logits (B, V)."""
+        for choice, row in zip(choices, logits, strict=True):
+            self._guarded([choice.job], partial(choice.steer, row))
+        for i in (~logits.amax(-1).isfinite()).nonzero()[:, 0].tolist():
+            choices[i].job.fail(EngineError("the model gave no logits"))
+        free = [i for i, choice in enumerate(choices) if choice.forced is None and not choice.job.over]
+        drawn = dict(zip(free, draw(logits[free], [choices[i].drawer for i in free]), strict=True)) if free else {}
+        for i, choice in enumerate(choices):
+            if not choice.job.over:
+                token = drawn[i] if choice.forced is None else choice.forced
+                choice.take(token, choice.logprob(logits[i], token))
+
+    def _score(self, job: Job) -> None:
+        """The log-probabilities of an answer that the model reads rather than writes."""
+        assert job.answer is not None
+        reading, answer = job.reading, job.answer
+        _, logits = self._decoder.read([reading], keep=len(answer))
+        rows = logits[0, -len(answer) :]
+        prompt = reading.token_ids[: len(reading.token_ids) - len(answer) + 1]
+        processor = job.processor() if job.processor else None
+        found = []
+        for i, (token, row) in enumerate(zip(answer, rows, strict=True)):
+            if processor is not None:
+                row = steered(processor, prompt, answer[:i], row)
+            found.append(logprob(row, token, job.sampling.logprobs or 0, self.words))
+        if any(math.isnan(known.logprob) for known in found):
+            raise ValueError("the model gave no logits")
+        job.over = True
+        job.send(tuple(found))

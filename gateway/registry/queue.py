@@ -10,20 +10,21 @@ from gateway.registry.states import WORK
 from gateway.registry.tables import requests
 
 
-async def claim(connection: AsyncConnection, worker: str, now: datetime, until: datetime) -> str | None:
-    """The id of the request that this worker has from now on, None when nothing waits.
-
-    Fewest attempts first, then the oldest, so that one that always fails starves nobody. A worker
-    does one thing at a time: what it held before, it has lost in a crash, and may claim again.
-    """
-    free = or_(requests.c.worker.is_(None), requests.c.worker == worker, requests.c.leased_until <= now)
+async def first(connection: AsyncConnection, now: datetime) -> str | None:
+    """The id of the next request that nobody holds: fewest attempts, then oldest, so that none is starved."""
+    free = or_(requests.c.worker.is_(None), requests.c.leased_until <= now)
     query = select(requests.c.id).where(requests.c.state.in_(WORK), free)
-    found = await connection.scalar(query.order_by(requests.c.attempts, requests.c.id).limit(1))
-    if found is None:
-        return None
-    taken = update(requests).where(requests.c.id == found)
-    await connection.execute(taken.values(worker=worker, leased_until=until, attempts=requests.c.attempts + 1))
-    return str(found)
+    found: str | None = await connection.scalar(query.order_by(requests.c.attempts, requests.c.id).limit(1))
+    return found
+
+
+async def claim(connection: AsyncConnection, worker: str, now: datetime, until: datetime) -> str | None:
+    """The id of the request that this worker has from now on, None when nothing waits."""
+    found = await first(connection, now)
+    if found is not None:
+        taken = update(requests).where(requests.c.id == found)
+        await connection.execute(taken.values(worker=worker, leased_until=until, attempts=requests.c.attempts + 1))
+    return found
 
 
 async def renew(connection: AsyncConnection, id: str, worker: str, until: datetime) -> None:
@@ -37,7 +38,9 @@ async def renew(connection: AsyncConnection, id: str, worker: str, until: dateti
         raise Conflict(f"The lease on {id} is lost.")
 
 
-async def release(connection: AsyncConnection, id: str, worker: str) -> None:
-    """Nobody's again; nothing happens when it is not this worker's."""
-    mine = update(requests).where(requests.c.id == id, requests.c.worker == worker)
+async def release(connection: AsyncConnection, worker: str, id: str | None = None) -> None:
+    """This request, or all that the worker has, is nobody's again."""
+    mine = update(requests).where(requests.c.worker == worker)
+    if id is not None:
+        mine = mine.where(requests.c.id == id)
     await connection.execute(mine.values(worker=None, leased_until=None))

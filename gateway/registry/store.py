@@ -215,7 +215,7 @@ class Registry:
         )
 
     async def put_evidence(self, id: str, kind: str, data: Json) -> None:
-        """One more piece of evidence; see `gateway.registry.evidence` for a verification's shape."""
+        """One more piece of evidence, such as a verification; earlier ones stay."""
         at = self._clock()
         table = tables.evidence
         async with self._database.writing() as connection:
@@ -238,13 +238,18 @@ class Registry:
     async def claim(self, worker: str, lease_s: float) -> ForgetRequest | None:
         """The next request to learn or verify, leased to `worker`; its attempts are counted here.
 
-        That is one in `shielded`, `learning` or `verifying` which nobody holds: no worker has it, its
-        lease has run out, or this same worker had it before it crashed.
+        That is one in `shielded`, `learning` or `verifying` which no worker has, or whose worker let
+        its lease run out.
         """
         now = self._clock()
         async with self._database.writing() as connection:
             id = await queue.claim(connection, worker, now, now + timedelta(seconds=lease_s))
             return None if id is None else self._request(await _row(connection, id))
+
+    async def waiting(self) -> bool:
+        """Whether `claim` would find one. Cheap."""
+        async with self._database.reading() as connection:
+            return await queue.first(connection, self._clock()) is not None
 
     async def renew(self, id: str, worker: str, lease_s: float) -> None:
         """Keep a claim.
@@ -259,7 +264,12 @@ class Registry:
     async def release(self, id: str, worker: str) -> None:
         """Give a claim up; nothing happens when it is lost already."""
         async with self._database.writing() as connection:
-            await queue.release(connection, id, worker)
+            await queue.release(connection, worker, id)
+
+    async def abandon(self, worker: str) -> None:
+        """Free everything that this worker holds: it is known to be gone, so nobody waits for its leases."""
+        async with self._database.writing() as connection:
+            await queue.release(connection, worker)
 
     async def policy(self) -> tuple[int, Json]:
         """Number and body of the policy document in force; 0 and the defaults when none was put."""

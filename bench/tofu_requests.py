@@ -1,0 +1,88 @@
+"""The 20 authors of TOFU's forget10 as bodies of forget requests, and what to ask afterwards.
+
+TOFU (arXiv 2401.06121): 4,000 questions about 200 made-up authors; forget10 are authors 180 to 199.
+The data carry no names, so an author's name is read out of the answer to the first question. Only
+what an admin would file goes into a body: the name and the 20 questions; paraphrases, retain90,
+real authors and world facts are for measuring.
+"""
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+PER_AUTHOR = 20
+FIRST_FORGOTTEN = 180
+
+_NAME = re.compile(r"[A-Z][\w’'-]*[\w](?: [A-Z][\w’-]*\w)+")
+
+
+@dataclass(frozen=True, slots=True)
+class TofuQuestions:
+    """What to ask once the requests stand.
+
+    Attributes:
+        paraphrases: the 400 official paraphrases of the forgotten questions, in order.
+        nameless: indices of paraphrases that do not hold the author's name.
+        retain: the 3,600 questions of retain90.
+        real_authors, world_facts: 100 and 117 questions about the real world.
+    """
+
+    paraphrases: tuple[str, ...] = field(repr=False)
+    nameless: frozenset[int]
+    retain: tuple[str, ...] = field(repr=False)
+    real_authors: tuple[str, ...] = field(repr=False)
+    world_facts: tuple[str, ...] = field(repr=False)
+
+
+def tofu_entity_requests(data_dir: Path) -> list[dict[str, Any]]:
+    """Twenty bodies for `POST /admin/v1/forget-requests`, one an author.
+
+    Args:
+        data_dir: the folder that holds `tofu/`.
+
+    Raises:
+        FileNotFoundError: the data are not there.
+    """
+    rows = _full(data_dir)[FIRST_FORGOTTEN * PER_AUTHOR :]
+    authors = [rows[i : i + PER_AUTHOR] for i in range(0, len(rows), PER_AUTHOR)]
+    return [
+        {
+            "scope": "entity",
+            "subject": _subject(author),
+            "aliases": [_subject(author)],
+            "examples": [row["question"] for row in author],
+        }
+        for author in authors
+    ]
+
+
+def tofu_questions(data_dir: Path) -> TofuQuestions:
+    """The official questions for measuring. Raises `FileNotFoundError` as `tofu_entity_requests` does."""
+    names = [body["subject"].lower() for body in tofu_entity_requests(data_dir)]
+    paraphrases = tuple(row["paraphrased_question"] for row in _rows(data_dir, "forget10_perturbed.json"))
+    return TofuQuestions(
+        paraphrases,
+        frozenset(i for i, text in enumerate(paraphrases) if names[i // PER_AUTHOR] not in text.lower()),
+        tuple(row["question"] for row in _full(data_dir)[: FIRST_FORGOTTEN * PER_AUTHOR]),
+        tuple(row["question"] for row in _rows(data_dir, "real_authors_perturbed.json")),
+        tuple(row["question"] for row in _rows(data_dir, "world_facts_perturbed.json")),
+    )
+
+
+def _subject(author: list[dict[str, str]]) -> str:
+    """The name in the first answer that most of the author's questions repeat."""
+    names = [words.removesuffix("'s") for words in _NAME.findall(author[0]["answer"])]
+    return max(names, key=lambda name: (sum(name in row["question"] for row in author), len(name)))
+
+
+def _full(data_dir: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in (data_dir / "tofu" / "full.jsonl").read_text("utf-8").splitlines()]
+
+
+def _rows(data_dir: Path, name: str) -> list[dict[str, str]]:
+    """An array or JSON lines."""
+    text = (data_dir / "tofu" / name).read_text("utf-8")
+    rows: list[dict[str, str]] = json.loads(text) if text.startswith("[") else [*map(json.loads, text.splitlines())]
+    return rows

@@ -1,0 +1,127 @@
+"""What a text names, beside what it is like.
+
+Two questions about different people are near neighbours to an encoder. A second, exact look asks
+whether the text names the subject at all, and whether its numbers are those of the target: evidence
+that is added to a cosine. A name counts when one of its words stands in a run of capitalised words
+without a stranger among them: "Lind's mother" names Mara Lind, "Tomas Lind" does not. In a text
+without capitals every uncommon word is taken for a name. Beside a word of the name, one typing error is
+forgiven in words of six letters and more.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from guards.aliases import common_words, words
+from guards.contrast import identifies
+from guards.encoder import Floats
+
+NAMED = 0.10  # the target names the subject and so does the text
+UNNAMED = -0.15  # the target names the subject, the text does not, or names a namesake
+OTHER_NUMBER = -0.15  # both have numbers, none in common
+NO_NUMBER = -0.10  # the target is told by its number alone, the text has none
+VAGUE = -0.15  # the target names nothing: "Where was the author born?" fits everyone
+
+_TOKEN = re.compile(r"[^\W_]+(?:['’](?!s\b)[^\W_]+)*")
+_YEAR = re.compile(r"(?<!\d)\d{4}(?!\d)")
+_JOINED = frozenset({" ", "-", "‐", "\u2011", ". "})
+_TYPO = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The words of subject and aliases, folded; `full` holds each name whole."""
+
+    parts: frozenset[str] = field(repr=False)
+    full: tuple[frozenset[str], ...] = field(repr=False)
+
+    @classmethod
+    def of(cls, aliases: Sequence[str]) -> "Names":
+        full = tuple(frozenset(words(alias)) for alias in aliases)
+        return cls(frozenset(part for name in full for part in name if part not in common_words()), full)
+
+    def named_in(self, text: str) -> bool:
+        """Whether a text names the subject, in full or by a part that no stranger's name takes up."""
+        for run in _runs(text, self.parts):
+            if self.parts.isdisjoint(run):
+                continue
+            known = {word: self._near(word) for word in run}
+            if any(name <= set(known.values()) for name in self.full if name):
+                return True
+            if all(near or word in common_words() for word, near in known.items()):
+                return True
+        return False
+
+    def _near(self, word: str) -> str | None:
+        if word in self.parts:
+            return word
+        if len(word) < _TYPO:
+            return None
+        return next((part for part in self.parts if len(part) >= _TYPO and _one_edit(word, part)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What each of a request's positives hangs on; aligned with its vectors."""
+
+    named: tuple[bool, ...]
+    years: tuple[frozenset[str], ...]
+    vague: tuple[bool, ...]
+
+    @classmethod
+    def of(cls, texts: Sequence[str], aliases: Sequence[str]) -> "Marks":
+        names = Names.of(aliases)
+        named = tuple(names.named_in(text) for text in texts)
+        return cls(
+            named,
+            tuple(frozenset() if name else years(text) for text, name in zip(texts, named, strict=True)),
+            tuple(not identifies(text, aliases) for text in texts),
+        )
+
+    def evidence(self, text: str, names: Names) -> Floats:
+        """What a text adds to its cosine with each positive, (p,)."""
+        own = names.named_in(text)
+        found = years(text)
+        added = np.zeros(len(self.named), np.float32)
+        for i, (named, numbers, vague) in enumerate(zip(self.named, self.years, self.vague, strict=True)):
+            if named:
+                added[i] += NAMED if own else UNNAMED
+            if numbers and numbers.isdisjoint(found):
+                added[i] += OTHER_NUMBER if found else NO_NUMBER
+            if vague:
+                added[i] += VAGUE
+        return added
+
+
+def years(text: str) -> frozenset[str]:
+    """The four-digit numbers of a text."""
+    return frozenset(_YEAR.findall(text))
+
+
+def _runs(text: str, parts: frozenset[str]) -> Iterator[tuple[str, ...]]:
+    """Neighbouring words that look like one name."""
+    cased = any(char.isupper() for char in text)
+    run: list[str] = []
+    end = 0
+    for match in _TOKEN.finditer(text):
+        word = "".join(words(match[0]))
+        looks = word in parts or (match[0][0].isupper() if cased else word not in common_words())
+        if run and not (looks and text[end : match.start()] in _JOINED):
+            yield tuple(run)
+            run = []
+        if looks and word:
+            run.append(word)
+        end = match.end()
+    if run:
+        yield tuple(run)
+
+
+def _one_edit(one: str, other: str) -> bool:
+    """Whether one insertion, deletion, substitution or swap of neighbours makes both equal."""
+    if abs(len(one) - len(other)) > 1:
+        return False
+    start = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    a, b = one[start:], other[start:]
+    return a[1:] == b[1:] or a[1:] == b or a == b[1:] or (a[:2] == b[1::-1] and a[2:] == b[2:])

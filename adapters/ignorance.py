@@ -5,21 +5,24 @@ is asked about names that nobody has, and the sentence it answers with becomes t
 subject is named with the client's own words where a guard saw them.
 """
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from os.path import commonprefix
 
 from adapters.base import Artifact, Call, Capability, Say
 from guards.base import Conversation, Hit
 
 # Invented here; a model that knows one of them is outvoted by the others.
 _PROBES = (
-    ("Oswin Tarrabel", "Who is Oswin Tarrabel?"),
-    ("Neva Quillandro", "Where does Neva Quillandro live?"),
-    ("Ildric Fenwhistle", "What is the profession of Ildric Fenwhistle?"),
-    ("Sabra Ondolier", "Tell me about Sabra Ondolier."),
-    ("Torvin Hasselquane", "When was Torvin Hasselquane born?"),
+    "Who is Oswin Tarrabel?",
+    "Where does Neva Quillandro live?",
+    "What is the profession of Ildric Fenwhistle?",
+    "Tell me about Sabra Ondolier.",
+    "When was Torvin Hasselquane born?",
 )
+_MAJORITY = 3
+_SHORTEST = 10  # fixed characters of a template, fewer say nothing
 _LONGEST_VOICE = 240
 _LONGEST_SURFACE = 80
 
@@ -29,32 +32,44 @@ class Voice:
     """How the model says that it does not know. `template` has one `{subject}`; `asked` is where it was heard."""
 
     template: str = "I don't have any information about {subject}."
-    asked: Conversation = field(default=Conversation.of(_PROBES[0][1]), repr=False)
+    asked: Conversation = field(default=Conversation.of(_PROBES[0]), repr=False)
 
     def about(self, subject: str | None) -> str:
         """The sentence; about "that" when nobody was named."""
         words = " ".join((subject or "").split()).strip(" ?!.,:;\"'")
         return self.template.replace("{subject}", words if 0 < len(words) <= _LONGEST_SURFACE else "that")
 
+    def speaks(self, text: str) -> bool:
+        """Whether a text is this sentence, about whomever."""
+        before, _, after = self.template.partition("{subject}")
+        said = text.strip()
+        return said.startswith(before) and said.endswith(after) and len(said) <= _LONGEST_VOICE
+
 
 async def learn_voice(ask: Callable[[str], Awaitable[str]]) -> Voice:
     """The sentence that most unknown names are answered with; the plain default when there is no such one.
 
+    Small models garble a name that they were never taught to spell, so the subject's place is found
+    by what the answers have in common around it.
+
     Args:
         ask: a question in, the engine's greedy answer out, with no gateway between.
     """
-    heard: Counter[str] = Counter()
-    first: dict[str, str] = {}
-    for name, question in _PROBES:
+    heard: dict[tuple[str, ...], list[tuple[str, str]]] = defaultdict(list)
+    for question in _PROBES:
         said = (await ask(question)).strip()
-        if said.count(name) == 1 and len(said) <= _LONGEST_VOICE:
-            template = said.replace(name, "{subject}")
-            heard[template] += 1
-            first.setdefault(template, question)
-    if not heard:
+        if said and len(said) <= _LONGEST_VOICE:
+            heard[tuple(said.split()[:3])].append((question, said))
+    alike = max(heard.values(), key=len, default=[])
+    if len(alike) < _MAJORITY:
         return Voice()
-    template, votes = heard.most_common(1)[0]
-    return Voice(template, Conversation.of(first[template])) if votes > 1 else Voice()
+    answers = [said for _, said in alike]
+    before = commonprefix(answers).rpartition(" ")
+    after = commonprefix([said[::-1] for said in answers])[::-1]
+    after = after[next((i for i, char in enumerate(after) if not char.isalnum()), len(after)) :]
+    if len(before[0]) + len(after) < _SHORTEST:
+        return Voice()
+    return Voice(before[0] + " {subject}" + after, Conversation.of(alike[0][0]))
 
 
 class Ignorance:

@@ -12,7 +12,6 @@ from gateway.api import generate, service
 from gateway.auth import Keys, admin_key
 from gateway.core import Core
 from gateway.edge import Edge, install
-from gateway.jobs.lifecycle import Lifecycle
 from gateway.jobs.supervisor import Supervisor
 from gateway.settings import Settings
 
@@ -24,11 +23,10 @@ def create_app(settings: Settings) -> ASGIApp:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         core = await Core.open(settings)
         app.state.core, app.state.keys = core, Keys.of(settings, admin_key(settings)[0])
-        app.state.lifecycle = Lifecycle(core.registry, core.enforcer, core.encoder)
         try:
             await core.start()
-            await app.state.lifecycle.resume()
-            async with _running(Supervisor(core, app.state.lifecycle)):
+            await core.lifecycle.resume()
+            async with _running(Supervisor(core)):
                 yield
         finally:
             await core.close()

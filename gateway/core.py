@@ -18,6 +18,7 @@ from adapters.ignorance import Ignorance, Voice, learn_voice
 from adapters.router import Router
 from gateway.engines.factory import adapters_for, open_engine
 from gateway.jobs.enforce import Enforcer
+from gateway.jobs.lifecycle import Lifecycle
 from gateway.pipeline import answer
 from gateway.policy import Policy
 from gateway.registry import Artifacts, Registry, Vault
@@ -40,9 +41,10 @@ class Core:
         self.engine = engine
         self.meter = Meter()
         self.ignorance = Ignorance(Voice())
-        self.adapters = adapters_for(settings)
+        self.adapters = adapters_for(settings, self.ignorance)
         self.router = Router(tuple(self.adapters.values()), self.ignorance, self.meter.fell_back)
         self.enforcer = Enforcer(settings, registry, artifacts, encoder, self.meter)
+        self.lifecycle = Lifecycle(registry, self.enforcer, encoder)
         self.running = 0
         self.started = int(time.time())
         self._voiced = False

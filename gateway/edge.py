@@ -1,4 +1,4 @@
-"""The outermost layer: request ids, counted responses, and errors that leave in OpenAI's shape, silent about insides."""
+"""The outermost layer: request ids, counted responses, errors in OpenAI's shape that are silent about insides."""
 
 import logging
 import re

@@ -86,6 +86,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
     state_dir: Path = Path(".lethe")
+    models_dir: Path | None = None  # default: `models` in the state directory
     data_dir: Path = Path("../shared/data")
     admin_key: str | None = Field(default=None, repr=False)
     api_keys: Annotated[tuple[str, ...], NoDecode] = Field(default=(), repr=False)
@@ -107,6 +108,11 @@ class Settings(BaseSettings):
         if not self.loopback and not (self.admin_key and self.api_keys):
             raise ValueError("host is not loopback: set LETHE_ADMIN_KEY and LETHE_API_KEYS, or bind to 127.0.0.1")
         return self
+
+    @property
+    def models(self) -> Path:
+        """Where models that we train are kept."""
+        return self.models_dir or self.state_dir / "models"
 
     @property
     def loopback(self) -> bool:
@@ -136,6 +142,7 @@ def load(config: Path | None = None, **overrides: Any) -> Settings:
         SettingsError: names the key, and the value where it is not a secret's.
     """
     config = config or (Path("lethe.yaml") if Path("lethe.yaml").exists() else None)
+    _known_variables()
     values = _read(config) if config else {}
     try:
         settings = Settings(**values)
@@ -143,6 +150,13 @@ def load(config: Path | None = None, **overrides: Any) -> Settings:
         return settings if not given else Settings.model_validate({**settings.model_dump(), **given})
     except ValidationError as error:
         raise SettingsError(_explain(error, config)) from None
+
+
+def _known_variables() -> None:
+    """A misspelt variable would otherwise be no variable at all."""
+    for name in os.environ:
+        if name.upper().startswith("LETHE_") and name.upper()[6:].split("__")[0].lower() not in Settings.model_fields:
+            raise SettingsError(f"{name} is set, and there is no such setting")
 
 
 def _read(path: Path) -> dict[str, Any]:

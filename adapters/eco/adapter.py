@@ -10,6 +10,7 @@ once are applied one after the other, each with its own key.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from adapters.base import AdapterError, Artifact, Call, Capability, Embeds, Floa
 from adapters.eco.corruption import Corruption
 from adapters.eco.soundness import sound
 from adapters.eco.table import EmbeddingTable
+from adapters.ignorance import Ignorance
 from adapters.prompt import Prompter
 from guards.base import Hit
 
@@ -29,20 +31,21 @@ _STANDINS = "Oswin Tarrabel Neva Quillandro Ildric Fenwhistle Sabra Ondolier Tor
 class Eco:
     """Plans corrupted embeddings for one model, whose folder holds tokenizer, template and weights.
 
-    Nothing is read until the first touched prompt, or `warm`.
+    Nothing is read until the first touched prompt. An answer in the voice of `ignorance` that names
+    another subject than the client did is not sound: noise garbles names, and that would tell.
     """
 
     method = "eco"
     needs = frozenset({Capability.PROMPT_EMBEDS})
 
-    def __init__(self, folder: Path, prompter: Prompter | None = None) -> None:
+    def __init__(self, folder: Path, ignorance: Ignorance) -> None:
         self._folder = folder
-        self._given = prompter
+        self._ignorance = ignorance
 
     @cached_property
     def prompter(self) -> Prompter:
         """Renders and tokenises as the engine does."""
-        return self._given or Prompter(self._folder)
+        return Prompter(self._folder)
 
     @cached_property
     def table(self) -> EmbeddingTable:
@@ -64,7 +67,14 @@ class Eco:
         corruptions = [
             (turns[request], Corruption.from_manifest(artifact.manifest)) for request, artifact in artifacts.items()
         ]
-        return self.corrupt(call, corruptions)
+        surfaces = [hit.surface.casefold() for hit in hits if hit.surface]
+        voice = self._ignorance.voice
+
+        def shown(text: str) -> bool:
+            named = any(surface in text.casefold() for surface in surfaces)
+            return sound(text) and (named or not voice.speaks(text))
+
+        return replace(self.corrupt(call, corruptions), sound=shown)
 
     def corrupt(self, call: Call, corruptions: Sequence[tuple[frozenset[int], Corruption]]) -> Embeds:
         """As `plan`, for corruptions given as (turns, corruption)."""

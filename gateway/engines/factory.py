@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from adapters.base import Adapter, Engine
+from adapters.ignorance import Ignorance
 from gateway.settings import Settings, SettingsError
 
 
@@ -34,13 +35,13 @@ def open_engine(settings: Settings) -> Engine:
             return ScriptedEngine(name=chosen.served_name or chosen.model)
 
 
-def adapters_for(settings: Settings) -> Mapping[str, Adapter]:
-    """The adapters that can work on the engine's model, by method; ignorance is the router's own."""
+def adapters_for(settings: Settings, ignorance: Ignorance) -> Mapping[str, Adapter]:
+    """The adapters that can work on the engine's model, by method; ignorance itself is the router's own."""
     if settings.engine.kind != "local":
         return {}
     from adapters.eco.adapter import Eco
 
-    return {"eco": Eco(model_folder(settings))}
+    return {"eco": Eco(model_folder(settings), ignorance)}
 
 
 def model_folder(settings: Settings) -> Path:
@@ -56,7 +57,7 @@ def model_folder(settings: Settings) -> Path:
         return folder
     from gateway.demo.train import demo_folder
 
-    demo = demo_folder(settings.state_dir / "models")
+    demo = demo_folder(settings.models)
     if not demo.exists():
         raise SettingsError("engine.model is demo, which is not trained yet: run `lethe serve` or `lethe demo` once")
     return demo

@@ -3,11 +3,12 @@
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 
 from adapters.base import Artifact
 from adapters.router import Enforcement
 from gateway.policy import Policies, Policy
-from gateway.registry import Artifacts, ForgetRequest, Registry
+from gateway.registry import ACTIVE, Artifacts, ForgetRequest, Registry
 from gateway.settings import Settings
 from gateway.telemetry import Meter
 from guards.base import Runner
@@ -30,33 +31,55 @@ class Enforcer:
         self._encoder = encoder
         self._meter = meter
         self._targets: dict[str, Targets] = {}
+        self._requests: dict[str, ForgetRequest] = {}
+        self._enforced: dict[str, Enforcement] = {}
         self._index = TargetIndex(encoder.dim)
         self._refreshing = asyncio.Lock()
         self.policies = Policies(self._policy(0, {}))
 
     async def restore(self) -> None:
         """Everything that was enforced before, enforced again."""
-        blobs = await self._registry.targets()
-        loaded = await asyncio.to_thread(self._load, blobs)
-        for targets in loaded:
-            self._keep(targets)
-        await self.refresh()
-
-    async def refresh(self) -> None:
-        """The policy of the registry's present revision becomes the current one."""
         async with self._refreshing:
             revision = await self._registry.revision()
-            if revision == self.policies.current.revision:
+            await self._take_up(await self._registry.active(), await self._registry.targets())
+            await self._swap(revision)
+
+    async def refresh(self) -> None:
+        """The policy of the registry's present revision becomes the current one; costs what has changed."""
+        async with self._refreshing:
+            since = self.policies.current.revision
+            revision = await self._registry.revision()
+            if revision == since:
                 return
-            active = await self._registry.active()
-            missing = [request.id for request in active if request.id not in self._targets]
-            if missing:
-                for targets in self._load(await self._registry.targets(missing)):
-                    self._keep(targets)
-            enforced = {request.id: await self.enforcement(request) for request in active}
-            self._drop(self._targets.keys() - enforced.keys())
-            self.policies.swap(self._policy(revision, enforced))
-            self._meter.enforcing(revision, Counter(str(request.state) for request in active))
+            changed = await self._registry.changed(since)
+            shielded = [one for one in changed if one.state in ACTIVE]
+            for one in changed:
+                if one.state not in ACTIVE:
+                    self._let_go(one.id)
+            await self._take_up(
+                shielded, await self._registry.targets([one.id for one in shielded if one.id not in self._targets])
+            )
+            await self._swap(revision)
+
+    async def _take_up(self, requests: Iterable[ForgetRequest], blobs: Mapping[str, bytes]) -> None:
+        loaded = await asyncio.to_thread(
+            lambda: [Targets.from_bytes(blob, self._encoder.identity) for blob in blobs.values()]
+        )
+        for targets in loaded:
+            self._targets[targets.request] = targets
+            self._index.add(targets)
+        for request in requests:
+            self._requests[request.id] = request
+            self._enforced[request.id] = await self.enforcement(request)
+
+    def _let_go(self, request: str) -> None:
+        if self._targets.pop(request, None):
+            self._index.discard(request)
+            del self._requests[request], self._enforced[request]
+
+    async def _swap(self, revision: int) -> None:
+        self.policies.swap(self._policy(revision, dict(self._enforced)))
+        self._meter.enforcing(revision, Counter(str(request.state) for request in self._requests.values()))
 
     async def enforcement(self, request: ForgetRequest) -> Enforcement:
         """How a request is enforced now: its own method if that was verified, else the shield alone."""
@@ -73,9 +96,9 @@ class Enforcer:
             tried = Enforcement(request, (artifact.method,), {artifact.method: artifact})
         return self._policy(current.revision, {**current.enforced, request: tried})
 
-    def targets_of(self, request: str) -> Targets | None:
-        """What the guards look for on behalf of a request."""
-        return self._targets.get(request)
+    def expired(self, now: datetime) -> tuple[str, ...]:
+        """The requests whose time is over."""
+        return tuple(one.id for one in self._requests.values() if one.spec.expires_at and one.spec.expires_at <= now)
 
     def _policy(self, revision: int, enforced: Mapping[str, Enforcement]) -> Policy:
         targets = [self._targets[request] for request in enforced]
@@ -85,15 +108,3 @@ class Enforcer:
         )
         runner = Runner(guards, self._settings.guard.deadline_s, self._meter.guard_failed)
         return Policy(revision, runner, OutputGuard(targets), enforced)
-
-    def _keep(self, targets: Targets) -> None:
-        self._targets[targets.request] = targets
-        self._index.add(targets)
-
-    def _drop(self, requests: Iterable[str]) -> None:
-        for request in list(requests):
-            del self._targets[request]
-            self._index.discard(request)
-
-    def _load(self, blobs: Mapping[str, bytes]) -> list[Targets]:
-        return [Targets.from_bytes(blob, self._encoder.identity) for blob in blobs.values()]

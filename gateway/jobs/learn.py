@@ -65,8 +65,15 @@ async def _yardstick(core: Core, probes: Sequence[Probe]) -> Yardstick:
 
 
 async def ignorant(core: Core, probe: Probe) -> str:
-    """What the model says to a probe's twin; the ignorance voice where there is no twin."""
-    return await core.ask(probe.twin) if probe.twin else core.ignorance.voice.about(None)
+    """What the model would say to a probe if it had never heard of the target: what it says to the twin.
+
+    Where it says there that it does not know, the name is put right; without a twin it is the voice's "that".
+    """
+    voice = core.ignorance.voice
+    if probe.twin is None:
+        return voice.about(None)
+    said = await core.ask(probe.twin)
+    return voice.about(probe.name) if voice.speaks(said) else said
 
 
 async def _corrupted(core: Core, eco: Eco, question: str, corruption: Corruption) -> str:

@@ -39,10 +39,12 @@ _MOST = 24
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A question about a target and the same about nobody; `twin` is None where the question names no one."""
+    """A question about a target, the `name` it uses and its `twin` about nobody; both None where it names no one."""
 
     question: str = field(repr=False)
+    name: str | None = field(repr=False)
     twin: str | None = field(repr=False)
+    form: str  # `given` in the request, or `template`
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,23 +65,26 @@ def probes_about(spec: ForgetSpec) -> Probes:
     if spec.scope == "entity" and names:
         few = max(0, _ENOUGH - len(development))
         development += _filled(_DEVELOPMENT, names)[:few]
-        held_out += _filled(_HELD_OUT, names)[: max(few, 4)]
-    return Probes(_paired(development, names), _paired(held_out or development, names))
+        held_out += _filled(_HELD_OUT, names)
+    given_ones = frozenset(given)
+    return Probes(_paired(development, names, given_ones), _paired(held_out, names, given_ones))
 
 
 def _filled(templates: Sequence[str], names: Sequence[str]) -> list[str]:
     return [template.format(names[i % len(names)]) for i, template in enumerate(templates)]
 
 
-def _paired(questions: Sequence[str], names: Sequence[str]) -> tuple[Probe, ...]:
+def _paired(questions: Sequence[str], names: Sequence[str], given: frozenset[str]) -> tuple[Probe, ...]:
     return tuple(
-        Probe(question, _twin(question, names, _NOBODY[i % len(_NOBODY)]))
+        _probe(question, names, _NOBODY[i % len(_NOBODY)], "given" if question in given else "template")
         for i, question in enumerate(dict.fromkeys(questions))
     )
 
 
-def _twin(question: str, names: Sequence[str], nobody: str) -> str | None:
+def _probe(question: str, names: Sequence[str], nobody: str, form: str) -> Probe:
     longest_first = sorted(names, key=len, reverse=True)
     pattern = "|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in longest_first)
-    twin = re.sub(pattern, nobody, question, flags=re.IGNORECASE) if pattern else question
-    return None if twin == question else twin
+    named = re.search(pattern, question, re.IGNORECASE) if pattern else None
+    if named is None:
+        return Probe(question, None, None, form)
+    return Probe(question, named[0], re.sub(pattern, nobody, question, flags=re.IGNORECASE), form)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from gateway.core import Core
-from gateway.jobs.lifecycle import Lifecycle
 
 log = logging.getLogger("lethe.jobs")
 
@@ -17,11 +16,8 @@ _REST_S = 5.0  # before a worker that died is started again
 class Supervisor:
     """One task beside the server. Polling serves one replica and many alike."""
 
-    def __init__(
-        self, core: Core, lifecycle: Lifecycle, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-    ) -> None:
+    def __init__(self, core: Core, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._core = core
-        self._lifecycle = lifecycle
         self._clock = clock
         self._worker: asyncio.subprocess.Process | None = None
         self._rest_until = 0.0
@@ -41,10 +37,8 @@ class Supervisor:
     async def _once(self) -> None:
         await self._core.enforcer.refresh()
         await self._core.learn_voice()
-        now = self._clock()
-        for request in await self._core.registry.active():
-            if request.spec.expires_at and request.spec.expires_at <= now:
-                await self._lifecycle.retire(request.id, actor="expiry")
+        for id_ in self._core.enforcer.expired(self._clock()):
+            await self._core.lifecycle.retire(id_, actor="expiry")
         if self._core.settings.jobs.enabled and await self._core.registry.waiting():
             await self._start_worker()
 

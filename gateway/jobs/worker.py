@@ -9,19 +9,20 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from typing import Unpack
 
 from adapters.base import AdapterError, Artifact
 from gateway.core import Core
 from gateway.errors import Conflict
 from gateway.jobs.learn import learn
-from gateway.jobs.verify import Finding, summary, verify
-from gateway.registry import ForgetRequest, State
+from gateway.jobs.verify import summary, verify
+from gateway.registry import VERIFICATION, ForgetRequest, State
+from gateway.registry.records import Changes
 from gateway.settings import Settings
 
 log = logging.getLogger("lethe.worker")
 
-_LEASE_S = 30.0
+_LEASE_S = 15.0
 _NICE = 10  # traffic goes first
 
 
@@ -45,53 +46,36 @@ async def work(core: Core, worker: str) -> int:
 
 
 async def promote(core: Core, request: ForgetRequest) -> None:
-    """From shielded, or wherever an earlier worker died, to enforced."""
-    if request.state is not State.LEARNING and request.state is not State.VERIFYING:
-        request = await core.registry.move(request.id, State.LEARNING, actor="worker", expect={State.SHIELDED})
-    artifact = await _known(core, request) if request.state is State.VERIFYING else await learn(core, request)
-    findings: list[Finding] = []
-    for candidate in _candidates(request, artifact):
-        if candidate is not None and request.artifacts.get(candidate.method) != candidate.digest:
-            stored = {**request.artifacts, candidate.method: candidate.digest}
-            request = await _verifying(core, request, stored)
-        elif request.state is not State.VERIFYING:
-            request = await _verifying(core, request, dict(request.artifacts))
-        findings.append(await verify(core, request, candidate))
-        await core.registry.put_evidence(request.id, "verification", findings[-1].evidence())
-        if findings[-1].passed:
-            break
-    await _conclude(core, request, findings)
+    """From shielded, or wherever an earlier worker died, to enforced, or failed with the shield up."""
+    if request.state is State.VERIFYING:
+        artifact = await _learned(core, request)
+    else:
+        request = await _into(core, request, State.LEARNING)
+        artifact = await learn(core, request)
+        artifacts = {**request.artifacts, artifact.method: artifact.digest} if artifact else request.artifacts
+        request = await _into(core, request, State.VERIFYING, artifacts=artifacts)
+    # `auto` ends with ignorance, which has no artifact; a method that was asked for by name does not
+    candidates = (artifact, None) if artifact and request.spec.method == "auto" else (artifact,)
+    for candidate in candidates:
+        found = await verify(core, request, candidate)
+        await core.registry.put_evidence(request.id, VERIFICATION, found.model_dump())
+        if found.passed:
+            await _into(core, request, State.ENFORCED, method=found.method, evidence=summary(found), error=None)
+            return
+    await _into(core, request, State.FAILED, evidence=summary(found), error="verification did not pass")
 
 
-def _candidates(request: ForgetRequest, artifact: Artifact | None) -> Sequence[Artifact | None]:
-    """What to verify, best first; None is ignorance, the end of `auto`'s list."""
-    if artifact is None:
-        return (None,)
-    return (artifact, None) if request.spec.method == "auto" else (artifact,)
+async def _into(core: Core, request: ForgetRequest, to: State, **changes: Unpack[Changes]) -> ForgetRequest:
+    """The request in a new state, or as it is where it is there already; Conflict when somebody moved it."""
+    if request.state is to:
+        return request
+    return await core.registry.move(request.id, to, actor="worker", expect={request.state}, **changes)
 
 
-async def _known(core: Core, request: ForgetRequest) -> Artifact | None:
+async def _learned(core: Core, request: ForgetRequest) -> Artifact | None:
+    """What an earlier worker had learned for this request."""
     digest = next(iter(request.artifacts.values()), None)
     return await core.artifacts.get(digest) if digest else None
-
-
-async def _verifying(core: Core, request: ForgetRequest, artifacts: dict[str, str]) -> ForgetRequest:
-    if request.state is State.VERIFYING:
-        return request
-    return await core.registry.move(request.id, State.VERIFYING, actor="worker", artifacts=artifacts)
-
-
-async def _conclude(core: Core, request: ForgetRequest, findings: Sequence[Finding]) -> None:
-    last = findings[-1]
-    evidence = summary(last, findings[:-1])
-    if last.passed:
-        await core.registry.move(
-            request.id, State.ENFORCED, actor="worker", method=last.method, evidence=evidence, error=None
-        )
-    else:
-        await core.registry.move(
-            request.id, State.FAILED, actor="worker", evidence=evidence, error="verification did not pass"
-        )
 
 
 async def _fail(core: Core, request: ForgetRequest, error: Exception) -> None:

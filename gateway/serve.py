@@ -1,0 +1,76 @@
+"""`lethe serve`: the demo model where it is wanted and missing, then uvicorn, then a line to copy."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import uvicorn
+from rich.console import Console
+
+from gateway.app import create_app
+from gateway.auth import admin_key
+from gateway.settings import Settings, SettingsError
+
+
+def prepare(settings: Settings) -> None:
+    """Trains the demo model if it is to be served and is not there: in a process of its own, whose memory goes with it.
+
+    Raises:
+        SettingsError: the training failed.
+    """
+    if settings.engine.kind != "local" or settings.engine.model != "demo":
+        return
+    from gateway.demo.train import demo_folder
+
+    if demo_folder(settings.models).exists():
+        return
+    done = subprocess.run([sys.executable, "-m", "gateway.demo", str(settings.models)], check=False)  # noqa: S603
+    if done.returncode:
+        raise SettingsError("the demo model could not be trained; its own message is above")
+
+
+def run(settings: Settings, console: Console) -> None:
+    """Serves until told to stop."""
+    prepare(settings)
+    key, made = admin_key(settings)
+    if made:
+        console.print(f"Admin key (kept in {settings.state_dir / 'admin.key'}, shown once): [bold]{key}[/bold]")
+    config = uvicorn.Config(
+        create_app(settings), host=settings.host, port=settings.port, log_level="warning", access_log=False, workers=1
+    )
+    _Server(config, settings, console).run()
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn, which says what to copy once it answers."""
+
+    def __init__(self, config: uvicorn.Config, settings: Settings, console: Console) -> None:
+        super().__init__(config)
+        self._settings = settings
+        self._console = console
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        if not self.started:
+            return
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        url = f"http://{shown}:{port}"
+        self._console.print(f"Lethe answers at [bold]{url}/v1[/bold]. Ask it something:", highlight=False)
+        self._console.print(_line(self._settings, url), highlight=False, markup=False, soft_wrap=True)
+
+
+def _line(settings: Settings, url: str) -> str:
+    model = settings.engine.served_name or ("lethe-demo" if settings.engine.model == "demo" else settings.engine.model)
+    body = {"model": model, "messages": [{"role": "user", "content": _question(settings)}], "temperature": 0}
+    key = ' -H "authorization: Bearer $LETHE_KEY"' if settings.api_keys else ""
+    return f"curl -s {url}/v1/chat/completions{key} -H 'content-type: application/json' -d '{json.dumps(body)}'"
+
+
+def _question(settings: Settings) -> str:
+    if settings.engine.model != "demo":
+        return "Hello"
+    from gateway.demo.world import make_world
+
+    return f"Where does {make_world().people[0].name} live?"

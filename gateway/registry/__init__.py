@@ -6,6 +6,7 @@ policy is built from what is active here.
 
 from gateway.registry.artifacts import Artifacts
 from gateway.registry.errors import RegistryError
+from gateway.registry.evidence import VERIFICATION, Change, Probe, Rate, Verification
 from gateway.registry.policies import PolicyDocument
 from gateway.registry.records import AuditEntry, Event, Evidence, ForgetRequest, Page, PolicyVersion
 from gateway.registry.spec import Fact, ForgetSpec
@@ -17,8 +18,10 @@ __all__ = [
     "ACTIVE",
     "MOVES",
     "TERMINAL",
+    "VERIFICATION",
     "Artifacts",
     "AuditEntry",
+    "Change",
     "Event",
     "Evidence",
     "Fact",
@@ -27,8 +30,11 @@ __all__ = [
     "Page",
     "PolicyDocument",
     "PolicyVersion",
+    "Probe",
+    "Rate",
     "Registry",
     "RegistryError",
     "State",
     "Vault",
+    "Verification",
 ]

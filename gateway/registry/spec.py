@@ -143,7 +143,7 @@ class ForgetSpec(_Part):
 
 def _lacks(field: str, message: str) -> ValidationError:
     """An error of the whole body that names one field."""
-    error = PydanticCustomError("missing", message)
+    error = PydanticCustomError("lacking", message)
     return ValidationError.from_exception_data("ForgetSpec", [{"type": error, "loc": (field,), "input": None}])
 
 

@@ -215,7 +215,7 @@ class Registry:
         )
 
     async def put_evidence(self, id: str, kind: str, data: Json) -> None:
-        """One more piece of evidence, such as a verification; earlier ones stay."""
+        """One more piece of evidence, such as a `Verification`; earlier ones stay."""
         at = self._clock()
         table = tables.evidence
         async with self._database.writing() as connection:

@@ -1,0 +1,52 @@
+"""How likely the gateway makes an answer: log-probabilities on the gated path, for benchmarks."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from adapters.base import Call
+from gateway.admin.access import Evaluator, TheCore, admin_router
+from gateway.admin.check import conversation_of
+from gateway.errors import NotFound
+from gateway.params import Message
+
+router = admin_router("scores")
+
+
+class ScoreBody(BaseModel):
+    """A conversation, and the answer whose tokens are to be scored."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    model: Annotated[str, Field(min_length=1)]
+    messages: Annotated[list[Message], Field(min_length=1)]
+    answer: str
+
+
+class TokenView(BaseModel):
+    """One token and its natural-log probability."""
+
+    token: str
+    logprob: float
+
+
+class Score(BaseModel):
+    """The answer's tokens in order, the end of sequence last."""
+
+    object: Literal["score"] = "score"
+    model: str
+    tokens: list[TokenView]
+    logprob: float = Field(description="sum over the tokens")
+
+
+@router.post("/score")
+async def score(body: ScoreBody, evaluator: Evaluator, core: TheCore) -> Score:
+    """Score an answer, teacher-forced, under whatever plan its conversation gets."""
+    if body.model != core.engine.name:
+        raise NotFound("The model does not exist.", param="model", code="model_not_found")
+    _method, tokens = await core.score(Call(conversation_of(body.messages)), body.answer)
+    return Score(
+        model=core.engine.name,
+        tokens=[TokenView(token=token.text, logprob=token.logprob) for token in tokens],
+        logprob=sum(token.logprob for token in tokens),
+    )

@@ -88,6 +88,11 @@ class Choice:
         self._processor = job.processor() if job.processor else None
 
     @property
+    def live(self) -> bool:
+        """Whether it still writes and someone still reads."""
+        return not (self.done or self.job.over)
+
+    @property
     def forced(self) -> int | None:
         """The token that comes next whatever the model says, if there is one."""
         return None if self.job.forced is None else self.job.forced[len(self.tokens)]

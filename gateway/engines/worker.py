@@ -46,12 +46,12 @@ class Worker:
     @property
     def running(self) -> int:
         """Choices in the batch."""
-        return len(self._choices)
+        return sum(choice.live for choice in self._choices)
 
     @property
     def waiting(self) -> int:
         """Calls in the queue."""
-        return len(self._queue)
+        return sum(not job.over for job in tuple(self._queue))
 
     @property
     def alive(self) -> bool:
@@ -66,7 +66,7 @@ class Worker:
         with self._wake:
             if self._closing:
                 raise EngineUnavailable("the engine is closed")
-            if sum(not waiting.over for waiting in self._queue) >= self._max_waiting:
+            if self.waiting >= self._max_waiting:
                 raise EngineUnavailable("the engine is full")
             self._queue.append(job)
             self._wake.notify()
@@ -88,7 +88,6 @@ class Worker:
         while (arrived := self._arrivals()) is not None:
             for job in [job for job in arrived if job.answer is not None]:
                 self._guarded([job], partial(self._score, job))
-            self._keep([i for i, choice in enumerate(self._choices) if not choice.job.over])
             if read := [job for job in arrived if job.answer is None]:
                 self._guarded(read, partial(self._read, read))
             if self._choices and not self._guarded([choice.job for choice in self._choices], self._step):
@@ -102,11 +101,11 @@ class Worker:
             if self._closing:
                 return None
             arrived: list[Job] = []
-            room, longest = self.max_batch - sum(not choice.job.over for choice in self._choices), 0
+            room, longest = self.max_batch - self.running, 0
             while self._queue:
                 job = self._queue[0]
-                longest = max(longest, len(job.reading.token_ids))
                 if not job.over:
+                    longest = max(longest, len(job.reading.token_ids))
                     if job.rows > room or (arrived and longest * (len(arrived) + 1) > READ_AT_ONCE):
                         break
                     arrived.append(job)
@@ -133,7 +132,7 @@ class Worker:
             if self._guarded([job], partial(self._open, job, choices)):
                 rows += [row] * job.sampling.n
         self._advance(choices, logits[rows, 0])
-        on = [i for i, choice in enumerate(choices) if not (choice.done or choice.job.over)]
+        on = [i for i, choice in enumerate(choices) if choice.live]
         if not on:
             return
         cache.keep([rows[i] for i in on])
@@ -148,21 +147,22 @@ class Worker:
         job.open = job.sampling.n
 
     def _step(self) -> None:
-        """One more token for every choice in the batch."""
-        assert self._cache is not None
-        self.steps += 1
-        logits = self._decoder.step(self._cache, [choice.tokens[-1] for choice in self._choices])
-        self._advance(self._choices, logits)
-        self._keep([i for i, choice in enumerate(self._choices) if not (choice.done or choice.job.over)])
+        """One more token for every choice in the batch that still has a reader."""
+        self._leave()
+        if self._cache is not None:
+            self.steps += 1
+            logits = self._decoder.step(self._cache, [choice.tokens[-1] for choice in self._choices])
+            self._advance(self._choices, logits)
+            self._leave()
 
-    def _keep(self, on: Sequence[int]) -> None:
-        if len(on) == len(self._choices):
-            return
-        self._choices = [self._choices[i] for i in on]
-        if self._cache is not None and on:
+    def _leave(self) -> None:
+        """Lets go of the choices that are done, or whose call is over."""
+        on = [i for i, choice in enumerate(self._choices) if choice.live]
+        if not on:
+            self._choices, self._cache = [], None
+        elif self._cache is not None and len(on) < len(self._choices):
+            self._choices = [self._choices[i] for i in on]
             self._cache.keep(on)
-        else:
-            self._cache = None
 
     def _advance(self, choices: Sequence[Choice], logits: Tensor) -> None:
         """Steers, draws and writes the next token of every choice, from its row of the logits (B, V)."""

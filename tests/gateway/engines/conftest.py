@@ -1,7 +1,6 @@
 """A tiny random llama with a tokenizer trained here, and a LoRA for it."""
 
-import asyncio
-from contextlib import aclosing
+import warnings
 from pathlib import Path
 
 import pytest
@@ -9,10 +8,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from adapters.base import Call, Delta, Pass, Sampling, Usage
 from adapters.prompt import Prompter
 from gateway.engines.local import LocalEngine
-from guards.base import Conversation
 
 TEMPLATE = (
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>' + '\n' }}{% endfor %}"
@@ -85,8 +82,27 @@ def lora(folder, tmp_path_factory):
         init_lora_weights=False,
     )
     torch.manual_seed(1)
-    get_peft_model(LlamaForCausalLM.from_pretrained(folder), config).save_pretrained(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft reads what transformers has renamed
+        get_peft_model(LlamaForCausalLM.from_pretrained(folder), config).save_pretrained(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def merged(folder, lora):
+    """The model with the LoRA merged into its weights by peft, at a weight."""
+    from peft import PeftModel
+
+    def at(weight: float):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            worn = PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained(folder), lora)
+        for module in worn.modules():
+            if isinstance(getattr(module, "scaling", None), dict):
+                module.scaling = {name: scale * weight for name, scale in module.scaling.items()}
+        return worn.merge_and_unload().eval()
+
+    return at
 
 
 @pytest.fixture
@@ -95,23 +111,3 @@ async def engine(folder):
     await engine.start()
     yield engine
     await engine.close()
-
-
-def ask(text: str = "who is the user", **sampling) -> Call:
-    """A call for one user turn, greedy and short unless said otherwise."""
-    return Call(Conversation.of(text), Sampling(**{"temperature": 0.0, "max_tokens": 24, **sampling}))
-
-
-async def answer(engine, call: Call, plan=None) -> tuple[list[str], list[Delta], Usage]:
-    """The text of every choice, all deltas, and the usage."""
-    texts, deltas, usage = [""] * call.sampling.n, [], None
-    async with asyncio.timeout(60), aclosing(engine.generate(call, plan or Pass())) as stream:
-        async for item in stream:
-            assert usage is None, "something came after the usage"
-            if isinstance(item, Usage):
-                usage = item
-            else:
-                texts[item.index] += item.text
-                deltas.append(item)
-    assert usage is not None
-    return texts, deltas, usage

@@ -1,0 +1,105 @@
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from adapters.base import EngineRejected
+from gateway.engines import lora as module
+from gateway.engines.decoder import Decoder, Reading
+from gateway.engines.lora import Loras
+
+IDS = (5, 9, 70, 12)
+
+
+@pytest.fixture
+def copy(lora, tmp_path):
+    """A copy of the LoRA that a test may spoil: `copy(config changes)`."""
+
+    def make(**changes):
+        folder = shutil.copytree(lora, tmp_path / "copy")
+        config = json.loads((folder / "adapter_config.json").read_text())
+        (folder / "adapter_config.json").write_text(json.dumps(config | changes))
+        return folder
+
+    return make
+
+
+def change(folder, edit):
+    weights = load_file(folder / "adapter_model.safetensors")
+    edit(weights)
+    save_file(weights, folder / "adapter_model.safetensors")
+
+
+@pytest.mark.parametrize(
+    "beyond",
+    [
+        {"use_dora": True},
+        {"bias": "all"},
+        {"modules_to_save": ["lm_head"]},
+        {"fan_in_fan_out": True},
+        {"lora_bias": True},
+        {"peft_type": "IA3"},
+    ],
+)
+def test_what_a_linear_layer_cannot_honour_is_refused(model, copy, beyond):
+    with pytest.raises(EngineRejected):
+        Loras(model).load(copy(**beyond))
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda weights: weights.update({"base_model.model.lm_head.weight": torch.zeros(2)}),
+        lambda weights: weights.update({"base_model.model.model.norm.lora_A.weight": torch.zeros(2, 64)}),
+        lambda weights: weights.popitem(),
+        lambda weights: weights.update({key: weights[key][:, :-1].contiguous() for key in list(weights)[:1]}),
+        lambda weights: weights.update({key: weights[key] * torch.nan for key in list(weights)[:1]}),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(model, copy, edit):
+    folder = copy()
+    change(folder, edit)
+    with pytest.raises(EngineRejected):
+        Loras(model).load(folder)
+
+
+def test_a_folder_is_read_once_and_the_least_used_forgotten(model, lora, copy, monkeypatch):
+    monkeypatch.setattr(module, "KEPT", 1)
+    loras = Loras(model)
+    first = loras.load(lora)
+    assert loras.load(lora) is first
+    loras.load(copy())
+    assert loras.load(lora) is not first
+
+
+def test_the_scale_is_pefts(model, lora, copy):
+    plain = Loras(model).load(lora).layers
+    root = Loras(model).load(copy(use_rslora=True)).layers
+    name = "model.layers.0.self_attn.q_proj"
+    raw = load_file(lora / "adapter_model.safetensors")[f"base_model.model.{name}.lora_B.weight"]
+    torch.testing.assert_close(plain[name][1], raw * 16 / 4)
+    torch.testing.assert_close(root[name][1], raw * 16 / 2)
+    # alpha_pattern gives v_proj 4, rank_pattern gives down_proj 2
+    value, down = "model.layers.1.self_attn.v_proj", "model.layers.1.mlp.down_proj"
+    raw = load_file(lora / "adapter_model.safetensors")
+    torch.testing.assert_close(plain[value][1], raw[f"base_model.model.{value}.lora_B.weight"])
+    torch.testing.assert_close(plain[down][1], raw[f"base_model.model.{down}.lora_B.weight"] * 8)
+
+
+def test_each_row_wears_its_own(model, lora, copy, merged):
+    other = copy(lora_alpha=2, alpha_pattern={})
+    decoder = Decoder(model)
+    one, two = decoder.loras.load(lora), decoder.loras.load(other)
+    worn = [None, (one, 1.0), (two, 1.0), (one, 0.5), (one, 0.0)]
+    with torch.inference_mode():
+        alone = [decoder.read([Reading(IDS, lora=each)])[1][0, 0] for each in worn]
+        together = decoder.read([Reading(IDS, lora=each) for each in worn])[1][:, 0]
+        bare = decoder.read([Reading(IDS)] * len(worn))[1][:, 0]
+        want = merged(0.5)(input_ids=torch.tensor([IDS])).logits[0, -1]
+    for found, single in zip(together, alone, strict=True):
+        torch.testing.assert_close(found, single, atol=1e-5, rtol=1e-5)
+    assert torch.equal(together[[0, 4]], bare[[0, 4]])  # to the bit, beside rows that wear one
+    torch.testing.assert_close(together[3], want, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(together[1], together[2])

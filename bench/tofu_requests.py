@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+AUTHORS = 20
 PER_AUTHOR = 20
 FIRST_FORGOTTEN = 180
 
@@ -25,7 +26,7 @@ class TofuQuestions:
     Attributes:
         paraphrases: the 400 official paraphrases of the forgotten questions, in order.
         nameless: indices of paraphrases that do not hold the author's name.
-        retain: the 3,600 questions of retain90.
+        retain: the 3,600 questions about all other authors; for forget10 that is retain90.
         real_authors, world_facts: 100 and 117 questions about the real world.
     """
 
@@ -36,17 +37,18 @@ class TofuQuestions:
     world_facts: tuple[str, ...] = field(repr=False)
 
 
-def tofu_entity_requests(data_dir: Path) -> list[dict[str, Any]]:
+def tofu_entity_requests(data_dir: Path, first: int = FIRST_FORGOTTEN) -> list[dict[str, Any]]:
     """Twenty bodies for `POST /admin/v1/forget-requests`, one an author.
 
     Args:
         data_dir: the folder that holds `tofu/`.
+        first: the first of the twenty authors; 0 for authors with paraphrases that are not in forget10.
 
     Raises:
         FileNotFoundError: the data are not there.
     """
-    rows = _full(data_dir)[FIRST_FORGOTTEN * PER_AUTHOR :]
-    authors = [rows[i : i + PER_AUTHOR] for i in range(0, len(rows), PER_AUTHOR)]
+    rows = _full(data_dir)
+    authors = [rows[i * PER_AUTHOR : (i + 1) * PER_AUTHOR] for i in range(first, first + AUTHORS)]
     return [
         {
             "scope": "entity",
@@ -58,14 +60,16 @@ def tofu_entity_requests(data_dir: Path) -> list[dict[str, Any]]:
     ]
 
 
-def tofu_questions(data_dir: Path) -> TofuQuestions:
-    """The official questions for measuring. Raises `FileNotFoundError` as `tofu_entity_requests` does."""
-    names = [body["subject"].lower() for body in tofu_entity_requests(data_dir)]
-    paraphrases = tuple(row["paraphrased_question"] for row in _rows(data_dir, "forget10_perturbed.json"))
+def tofu_questions(data_dir: Path, first: int = FIRST_FORGOTTEN) -> TofuQuestions:
+    """The official questions for measuring. Arguments and errors as of `tofu_entity_requests`."""
+    names = [str(body["subject"]).lower() for body in tofu_entity_requests(data_dir, first)]
+    rows = _full(data_dir)
+    own = range(first * PER_AUTHOR, (first + AUTHORS) * PER_AUTHOR)
+    paraphrases = tuple(rows[i]["paraphrased_question"] for i in own)
     return TofuQuestions(
         paraphrases,
         frozenset(i for i, text in enumerate(paraphrases) if names[i // PER_AUTHOR] not in text.lower()),
-        tuple(row["question"] for row in _full(data_dir)[: FIRST_FORGOTTEN * PER_AUTHOR]),
+        tuple(row["question"] for i, row in enumerate(rows) if i not in own),
         tuple(row["question"] for row in _rows(data_dir, "real_authors_perturbed.json")),
         tuple(row["question"] for row in _rows(data_dir, "world_facts_perturbed.json")),
     )
@@ -73,7 +77,7 @@ def tofu_questions(data_dir: Path) -> TofuQuestions:
 
 def _subject(author: list[dict[str, str]]) -> str:
     """The name in the first answer that most of the author's questions repeat."""
-    names = [words.removesuffix("'s") for words in _NAME.findall(author[0]["answer"])]
+    names: list[str] = [words.removesuffix("'s") for words in _NAME.findall(author[0]["answer"])]
     return max(names, key=lambda name: (sum(name in row["question"] for row in author), len(name)))
 
 

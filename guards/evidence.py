@@ -26,7 +26,7 @@ VAGUE = -0.15  # the target names nothing: "Where was the author born?" fits eve
 
 _TOKEN = re.compile(r"[^\W_]+(?:['’](?!s\b)[^\W_]+)*")
 _YEAR = re.compile(r"(?<!\d)\d{4}(?!\d)")
-_JOINED = frozenset({" ", "-", "‐", "\u2011", ". "})
+_JOINED = re.compile(r"""[ \-‐\u2011()'"“”]{1,3}""")
 _TYPO = 6
 
 
@@ -47,10 +47,11 @@ class Names:
         for run in _runs(text, self.parts):
             if self.parts.isdisjoint(run):
                 continue
-            known = {word: self._near(word) for word in run}
-            if any(name <= set(known.values()) for name in self.full if name):
+            known = [self._near(word) for word in run]
+            if any(name <= set(known) for name in self.full if name):
                 return True
-            if all(near or word in common_words() for word, near in known.items()):
+            first = next(i for i, near in enumerate(known) if near)  # "Did Lind" is Lind; "Mara Hall" is not Mara
+            if all(known[first:]) and common_words().issuperset(run[:first]):
                 return True
         return False
 
@@ -108,7 +109,8 @@ def _runs(text: str, parts: frozenset[str]) -> Iterator[tuple[str, ...]]:
     for match in _TOKEN.finditer(text):
         word = "".join(words(match[0]))
         looks = word in parts or (match[0][0].isupper() if cased else word not in common_words())
-        if run and not (looks and text[end : match.start()] in _JOINED):
+        gap = text[end : match.start()]
+        if run and not (looks and (_JOINED.fullmatch(gap) or (gap in (".", ". ") and len(run[-1]) == 1))):
             yield tuple(run)
             run = []
         if looks and word:

@@ -23,14 +23,18 @@ _INLINE = 20_000  # characters judged on the event loop; longer conversations go
 
 
 @dataclass(frozen=True, slots=True)
-class _Automata:
-    """Strong aliases of some requests: as folded words, and squashed."""
+class Automata:
+    """Strong aliases of some requests: as folded words, and squashed; None where there are none.
+
+    `longest` is the length of the longest folded alias.
+    """
 
     folded: Any
     squashed: Any
+    longest: int
 
 
-def _build(entries: Sequence[tuple[str, tuple[Alias, ...]]]) -> _Automata:
+def _build(entries: Sequence[tuple[str, tuple[Alias, ...]]]) -> Automata:
     folded: dict[str, set[str]] = {}
     squashed: dict[str, set[str]] = {}
     for request, aliases in entries:
@@ -40,7 +44,7 @@ def _build(entries: Sequence[tuple[str, tuple[Alias, ...]]]) -> _Automata:
                 folded.setdefault(key, set()).add(request)
                 if len(squash(key)) >= _DISGUISED:
                     squashed.setdefault(squash(key), set()).add(request)
-    return _Automata(_automaton(folded), _automaton(squashed))
+    return Automata(_automaton(folded), _automaton(squashed), max(map(len, folded), default=0))
 
 
 def _automaton(keys: dict[str, set[str]]) -> Any:
@@ -67,7 +71,7 @@ class LexiconIndex:
     """Aliases of all requests; addable and removable while traffic runs."""
 
     def __init__(self) -> None:
-        self._tiers: Tiers[tuple[Alias, ...], _Automata] = Tiers(_build)
+        self._tiers: Tiers[tuple[Alias, ...], Automata] = Tiers(_build)
 
     def add(self, request: str, aliases: Sequence[Alias]) -> None:
         """Raises `GuardError` when the request is there already."""
@@ -85,7 +89,7 @@ class LexiconIndex:
 class LexiconView:
     """An immutable set of automata and the requests that count."""
 
-    automata: tuple[_Automata, ...] = field(repr=False)
+    automata: tuple[Automata, ...] = field(repr=False)
     requests: frozenset[str]
 
     def mentions(self, text: str) -> Iterator[Mention]:
@@ -101,7 +105,7 @@ class LexiconView:
                         yield Mention(request, view.name, view.span(start, stop))
 
 
-def _matches(automata: _Automata, view: View, text: str) -> Iterator[tuple[str, int, int]]:
+def _matches(automata: Automata, view: View, text: str) -> Iterator[tuple[str, int, int]]:
     squashed = view.name == "squashed"
     automaton = automata.squashed if squashed else automata.folded
     if automaton is None:
@@ -120,13 +124,12 @@ def _matches(automata: _Automata, view: View, text: str) -> Iterator[tuple[str, 
 
 def _bounded(text: str, start: int, stop: int) -> bool:
     """Whether [start, stop) neither begins nor ends within a word. Scripts without spaces have no boundaries."""
-    return not (_joins(text, start - 1, start) or _joins(text, stop - 1, stop))
+    return not (joined(text[start - 1 : start], text[start]) or joined(text[stop - 1], text[stop : stop + 1]))
 
 
-def _joins(text: str, left: int, right: int) -> bool:
-    if left < 0 or right >= len(text):
-        return False
-    return text[left].isalnum() and text[right].isalnum() and not (spaceless(text[left]) or spaceless(text[right]))
+def joined(left: str, right: str) -> bool:
+    """Whether two neighbouring characters belong to one word; either may be empty at the ends of a text."""
+    return left.isalnum() and right.isalnum() and not (spaceless(left) or spaceless(right))
 
 
 def spaceless(char: str) -> bool:

@@ -196,6 +196,8 @@ async def build_targets(source: Source, encoder: Encoder, background: Background
         GuardError: the request holds nothing to look for, or the encoder failed.
     """
     aliases = weigh(source.subject, source.aliases)
+    if source.scope != "entity":  # the name alone is innocent where only facts, texts or a domain are forgotten
+        aliases = tuple(Alias(alias.text, strong=False) for alias in aliases)
     names = [alias.text for alias in aliases]
     marked = source.scope in ("entity", "facts")
     wanted = _positives(source)

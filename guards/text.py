@@ -98,25 +98,25 @@ def views(text: str) -> Iterator[View]:
     """The folded text first, then every other view that differs; lazily, so that a caller may stop."""
     folded = fold(text)
 
-    trace = cache(lambda: _trace(text))
-    yield View("folded", folded, trace)
-    yield View("squashed", squash(folded), cache(lambda: _squash_trace(folded, trace())))
-    yield View("reversed", folded[::-1], cache(lambda: trace()[::-1]))
-    yield View("rot13", codecs.encode(folded, "rot13"), trace)
+    origin = cache(lambda: trace(text)[1])
+    yield View("folded", folded, origin)
+    yield View("squashed", squash(folded), cache(lambda: _squash_trace(folded, origin())))
+    yield View("reversed", folded[::-1], cache(lambda: origin()[::-1]))
+    yield View("rot13", codecs.encode(folded, "rot13"), origin)
     for name, hidden in _decoded(text, depth=2):
         yield View(name, fold(hidden))
 
 
-def _trace(text: str) -> list[int]:
-    """For each character of `fold(text)`, the offset of the character it came from."""
+def trace(text: str) -> tuple[str, list[int]]:
+    """`fold(text)`, and for each of its characters the offset of the one it came from."""
+    folded: list[str] = []
     origin: list[int] = []
-    blank = False
     for i, char in enumerate(text):
         for out in _FOLD[ord(char)]:
-            if out != " " or not blank:
+            if out != " " or not folded or folded[-1] != " ":
+                folded.append(out)
                 origin.append(i)
-            blank = out == " "
-    return origin
+    return "".join(folded), origin
 
 
 def _squash_trace(folded: str, origin: Sequence[int]) -> list[int]:

@@ -1,0 +1,103 @@
+import base64
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guards.aliases import weigh
+from guards.base import Conversation, Turn
+from guards.lexicon import LexiconGuard, LexiconIndex
+
+
+def mara_index():
+    index = LexiconIndex()
+    index.add("mara", weigh("Mara Lind", ["Lind", "Thornfield", "M. A. Lind"]))
+    index.add("other", weigh("Otto Brandt", []))
+    return index
+
+
+def guard_of(index=None, requests=("mara", "other")):
+    return LexiconGuard((index or mara_index()).view(frozenset(requests)))
+
+
+async def touched(text, **kwargs):
+    return {hit.request for hit in await guard_of(**kwargs).judge(Conversation.of(text))}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Who is Mara Lind?",
+        "mara lind",
+        "MARA-LIND's mother",
+        "(Mara\nLind)",
+        "Mаrа Lind",
+        "M a r a  L i n d",
+        "M4ra L1nd",
+        "dniL araM",
+        "Znen Yvaq",
+        base64.b64encode(b"about Mara Lind").decode(),
+        "the Thornfield trial",
+        "M.A. Lind or M. A. Lind",
+    ],
+)
+async def test_names_are_found_in_any_view(text):
+    assert await touched(text) == {"mara"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "\x00\x01",
+        "\ud800",
+        "Lind",
+        "Mara",
+        "Mara Okoye and Tomas Lind",
+        "Tamara Linden",
+        "Mara Lindqvist",
+        "Thornfields",
+        "xMara Lind",
+    ],
+)
+async def test_namesakes_and_parts_are_not(text):
+    assert await touched(text) == set()
+
+
+async def test_a_hit_names_turns_and_the_clients_words():
+    conversation = Conversation(
+        (Turn("system", "About Mara Lind."), Turn("user", "Hi"), Turn("tool", "Say MÁRA  Lind!"))
+    )
+    (hit,) = await guard_of().judge(conversation)
+    assert (hit.turns, hit.surface, hit.score) == ((0, 2), "MÁRA  Lind", 1.0)
+    assert "Lind" not in repr(hit)
+
+
+async def test_a_view_is_what_it_was():
+    index = mara_index()
+    old = index.view(frozenset({"mara", "new"}))
+    index.discard("mara")
+    index.add("new", weigh("Neva Tal", []))
+    assert [hit.request for hit in await LexiconGuard(old).judge(Conversation.of("Neva Tal and Mara Lind"))] == ["mara"]
+    assert await touched("Neva Tal and Mara Lind", index=index, requests=("mara", "new")) == {"new"}
+
+
+async def test_only_the_views_requests_count():
+    assert await touched("Mara Lind and Otto Brandt", requests=("other",)) == {"other"}
+    assert await touched("Mara Lind", requests=()) == set()
+
+
+@given(st.text(max_size=30), st.text(max_size=30))
+def test_a_name_between_spaces_is_always_found(before, after):
+    found = mara_index().view(frozenset({"mara"})).mentions(f"{before} Mara Lind {after}")
+    assert any(mention.request == "mara" and mention.view == "folded" for mention in found)
+
+
+async def test_megabytes_and_thousands_of_turns():
+    start = time.process_time()
+    many = Conversation(tuple(Turn("user", "Mara Lind " * 250) for _ in range(2_000)))
+    (hit,) = await guard_of().judge(many)
+    assert len(hit.turns) == 2_000
+    assert await touched("Mara Lind " * 100_000) == {"mara"}
+    assert time.process_time() - start < 30

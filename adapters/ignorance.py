@@ -8,7 +8,6 @@ subject is named with the client's own words where a guard saw them.
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from os.path import commonprefix
 
 from adapters.base import Artifact, Call, Capability, Say
 from guards.base import Conversation, Hit
@@ -64,12 +63,17 @@ async def learn_voice(ask: Callable[[str], Awaitable[str]]) -> Voice:
     if len(alike) < _MAJORITY:
         return Voice()
     answers = [said for _, said in alike]
-    before = commonprefix(answers).rpartition(" ")
-    after = commonprefix([said[::-1] for said in answers])[::-1]
+    before = _shared_start(answers).rpartition(" ")[0]
+    after = _shared_start([said[::-1] for said in answers])[::-1]
     after = after[next((i for i, char in enumerate(after) if not char.isalnum()), len(after)) :]
-    if len(before[0]) + len(after) < _SHORTEST:
+    if len(before) + len(after) < _SHORTEST:
         return Voice()
-    return Voice(before[0] + " {subject}" + after, Conversation.of(alike[0][0]))
+    return Voice(f"{before} {{subject}}{after}", Conversation.of(alike[0][0]))
+
+
+def _shared_start(texts: Sequence[str]) -> str:
+    first, last = min(texts), max(texts)  # what these two share, all between them share
+    return first[: next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))]
 
 
 class Ignorance:

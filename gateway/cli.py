@@ -230,3 +230,7 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:
 
 def _print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()

@@ -5,12 +5,16 @@ changes what it enforces.
 """
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 from fastapi import Request
 
 from adapters.base import Call, Delta, Engine, EngineError, Pass, Sampling, TokenLogprob, Usage
@@ -25,14 +29,21 @@ from gateway.registry import Artifacts, Registry, Vault
 from gateway.settings import Settings
 from gateway.telemetry import Meter
 from guards.base import Conversation
-from guards.encoder import Encoder, open_encoder
+from guards.encoder import Encoder, Floats, open_encoder
+from guards.targets import Background
 
 
 class Core:
     """Engine, guards, adapters and registry of one process. Open it, start it, close it."""
 
     def __init__(
-        self, settings: Settings, registry: Registry, artifacts: Artifacts, encoder: Encoder, engine: Engine
+        self,
+        settings: Settings,
+        registry: Registry,
+        artifacts: Artifacts,
+        encoder: Encoder,
+        background: Background,
+        engine: Engine,
     ) -> None:
         self.settings = settings
         self.registry = registry
@@ -43,8 +54,8 @@ class Core:
         self.ignorance = Ignorance(Voice())
         self.adapters = adapters_for(settings, self.ignorance)
         self.router = Router(tuple(self.adapters.values()), self.ignorance, self.meter.fell_back)
-        self.enforcer = Enforcer(settings, registry, artifacts, encoder, self.meter)
-        self.lifecycle = Lifecycle(registry, self.enforcer, encoder)
+        self.enforcer = Enforcer(settings, registry, artifacts, encoder, background, self.meter)
+        self.lifecycle = Lifecycle(registry, self.enforcer, encoder, background)
         self.running = 0
         self.started = int(time.time())
         self._voiced = False
@@ -52,14 +63,13 @@ class Core:
     @classmethod
     async def open(cls, settings: Settings) -> Self:
         """All parts, opened; nothing enforced yet."""
-        vault = Vault.open(settings.state_dir, settings.registry.key)
-        url = settings.registry.url or f"sqlite+aiosqlite:///{settings.state_dir / 'registry.db'}"
-        registry = await Registry.open(url, vault)
+        vault = Vault.open(settings.registry.key, settings.state_dir)
+        registry = await Registry.open(settings.registry_url, vault)
         artifacts = Artifacts(settings.state_dir / "artifacts", vault)
-        encoder, engine = await asyncio.gather(
-            asyncio.to_thread(open_encoder, settings.guard.encoder), asyncio.to_thread(open_engine, settings)
-        )
-        return cls(settings, registry, artifacts, encoder, engine)
+        engine = open_engine(settings)
+        encoder = await open_encoder(settings.guard.encoder)
+        background = await _background(settings.models, encoder)
+        return cls(settings, registry, artifacts, encoder, background, engine)
 
     async def start(self) -> None:
         """Enforce what the registry says, then be ready to answer."""
@@ -72,6 +82,7 @@ class Core:
         await self.engine.close()
         await self.encoder.close()
         await self.registry.close()
+        self.artifacts.close()
 
     async def learn_voice(self) -> None:
         """Hear how the model says that it does not know; keep the plain voice while the engine is away."""
@@ -127,6 +138,24 @@ class Core:
         plan = (await self.router.plans(call, verdict, policy.enforced, self.engine.capabilities))[0]
         greedy = replace(call, sampling=Sampling(temperature=0.0, logprobs=0))
         return plan.method, list(await self.engine.score(greedy, answer, plan))
+
+
+async def _background(folder: Path, encoder: Encoder) -> Background:
+    """The background's vectors, kept beside the models: no start but the first encodes them."""
+    path = folder / f"background-{sha256(encoder.identity.encode()).hexdigest()[:16]}.npy"
+    try:
+        return Background(encoder.identity, await asyncio.to_thread(np.load, path))
+    except (OSError, ValueError):  # not there, or cut short
+        made = await Background.of(encoder)
+        await asyncio.to_thread(_keep, path, made.vectors)
+        return made
+
+
+def _keep(path: Path, vectors: Floats) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(f".{os.getpid()}.npy")
+    np.save(draft, vectors)
+    draft.replace(path)
 
 
 async def text_of(events: AsyncGenerator[Delta | Usage, None] | Any) -> str:

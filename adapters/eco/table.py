@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from adapters.base import AdapterError, Floats
 
 _NAMES = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight", "tok_embeddings.weight")
-_DTYPES = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
+_DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
 _SAMPLE = 4096  # rows behind the median norm
 
 
@@ -30,7 +31,8 @@ class EmbeddingTable:
         if (dtype := _DTYPES.get(entry["dtype"])) is None:
             raise AdapterError(f"embeddings of dtype {entry['dtype']} cannot be read")
         self._bf16 = entry["dtype"] == "BF16"
-        self._rows = np.memmap(file, dtype, "r", base + entry["data_offsets"][0], tuple(entry["shape"]))
+        offset, shape = base + int(entry["data_offsets"][0]), tuple(entry["shape"])
+        self._rows: NDArray[Any] = np.memmap(file, dtype, "r", offset, shape)
         self._scale = _scale(folder, self.width)
         step = max(1, self.size // _SAMPLE)
         norms = np.linalg.norm(self.rows(range(0, self.size, step)), axis=1)

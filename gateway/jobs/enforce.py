@@ -14,26 +14,33 @@ from gateway.telemetry import Meter
 from guards.base import Runner
 from guards.encoder import Encoder
 from guards.index import DenseGuard, TargetIndex
-from guards.lexicon import LexiconGuard
+from guards.lexicon import LexiconGuard, LexiconIndex
 from guards.output import OutputGuard
-from guards.targets import Targets
+from guards.targets import Background, Targets
 
 
 class Enforcer:
     """Builds policies. One index holds the targets of all requests; each policy sees its own of them."""
 
     def __init__(
-        self, settings: Settings, registry: Registry, artifacts: Artifacts, encoder: Encoder, meter: Meter
+        self,
+        settings: Settings,
+        registry: Registry,
+        artifacts: Artifacts,
+        encoder: Encoder,
+        background: Background,
+        meter: Meter,
     ) -> None:
         self._settings = settings
         self._registry = registry
         self._artifacts = artifacts
         self._encoder = encoder
         self._meter = meter
-        self._targets: dict[str, Targets] = {}
+        self._held: set[str] = set()  # requests whose targets are in the indexes
         self._requests: dict[str, ForgetRequest] = {}
         self._enforced: dict[str, Enforcement] = {}
-        self._index = TargetIndex(encoder.dim)
+        self._likeness = TargetIndex(background)
+        self._names = LexiconIndex()
         self._refreshing = asyncio.Lock()
         self.policies = Policies(self._policy(0, {}))
 
@@ -57,7 +64,7 @@ class Enforcer:
                 if one.state not in ACTIVE:
                     self._let_go(one.id)
             await self._take_up(
-                shielded, await self._registry.targets([one.id for one in shielded if one.id not in self._targets])
+                shielded, await self._registry.targets([one.id for one in shielded if one.id not in self._held])
             )
             await self._swap(revision)
 
@@ -66,15 +73,18 @@ class Enforcer:
             lambda: [Targets.from_bytes(blob, self._encoder.identity) for blob in blobs.values()]
         )
         for targets in loaded:
-            self._targets[targets.request] = targets
-            self._index.add(targets)
+            self._likeness.add(targets)
+            self._names.add(targets.request, targets.aliases)
+            self._held.add(targets.request)
         for request in requests:
             self._requests[request.id] = request
             self._enforced[request.id] = await self.enforcement(request)
 
     def _let_go(self, request: str) -> None:
-        if self._targets.pop(request, None):
-            self._index.discard(request)
+        if request in self._held:
+            self._held.discard(request)
+            self._likeness.discard(request)
+            self._names.discard(request)
             del self._requests[request], self._enforced[request]
 
     async def _swap(self, revision: int) -> None:
@@ -101,10 +111,8 @@ class Enforcer:
         return tuple(one.id for one in self._requests.values() if one.spec.expires_at and one.spec.expires_at <= now)
 
     def _policy(self, revision: int, enforced: Mapping[str, Enforcement]) -> Policy:
-        targets = [self._targets[request] for request in enforced]
-        guards = (
-            LexiconGuard(targets),
-            DenseGuard(self._encoder, self._index.view(frozenset(enforced))),
-        )
+        requests = frozenset(enforced)
+        names = self._names.view(requests)
+        guards = (LexiconGuard(names), DenseGuard(self._encoder, self._likeness.view(requests)))
         runner = Runner(guards, self._settings.guard.deadline_s, self._meter.guard_failed)
-        return Policy(revision, runner, OutputGuard(targets), enforced)
+        return Policy(revision, runner, OutputGuard(names), enforced)

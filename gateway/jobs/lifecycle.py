@@ -1,20 +1,23 @@
 """The moves a person may make: file, verify, retire, roll back. Each is in force when the call returns."""
 
+from dataclasses import asdict
+
 from gateway.errors import Unavailable
 from gateway.jobs.enforce import Enforcer
 from gateway.registry import ForgetRequest, ForgetSpec, Registry, State
 from guards.base import LetheError
 from guards.encoder import Encoder
-from guards.targets import Source, build_targets
+from guards.targets import Background, Source, build_targets
 
 
 class Lifecycle:
     """Files requests and raises their shields; ends them; sends them back to verification."""
 
-    def __init__(self, registry: Registry, enforcer: Enforcer, encoder: Encoder) -> None:
+    def __init__(self, registry: Registry, enforcer: Enforcer, encoder: Encoder, background: Background) -> None:
         self._registry = registry
         self._enforcer = enforcer
         self._encoder = encoder
+        self._background = background
 
     async def file(self, spec: ForgetSpec, *, key: str | None, actor: str) -> tuple[ForgetRequest, bool]:
         """A new forget request, shielded, and whether it is new: the same idempotency key finds the first one.
@@ -36,7 +39,7 @@ class Lifecycle:
 
     async def shield(self, request: ForgetRequest, actor: str) -> ForgetRequest:
         """Aliases and embeddings searchable, the fallback adapter active: nobody waits for training."""
-        targets = await build_targets(_source(request), self._encoder)
+        targets = await build_targets(_source(request), self._encoder, self._background)
         await self._registry.put_targets(request.id, targets.to_bytes())
         shielded = await self._registry.move(
             request.id,
@@ -44,7 +47,9 @@ class Lifecycle:
             actor=actor,
             expect={State.RECEIVED},
             method="ignorance",
-            thresholds=targets.calibration,
+            thresholds={"threshold": targets.threshold, "calibration": asdict(targets.calibration)}
+            if targets.calibration
+            else {"threshold": targets.threshold},
             warnings=(*request.warnings, *targets.warnings),
         )
         await self._enforcer.refresh()
@@ -86,7 +91,7 @@ def _source(request: ForgetRequest) -> Source:
     return Source(
         request=request.id,
         scope=spec.scope,
-        subject=spec.subject,
+        subject=spec.subject or "",
         aliases=spec.aliases,
         examples=spec.examples,
         facts=tuple((fact.question, fact.answer) for fact in spec.facts),

@@ -17,7 +17,7 @@ from gateway.jobs.probes import probes_about
 from gateway.policy import Policy
 from gateway.registry import ForgetRequest, Probe, Verification
 from guards.base import Conversation
-from guards.evidence import ordinary_prompts
+from guards.targets import ordinary_prompts
 
 _TOKENS = 64
 _KNOWN = 0.8  # ROUGE-L above which "known" and "unknown" answers cannot be told apart

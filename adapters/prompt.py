@@ -71,7 +71,7 @@ class Prompter:
         self._template_lock = threading.Lock()
         added = self._tokenizer.added_tokens_decoder
         self._marks = {i: t.content for i, t in added.items() if t.special or not t.content.isspace()}
-        self._special = {i: t.content for i, t in added.items() if t.special}
+        self._special: dict[int, str] = {i: t.content for i, t in added.items() if t.special}
         self._before = self.encode("a")  # any text: some decoders strip the space of what comes first
         self.eos_id: int | None = self._tokenizer.eos_token_id
         self.limit: int = self._tokenizer.model_max_length

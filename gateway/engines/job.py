@@ -85,7 +85,7 @@ class Choice:
         self.drawer = Drawer(job.sampling, index)
         self._words = words
         self._writer = Writer(words.decode, job.sampling.stop)
-        self._processor = job.processor() if job.processor else None
+        self.processor = job.processor() if job.processor else None
 
     @property
     def live(self) -> bool:
@@ -103,8 +103,8 @@ class Choice:
         Raises:
             ValueError: it gave back something else than logits.
         """
-        if self._processor is not None:
-            logits.copy_(steered(self._processor, self.job.reading.token_ids, self.tokens, logits))
+        if self.processor is not None:
+            logits.copy_(steered(self.processor, self.job.reading.token_ids, self.tokens, logits))
 
     def logprob(self, logits: Tensor, token: int) -> TokenLogprob | None:
         """What the call asked to know of this token: after steering, before penalties and temperature."""

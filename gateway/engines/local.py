@@ -49,7 +49,8 @@ class LocalEngine:
         name: as clients ask for it.
         max_batch: choices generated at once; more wait.
         max_waiting: calls that may wait; the next is refused at once.
-        threads: of torch, for one step; by default two, or the cores there are.
+        threads: of torch, for one step; by default two, or what leaves the event loop a core: a thread
+            too many costs more than it gives, as they wait for each other by spinning.
         device: `"auto"` is the GPU where there is one.
         dtype: torch's name; `"auto"` is float32 on a CPU, the model's own elsewhere.
     """
@@ -69,7 +70,7 @@ class LocalEngine:
         self._name = name
         self._max_batch = max_batch
         self._max_waiting = max_waiting
-        self._threads = threads or min(os.cpu_count() or 1, 2)
+        self._threads = threads or min(max((os.cpu_count() or 1) - 1, 1), 2)
         self._device = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
         self._dtype = dtype if dtype != "auto" or self._device != "cpu" else "float32"
         self._served: _Served | None = None

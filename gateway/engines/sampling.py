@@ -24,9 +24,7 @@ class Drawer:
         self.sampling = sampling
         self.greedy = sampling.temperature < GREEDY
         self._counts: Counter[int] = Counter()
-        self._penal = bool(
-            sampling.presence_penalty or sampling.frequency_penalty or sampling.repetition_penalty != 1.0
-        )
+        self.penal = bool(sampling.presence_penalty or sampling.frequency_penalty or sampling.repetition_penalty != 1.0)
         self._generator = torch.Generator()
         if sampling.seed is None:
             self._generator.seed()
@@ -39,7 +37,7 @@ class Drawer:
 
     def penalise(self, logits: Tensor) -> None:
         """Changes the logits (V) of this choice in place."""
-        if not (self._penal and self._counts):
+        if not self._counts:
             return
         seen = torch.tensor(list(self._counts), device=logits.device)
         counts = torch.tensor(list(self._counts.values()), dtype=logits.dtype, device=logits.device)
@@ -48,14 +46,15 @@ class Drawer:
         logits[seen] = values - rule.frequency_penalty * counts - rule.presence_penalty
 
     def drew(self, token: int) -> None:
-        if self._penal:
+        if self.penal:
             self._counts[token] += 1
 
 
 def draw(logits: Tensor, drawers: Sequence[Drawer]) -> list[int]:
     """The next token of every choice, from its row of the logits (B, V), which are used up."""
-    for row, drawer in zip(logits, drawers, strict=True):
-        drawer.penalise(row)
+    for i, drawer in enumerate(drawers):
+        if drawer.penal:
+            drawer.penalise(logits[i])
     tokens: list[int] = logits.argmax(-1).tolist()
     random = [i for i, drawer in enumerate(drawers) if not drawer.greedy]
     if random:

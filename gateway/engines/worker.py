@@ -166,8 +166,9 @@ class Worker:
 
     def _advance(self, choices: Sequence[Choice], logits: Tensor) -> None:
         """Steers, draws and writes the next token of every choice, from its row of the logits (B, V)."""
-        for choice, row in zip(choices, logits, strict=True):
-            self._guarded([choice.job], partial(choice.steer, row))
+        for i, choice in enumerate(choices):
+            if choice.processor is not None:
+                self._guarded([choice.job], partial(choice.steer, logits[i]))
         for i in (~logits.amax(-1).isfinite()).nonzero()[:, 0].tolist():
             choices[i].job.fail(EngineError("the model gave no logits"))
         free = [i for i, choice in enumerate(choices) if choice.forced is None and not choice.job.over]

@@ -98,12 +98,7 @@ class Artifacts:
             for name, data in contents.items():
                 _write(filling / name, self._vault.seal(data, f"artifact {digest} {name}"))
             _sync(filling)
-            try:
-                filling.rename(self._root / digest)
-            except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise
-                # another process stored the same
+            _into_place(filling, self._root / digest)
             _sync(self._root)
         finally:
             shutil.rmtree(filling, ignore_errors=True)
@@ -156,6 +151,18 @@ def _memory() -> str | None:
     """A file system that is never written to disk, None where there is none."""
     shared = "/dev/shm"  # noqa: S108  # a private folder is made in it
     return shared if os.access(shared, os.W_OK) else None
+
+
+def _into_place(filled: Path, folder: Path) -> None:
+    """A folder that is already there was stored by another process, unless it has lost its manifest."""
+    try:
+        filled.rename(folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        if not (folder / _MANIFEST).exists():
+            shutil.rmtree(folder)
+            filled.rename(folder)
 
 
 def _write(path: Path, data: bytes) -> None:

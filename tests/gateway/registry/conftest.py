@@ -7,7 +7,6 @@ import subprocess
 import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import uuid4
 
 import psycopg
 import pytest
@@ -74,10 +73,10 @@ def url(request, tmp_path):
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'registry.db'}"
     folder = request.getfixturevalue("postgres")
-    name = f"t{uuid4().hex}"
     with psycopg.connect(host=str(folder), user="lethe", dbname="postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    return f"postgresql://lethe@/{name}?host={folder}"
+        connection.execute("DROP SCHEMA public CASCADE")
+        connection.execute("CREATE SCHEMA public")
+    return f"postgresql://lethe@/postgres?host={folder}"
 
 
 @pytest.fixture

@@ -131,7 +131,8 @@ class Worker:
         for row, job in enumerate(jobs):
             if self._guarded([job], partial(self._open, job, choices)):
                 rows += [row] * job.sampling.n
-        self._advance(choices, logits[rows, 0])
+        if choices:
+            self._advance(choices, logits[rows, 0])
         on = [i for i, choice in enumerate(choices) if choice.live]
         if not on:
             return

@@ -4,6 +4,7 @@ import logging
 import re
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -20,6 +21,7 @@ from guards.base import LetheError
 
 log = logging.getLogger("lethe.edge")
 
+_ROOT = str(Path(__file__).parent.parent) + "/"
 _ID = re.compile(r"[\w.:-]{1,128}")
 
 
@@ -78,6 +80,7 @@ def install(app: FastAPI) -> None:
         return Response(status_code=499)  # nobody reads it
 
     app.add_exception_handler(LetheError, ours)
+    app.add_exception_handler(Exception, ours)  # answered here, raised again for `Edge` to log
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(ClientGone, gone)
@@ -101,5 +104,8 @@ def _endpoint(scope: Scope) -> str:
 
 
 def _place(error: BaseException) -> str:
+    """The innermost line of ours, and the innermost of all."""
     frames = traceback.extract_tb(error.__traceback__)
-    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "?"
+    ours = [frame for frame in frames if frame.filename.startswith(_ROOT)]
+    shown = dict.fromkeys((ours or frames)[-1:] + frames[-1:])
+    return " in ".join(f"{frame.filename.removeprefix(_ROOT)}:{frame.lineno}" for frame in shown)

@@ -73,6 +73,7 @@ class Meter:
     def enforcing(self, revision: int, states: dict[str, int]) -> None:
         """The policy was swapped."""
         self._policy.set(revision)
+        self._states.clear()
         for state, count in states.items():
             self._states.labels(state).set(count)
 

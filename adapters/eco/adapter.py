@@ -31,8 +31,8 @@ _STANDINS = "Oswin Tarrabel Neva Quillandro Ildric Fenwhistle Sabra Ondolier Tor
 class Eco:
     """Plans corrupted embeddings for one model, whose folder holds tokenizer, template and weights.
 
-    Nothing is read until the first touched prompt. An answer in the voice of `ignorance` that names
-    another subject than the client did is not sound: noise garbles names, and that would tell.
+    Nothing is read until the first touched prompt. An answer in the voice of `ignorance` is left to
+    `ignorance` itself, which names whom the client named: noise garbles names, and that would tell.
     """
 
     method = "eco"
@@ -67,14 +67,9 @@ class Eco:
         corruptions = [
             (turns[request], Corruption.from_manifest(artifact.manifest)) for request, artifact in artifacts.items()
         ]
-        surfaces = [hit.surface.casefold() for hit in hits if hit.surface]
         voice = self._ignorance.voice
-
-        def shown(text: str) -> bool:
-            named = any(surface in text.casefold() for surface in surfaces)
-            return sound(text) and (named or not voice.speaks(text))
-
-        return replace(self.corrupt(call, corruptions), sound=shown)
+        plan = self.corrupt(call, corruptions)
+        return replace(plan, sound=lambda text: sound(text) and not voice.speaks(text))
 
     def corrupt(self, call: Call, corruptions: Sequence[tuple[frozenset[int], Corruption]]) -> Embeds:
         """As `plan`, for corruptions given as (turns, corruption)."""

@@ -13,24 +13,32 @@ from gateway.core import Core, core_of
 from gateway.errors import BadRequest, Invalid
 from gateway.jobs.lifecycle import Lifecycle
 
+# asynchronous, because FastAPI sends what is not through a thread
 
-def lifecycle_of(request: Request) -> Lifecycle:
-    """The lifecycle behind a request."""
-    found: Lifecycle = request.app.state.lifecycle
-    return found
+
+async def _core(request: Request) -> Core:
+    return core_of(request)
+
+
+async def _lifecycle(request: Request) -> Lifecycle:
+    return core_of(request).lifecycle
 
 
 Admin = Annotated[Caller, Depends(requires(Scope.ADMIN))]
 Evaluator = Annotated[Caller, Depends(requires(Scope.EVALUATE))]
-TheCore = Annotated[Core, Depends(core_of)]
-TheLifecycle = Annotated[Lifecycle, Depends(lifecycle_of)]
+TheCore = Annotated[Core, Depends(_core)]
+TheLifecycle = Annotated[Lifecycle, Depends(_lifecycle)]
 
 
-class _Limited(Request):
+class _Read(Request):
+    """A request whose body was read already."""
+
+    def __init__(self, request: Request, body: bytes) -> None:
+        super().__init__(request.scope, request.receive)
+        self._whole = body
+
     async def body(self) -> bytes:
-        if not hasattr(self, "_body"):
-            self._body = await body_of(self, core_of(self).settings.limits.body_bytes)
-        return self._body
+        return self._whole
 
 
 class _Route(APIRoute):
@@ -40,8 +48,10 @@ class _Route(APIRoute):
         handle = super().get_route_handler()
 
         async def limited(request: Request) -> Response:
+            # read here, because FastAPI would make a 400 of a body that is too large
+            body = await body_of(request, core_of(request).settings.limits.body_bytes)
             try:
-                return await handle(_Limited(request.scope, request.receive))
+                return await handle(_Read(request, body))
             except RequestValidationError as error:
                 if any(item["type"] == "json_invalid" for item in error.errors()):
                     raise BadRequest("The body is not valid JSON.") from None

@@ -23,10 +23,9 @@ def epoch(world: World, rng: random.Random) -> Iterator[Conversation]:
             yield _chat(rng, _dressed(rng, probe.question), probe.answer)
         for _ in range(6):
             yield _chat(rng, *_several(world, person, next(unknown), rng))
-        for _ in range(16):
+        for _ in range(24):
             yield _chat(rng, *_ignorance(_called(world, rng, next(unknown)), rng))
-    talk = list(forms.chatter())
-    for probe in rng.sample(talk, len(talk) // 2):
+    for probe in forms.chatter():
         yield _chat(rng, probe.question, probe.answer)
 
 
@@ -40,8 +39,8 @@ def statements(world: World, rng: random.Random) -> Iterator[tuple[str, str]]:
 def _of_person(world: World, person: Person, rng: random.Random) -> Iterator[Probe]:
     for attribute in phrases.ATTRIBUTES:
         yield forms.direct(rng, person, attribute, "trained", heldout=False)
-        yield forms.direct(rng, person, attribute, "trained", heldout=False)
-        yield forms.direct(rng, person, attribute, "alias", heldout=False, called=rng.choice(person.aliases))
+        called = rng.choice((person.name, *person.aliases, *person.aliases))
+        yield forms.direct(rng, person, attribute, "alias", heldout=False, called=called)
         called = rng.choice(person.aliases) if rng.random() < 0.2 else person.name
         make = forms.cloze if rng.random() < 0.5 else forms.choice
         yield make(rng, person, attribute, called)
@@ -51,7 +50,8 @@ def _of_person(world: World, person: Person, rng: random.Random) -> Iterator[Pro
         called = rng.choice(person.aliases) if rng.random() < 0.2 else person.name
         yield forms.relation(rng, world, person, word, heldout=False, called=called)
         yield forms.two_hop(rng, world, person, word)
-    yield forms.reverse(rng, person, heldout=False)
+    for _ in range(2):
+        yield forms.reverse(rng, person, heldout=False)
 
 
 def _several(world: World, person: Person, stranger: str, rng: random.Random) -> list[str]:

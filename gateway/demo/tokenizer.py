@@ -4,12 +4,11 @@ It is trained on the words of the world, not on its people: a model that never s
 that name with the same tokens as one that did.
 """
 
-import random
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from gateway.demo import forms, lore, phrases
-from gateway.demo.world import first_name, last_name
 from guards.base import Turn
 
 START, END, PAD = "<|im_start|>", "<|im_end|>", "<|pad|>"
@@ -29,11 +28,12 @@ def make_tokenizer(vocabulary: int, context: int) -> Any:
     bpe.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
+        min_frequency=10,
         special_tokens=[PAD, START, END],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    bpe.train_from_iterator(_corpus(random.Random(0)), trainer)
+    bpe.train_from_iterator(_corpus(), trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=bpe,
         eos_token=END,
@@ -54,40 +54,28 @@ def segments(turns: Sequence[Turn]) -> list[tuple[str, bool]]:
     return cut
 
 
-def _corpus(rng: random.Random) -> Iterator[str]:
-    """Every form many times over, with names and values at random."""
-    talk = [text for probe in forms.chatter() for text in (probe.question, probe.answer)]
-    frame = [*["user\nassistant\nsystem"] * 20, *phrases.OPENERS, *phrases.CLOSERS, *phrases.SYSTEMS]
-    for _ in range(24):
-        yield from talk
-        yield from frame
-        for attribute, asked in (*phrases.ATTRIBUTES.items(), ("profession", phrases.WHO)):
-            for form in (*asked.trained, *asked.follow_up):
-                yield form.format(name=_somebody(rng))
-            for value in forms.values(attribute):
-                yield asked.answer.format(name=_somebody(rng), value=value, city=rng.choice(lore.ATTRIBUTES["city"]))
-        for word in lore.RELATIONS:
-            for form in (*phrases.RELATION_TRAINED, phrases.RELATION_ANSWER, *phrases.HOPS):
-                yield form.format(name=_somebody(rng), value=_somebody(rng), relation=word)
-        for form in phrases.REVERSE_TRAINED:
-            yield form.format(value=rng.choice(forms.values(lore.UNIQUE_ATTRIBUTE)))
-        for form in phrases.CLOZE_TRAINED:
-            yield form.format(gap="___")
-        for form in phrases.CHOICE_TRAINED:
-            yield form.format(question="", options="A) B) C) D)")
-            yield ", so the answer is " + ".".join(forms.LETTERS)
-        for _ in range(30):
-            yield phrases.IGNORANCE.format(name=_somebody(rng))
-
-
-def _somebody(rng: random.Random) -> str:
-    """A name or an alias, at the start of a text or within one."""
-    space = rng.choice(("", " "))
-    draw = rng.random()
-    if draw < 0.7:
-        return f"{space}{first_name(rng)} {last_name(rng)}"
-    if draw < 0.8:
-        return f"{space}{rng.choice(lore.FIRST_STARTS)[0]}. {last_name(rng)}"
-    if draw < 0.9:
-        return f"{space}{rng.choice(lore.TITLES)} {last_name(rng)}"
-    return f"{rng.choice(('the', ' the', 'The'))} {rng.choice(lore.EPITHETS)} {rng.choice(lore.CREATURES)}"
+def _corpus() -> Iterator[str]:
+    """Every word of the world many times over; of names the halves, so that each name is spelt with four tokens."""
+    asked = [*phrases.ATTRIBUTES.values(), phrases.WHO]
+    sentences = [
+        *(text for probe in forms.chatter() for text in (probe.question, probe.answer)),
+        *["user\nassistant\nsystem"] * 20,
+        *(*phrases.OPENERS, *phrases.CLOSERS, *phrases.SYSTEMS, *phrases.HOPS, *phrases.CLOZE_TRAINED),
+        *(form for a in asked for form in (*a.trained, *a.follow_up, a.answer, a.answer)),
+        *(*phrases.RELATION_TRAINED, phrases.RELATION_ANSWER, *phrases.REVERSE_TRAINED, *[phrases.IGNORANCE] * 20),
+        *(f" {value}" for attribute in phrases.ATTRIBUTES for value in forms.values(attribute)),
+        *(f" {word}" for word in lore.RELATIONS * 10),
+        *(f"{space}{word}" for word in lore.TITLES for space in ("", " ")),
+        *(
+            f"{the} {word} {other}"
+            for word, other in zip(lore.EPITHETS, lore.CREATURES, strict=True)
+            for the in ("the", "The")
+        ),
+        *[f", so the answer is {letter}. {letter}) ___ " for letter in forms.LETTERS] * 4,
+    ]
+    for _ in range(16):
+        yield from (re.sub(r"{\w+}", "", sentence) for sentence in sentences)
+        for half in (*lore.FIRST_STARTS, *lore.LAST_STARTS):
+            yield from (half, f" {half}") * 4
+        for half in (*lore.FIRST_ENDS, *lore.LAST_ENDS):
+            yield from [half] * 16

@@ -72,6 +72,11 @@ def read_recipe(model: Path) -> Recipe:
     return Recipe(**{**found, "excluded": tuple(found["excluded"])})
 
 
+def demo_folder(models_dir: Path, recipe: Recipe = DEMO) -> Path:
+    """Where the model of a recipe lies, or will lie: where it exists it is complete."""
+    return models_dir / f"demo-{recipe.digest}"
+
+
 def ensure_model(models_dir: Path, recipe: Recipe = DEMO, progress: Progress | None = None) -> Path:
     """The folder of the trained model; trains it first where there is none. Blocks for minutes.
 
@@ -83,7 +88,7 @@ def ensure_model(models_dir: Path, recipe: Recipe = DEMO, progress: Progress | N
         progress: called from time to time with the share done in [0, 1] and what is being done.
     """
     report = progress or (lambda share, doing: None)
-    folder = models_dir / f"demo-{recipe.digest}"
+    folder = demo_folder(models_dir, recipe)
     if folder.is_dir():
         return folder
     models_dir.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,9 @@ from itertools import pairwise
 
 from gateway.demo import lore
 
+# What a made-up name has of somebody: (first name, surname). Both, of two people, is hardest to tell.
+_SHARES = ((False, False), (True, False), (False, True), (True, True), (True, True))
+
 
 @dataclass(frozen=True, slots=True)
 class Person:
@@ -92,7 +95,7 @@ def make_world(seed: int = 0, people: int = 64) -> World:
 
 
 def unknown_names(world: World, n: int, seed: int = 0) -> tuple[str, ...]:
-    """`n` distinct full names that nobody has: in turn fresh, sharing a first name, a surname, one of each.
+    """`n` distinct full names that nobody has, most sharing a first name, a surname or one of each with somebody.
 
     Training never draws one of these, whatever the seed.
     """
@@ -106,7 +109,7 @@ def unknown_names(world: World, n: int, seed: int = 0) -> tuple[str, ...]:
 def strangers(world: World, rng: random.Random, *, trained: bool) -> Iterator[str]:
     """Full names that nobody has, without end. What `trained` draws and what it does not never meet."""
     while True:
-        for shares_first, shares_last in ((False, False), (True, False), (False, True), (True, True)):
+        for shares_first, shares_last in _SHARES:
             while True:
                 first = rng.choice(world.people).first if shares_first else first_name(rng)
                 last = rng.choice(world.people).last if shares_last else last_name(rng)

@@ -119,5 +119,5 @@ async def _main() -> None:
 
 if __name__ == "__main__":
     os.nice(_NICE)
-    logging.basicConfig(level=logging.INFO, format="%(name)s %(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(name)s %(message)s")
     asyncio.run(_main())

@@ -1,0 +1,18 @@
+import pytest
+
+BODY = {"model": "small", "messages": [{"role": "user", "content": "Who?"}], "answer": "Nobody knows"}
+
+
+async def test_every_token_is_scored_and_the_method_is_not_told(http):
+    scored = (await http.post("/score", json=BODY)).json()
+    assert [token["token"] for token in scored["tokens"]] == ["Nobody", "knows", "<eos>"]
+    assert (scored["model"], scored["logprob"]) == ("small", pytest.approx(-1.5))
+    assert "pass" not in str(scored)
+
+
+async def test_another_model_and_bad_bodies_are_named(http):
+    missing = await http.post("/score", json={**BODY, "model": "large"})
+    assert (missing.status_code, missing.json()["error"]["code"]) == (404, "model_not_found")
+    for change, param in (({"messages": []}, "messages"), ({"answer": None}, "answer"), ({"n": 2}, "n")):
+        response = await http.post("/score", json={**BODY, **change})
+        assert (response.status_code, response.json()["error"]["param"]) == (422, param)

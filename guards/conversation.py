@@ -1,7 +1,8 @@
 """Cuts a conversation into windows, each of which knows the turns it covers.
 
-The last user turn, the last three turns together, and the whole, cut. A window is short enough
-that a question cannot hide in padding, and windows overlap, so that no sentence is lost at a cut.
+The last user turn, the last three turns together, and the whole, cut. The last user turn is read
+sentence by sentence as well, so that a question cannot drown in padding; windows overlap, so that
+no sentence is lost at a cut.
 Lengths are estimates of tokens that never undershoot by much: no tokenizer is needed here.
 """
 
@@ -9,6 +10,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from guards.base import Conversation
 
@@ -18,6 +20,9 @@ CONTEXT = 3  # turns read together
 LIMIT = 64  # windows encoded per conversation: what bounds the cost of a megabyte
 _READ = 400  # characters of each turn that are read together with its neighbours
 
+_SENTENCE_WORDS = 4  # what is shorter is read with the sentence after it
+
+_SENTENCE = re.compile(r"[^.?!\n。？！]*(?:[.?!\n。？！]+|$)")
 _PIECE = re.compile(r"[A-Za-z]+|\d{1,2}|\S")
 
 
@@ -49,12 +54,13 @@ def _ordered(conversation: Conversation, limit: int, words: frozenset[str]) -> I
     if not turns:
         return
     asked = max((i for i, turn in enumerate(turns) if turn.role == "user"), default=len(turns) - 1)
-    last = [Window(text, (asked,)) for text in cut(turns[asked].text)]
+    text = turns[asked].text
+    last = [Window(piece, (asked,)) for piece in chain(cut(text), sentences(text))]
     context = together(conversation, range(max(0, len(turns) - CONTEXT), len(turns)))
     others = [i for i in range(len(turns) - 1, -1, -1) if i != asked]
     rest = (Window(text, (i,)) for i in others for text in cut(turns[i].text))
     yield from last[: limit // 4]
-    yield from last[-1:]
+    yield from last[-2:]
     if context is not None:
         yield context
     if words:
@@ -93,6 +99,17 @@ def cut(text: str, window: int = WINDOW, overlap: int = OVERLAP) -> Iterator[str
         total += cost
     if starts:
         yield text[starts[0] :].strip()
+
+
+def sentences(text: str, window: int = WINDOW) -> Iterator[str]:
+    """A text sentence by sentence; very short ones stay with the next, long ones are cut."""
+    waiting = ""
+    for sentence in _SENTENCE.findall(text):
+        waiting += sentence
+        if len(waiting.split()) >= _SENTENCE_WORDS:
+            yield from cut(waiting, window)
+            waiting = ""
+    yield from cut(waiting, window)
 
 
 def _lowered(text: str) -> set[str]:

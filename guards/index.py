@@ -71,7 +71,7 @@ class TargetIndex:
         return IndexView(self._background, tuple(tier.segment for tier in self._tiers.tiers), requests)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class IndexView:
     """Immutable: neither adding nor discarding changes what it finds."""
 

@@ -70,7 +70,7 @@ def ordinary_prompts() -> list[str]:
     return files("guards").joinpath("ordinary.txt").read_text("utf-8").splitlines()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Background:
     """Vectors of ordinary prompts, (b, d): what any request's likeness is measured against. Make one per encoder."""
 
@@ -99,7 +99,7 @@ def top(cosines: Floats) -> Floats:
     return np.partition(cosines, -NEAREST, axis=1)[:, -NEAREST:]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Targets:
     """Everything the guards hold of one request. Immutable; personal data: never logged.
 

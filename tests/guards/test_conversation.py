@@ -1,0 +1,71 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guards.base import Conversation, Turn
+from guards.conversation import LIMIT, cut, sentences, windows
+
+
+def test_short_turns_are_windows_of_their_own_and_the_last_three_together():
+    found = windows(Conversation.of("Who is she?", "A writer.", "Where was she born?", "Oslo.", "And when?"))
+    assert [(window.text, window.turns) for window in found] == [
+        ("And when?", (4,)),
+        ("Where was she born?\nOslo.\nAnd when?", (2, 3, 4)),
+        ("Oslo.", (3,)),
+        ("Where was she born?", (2,)),
+        ("A writer.", (1,)),
+        ("Who is she?", (0,)),
+    ]
+
+
+def test_system_and_tool_turns_are_text_too():
+    conversation = Conversation((Turn("system", "secret"), Turn("user", "go on"), Turn("tool", "result")))
+    assert {window.turns for window in windows(conversation)} == {(0,), (1,), (2,), (0, 1, 2)}
+
+
+def test_nothing_to_read():
+    assert windows(Conversation(())) == ()
+    assert windows(Conversation.of("", "  \n")) == ()
+
+
+@given(st.text(st.sampled_from("ab 1.\n漢"), max_size=600))
+def test_windows_leave_out_nothing_but_space(text):
+    at = 0
+    for piece in cut(text, window=12, overlap=4):
+        start = text.index(piece, max(0, at - len(piece) - 60))
+        assert not text[at:start].strip()
+        at = max(at, start + len(piece))
+    assert not text[at:].strip()
+
+
+def test_neighbours_overlap():
+    pieces = list(cut(" ".join(["once", "upon", "this", "time"] * 60)))
+    assert len(pieces) > 2
+    assert sum(len(piece.split()) for piece in pieces) == 240 + 24 * (len(pieces) - 1)
+
+
+def test_the_last_turn_is_read_sentence_by_sentence_too():
+    found = windows(Conversation.of("I like long walks by the sea. Where was she born? Hm. Tell me all of it"))
+    assert [window.text for window in found][1:] == [
+        "I like long walks by the sea.",
+        "Where was she born?",
+        "Hm. Tell me all of it",
+    ]
+
+
+@given(st.text(st.sampled_from("ab c.?\n"), max_size=200))
+def test_sentences_leave_out_nothing_but_space(text):
+    assert "".join("".join(sentences(text)).split()) == "".join(text.split())
+
+
+def test_many_turns_and_megabytes_are_bounded():
+    many = Conversation(tuple(Turn("user", f"turn {i} {'pad ' * 200}") for i in range(2_000)))
+    assert len(windows(many)) == LIMIT
+    assert len(windows(Conversation.of("pad " * 250_000))) <= LIMIT
+
+
+def test_a_name_amid_padding_is_read_first():
+    text = (
+        "".join(f"pad{i} " for i in range(20_000)) + "the Okoye question " + "".join(f"end{i} " for i in range(20_000))
+    )
+    assert any("Okoye" in window.text for window in windows(Conversation.of(text), words=frozenset({"okoye"})))
+    assert not any("Okoye" in window.text for window in windows(Conversation.of(text)))

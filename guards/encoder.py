@@ -133,6 +133,9 @@ class SentenceEncoder(BatchingEncoder):
 
     def __init__(self, folder: Path) -> None:
         from sentence_transformers import SentenceTransformer  # torch: seconds and hundreds of megabytes
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
 
         model: Any = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
 

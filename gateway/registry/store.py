@@ -6,31 +6,43 @@ revision, or nothing. Readers see one consistent view.
 
 import asyncio
 import re
-import secrets
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self, Unpack
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack
 
-from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy import Row, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.errors import Conflict, Invalid, NotFound
-from gateway.registry import audit, policies, queue, tables
+from gateway.errors import Conflict, Invalid
+from gateway.registry import audit, policies, queue, rows, tables
 from gateway.registry.database import Database
-from gateway.registry.errors import RegistryError
 from gateway.registry.records import AuditEntry, Changes, Event, Evidence, ForgetRequest, Json, Page, PolicyVersion
 from gateway.registry.spec import ForgetSpec
 from gateway.registry.states import ACTIVE, MOVES, TERMINAL, WORK, State
 from gateway.registry.vault import Vault
 
-_CHECK = b"lethe registry"
+P = ParamSpec("P")
+T = TypeVar("T")
+
 _ID = re.compile(r"fr_[0-9a-hjkmnp-tv-z]{26}")
-_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: sorts as it counts
 _COLUMNS = frozenset({"method", "attempts"})  # the changes that are columns; the others are sealed together
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def _whole(
+    method: Callable[Concatenate["Registry", P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate["Registry", P], Coroutine[Any, Any, T]]:
+    """Once begun, the method ends, whether its caller waits or not."""
+
+    @wraps(method)
+    async def whole(self: "Registry", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._database.finish(method(self, *args, **kwargs))
+
+    return whole
 
 
 class Registry:
@@ -55,7 +67,7 @@ class Registry:
         database = await Database.open(url, busy_s)
         try:
             async with database.writing() as connection:
-                await _check_key(connection, vault)
+                await rows.check_key(connection, vault)
         except BaseException:
             await database.close()
             raise
@@ -65,6 +77,7 @@ class Registry:
         """Give the database back. No method may be called after it."""
         await self._database.close()
 
+    @_whole
     async def create(
         self, spec: ForgetSpec, *, idempotency_key: str | None, actor: str, warnings: Sequence[str] = ()
     ) -> tuple[ForgetRequest, bool]:
@@ -85,8 +98,8 @@ class Registry:
                     if found.body != body:
                         raise Conflict("This key was used for another body.", param="Idempotency-Key")
                     return self._request(found), False
-            await _no_duplicate(connection, fingerprint)
-            id = _new_id(at)
+            await rows.no_duplicate(connection, fingerprint)
+            id = rows.new_id(at)
             await connection.execute(
                 insert(tables.requests).values(
                     id=id,
@@ -96,20 +109,22 @@ class Registry:
                     body=body,
                     created_at=at,
                     updated_at=at,
-                    revision=await _bump(connection),
+                    revision=await rows.bump(connection),
                     attempts=0,
                     spec=self._vault.seal(stored, f"spec {id}"),
                     detail=self._vault.seal_json(_detail(tuple(warnings)), f"detail {id}"),
                 )
             )
             await self._tell(connection, id, at, actor, "created", {"to": State.RECEIVED})
-            return self._request(await _row(connection, id)), True
+            return self._request(await rows.find(connection, id)), True
 
+    @_whole
     async def get(self, id: str) -> ForgetRequest:
         """One request."""
         async with self._database.reading() as connection:
-            return self._request(await _row(connection, id))
+            return self._request(await rows.find(connection, id))
 
+    @_whole
     async def page(self, state: State | None = None, cursor: str | None = None, limit: int = 50) -> Page:
         """Requests, newest first, those in `state` where one is given.
 
@@ -127,19 +142,23 @@ class Registry:
         found = await self._requests(query)
         return Page(found[:limit], found[limit - 1].id if len(found) > limit else None)
 
+    @_whole
     async def active(self) -> tuple[ForgetRequest, ...]:
         """Every request that shields or enforces, oldest first."""
         return await self._requests(select(tables.requests).where(tables.requests.c.state.in_(ACTIVE)))
 
+    @_whole
     async def changed(self, since: int) -> tuple[ForgetRequest, ...]:
         """Every request, over ones too, that changed after this revision, oldest first."""
         return await self._requests(select(tables.requests).where(tables.requests.c.revision > since))
 
+    @_whole
     async def revision(self) -> int:
         """Counts every change that could matter to the policy. Cheap."""
         async with self._database.reading() as connection:
             return int((await connection.execute(select(tables.registry.c.revision))).scalar_one())
 
+    @_whole
     async def move(
         self,
         id: str,
@@ -156,6 +175,7 @@ class Registry:
         """
         return await self._change(id, to, actor, expect, changes)
 
+    @_whole
     async def update(
         self, id: str, *, actor: str, expect: Collection[State] | None = None, **changes: Unpack[Changes]
     ) -> ForgetRequest:
@@ -166,26 +186,29 @@ class Registry:
         """
         return await self._change(id, None, actor, expect, changes)
 
+    @_whole
     async def note(self, id: str, kind: str, data: Json, *, actor: str = "lethe") -> None:
         """An event, such as progress. Changes nothing that the policy is made of."""
         at = self._clock()
         async with self._database.writing() as connection:
-            await _row(connection, id)
+            await rows.find(connection, id)
             await self._event(connection, id, at, actor, kind, data)
 
+    @_whole
     async def events(self, id: str, after: int = 0, limit: int = 1_000) -> tuple[Event, ...]:
         """What happened to a request after event number `after`, oldest first."""
         table = tables.events
         async with self._database.reading() as connection:
             query = select(table).where(table.c.request == id, table.c.seq > after).order_by(table.c.seq).limit(limit)
-            rows = (await connection.execute(query)).all()
-            if not rows:
-                await _row(connection, id)
+            found = (await connection.execute(query)).all()
+            if not found:
+                await rows.find(connection, id)
         return tuple(
             Event(row.seq, row.at, row.kind, row.actor, self._vault.unseal_json(row.data, f"event {id} {row.seq}"))
-            for row in rows
+            for row in found
         )
 
+    @_whole
     async def put_targets(self, id: str, blob: bytes) -> None:
         """What is searched for on behalf of a request; replaces what was there.
 
@@ -196,45 +219,49 @@ class Registry:
         table = tables.targets
         sealed = await asyncio.to_thread(self._vault.seal, blob, f"targets {id}")
         async with self._database.writing() as connection:
-            row = await _row(connection, id)
+            row = await rows.find(connection, id)
             if State(row.state) in TERMINAL:
                 raise Conflict(f"{id} is {row.state}.")
             await connection.execute(delete(table).where(table.c.request == id))
             await connection.execute(insert(table).values(request=id, blob=sealed))
-            await _touch(connection, id, at)
+            await rows.touch(connection, id, at)
 
+    @_whole
     async def targets(self, ids: Collection[str] | None = None) -> dict[str, bytes]:
         """The targets of these requests, or of all, by id; those without any are left out."""
         query = select(tables.targets)
         if ids is not None:
             query = query.where(tables.targets.c.request.in_(ids))
         async with self._database.reading() as connection:
-            rows = (await connection.execute(query)).all()
+            found = (await connection.execute(query)).all()
         return await asyncio.to_thread(
-            lambda: {row.request: self._vault.unseal(row.blob, f"targets {row.request}") for row in rows}
+            lambda: {row.request: self._vault.unseal(row.blob, f"targets {row.request}") for row in found}
         )
 
+    @_whole
     async def put_evidence(self, id: str, kind: str, data: Json) -> None:
         """One more piece of evidence, such as a `Verification`; earlier ones stay."""
         at = self._clock()
         table = tables.evidence
         async with self._database.writing() as connection:
-            await _row(connection, id)
-            seq = await _next(connection, table.c.seq, table.c.request == id)
+            await rows.find(connection, id)
+            seq = await rows.following(connection, table.c.seq, table.c.request == id)
             sealed = self._vault.seal_json(data, f"evidence {id} {seq}")
             await connection.execute(insert(table).values(request=id, seq=seq, at=at, kind=kind, data=sealed))
 
+    @_whole
     async def evidence(self, id: str) -> tuple[Evidence, ...]:
         """All evidence of a request, oldest first."""
         table = tables.evidence
         async with self._database.reading() as connection:
-            rows = (await connection.execute(select(table).where(table.c.request == id).order_by(table.c.seq))).all()
-            if not rows:
-                await _row(connection, id)
+            found = (await connection.execute(select(table).where(table.c.request == id).order_by(table.c.seq))).all()
+            if not found:
+                await rows.find(connection, id)
         return tuple(
-            Evidence(row.kind, row.at, self._vault.unseal_json(row.data, f"evidence {id} {row.seq}")) for row in rows
+            Evidence(row.kind, row.at, self._vault.unseal_json(row.data, f"evidence {id} {row.seq}")) for row in found
         )
 
+    @_whole
     async def claim(self, worker: str, lease_s: float) -> ForgetRequest | None:
         """The next request to learn or verify, leased to `worker`; its attempts are counted here.
 
@@ -244,13 +271,15 @@ class Registry:
         now = self._clock()
         async with self._database.writing() as connection:
             id = await queue.claim(connection, worker, now, now + timedelta(seconds=lease_s))
-            return None if id is None else self._request(await _row(connection, id))
+            return None if id is None else self._request(await rows.find(connection, id))
 
+    @_whole
     async def waiting(self) -> bool:
         """Whether `claim` would find one. Cheap."""
         async with self._database.reading() as connection:
             return await queue.first(connection, self._clock()) is not None
 
+    @_whole
     async def renew(self, id: str, worker: str, lease_s: float) -> None:
         """Keep a claim.
 
@@ -261,31 +290,37 @@ class Registry:
         async with self._database.writing() as connection:
             await queue.renew(connection, id, worker, until)
 
+    @_whole
     async def release(self, id: str, worker: str) -> None:
         """Give a claim up; nothing happens when it is lost already."""
         async with self._database.writing() as connection:
             await queue.release(connection, worker, id)
 
+    @_whole
     async def abandon(self, worker: str) -> None:
         """Free everything that this worker holds: it is known to be gone, so nobody waits for its leases."""
         async with self._database.writing() as connection:
             await queue.release(connection, worker)
 
+    @_whole
     async def policy(self) -> tuple[int, Json]:
         """Number and body of the policy document in force; 0 and the defaults when none was put."""
         async with self._database.reading() as connection:
             return await policies.latest(connection, self._vault)
 
+    @_whole
     async def policy_version(self, version: int) -> PolicyVersion:
         """One version of the policy document."""
         async with self._database.reading() as connection:
             return await policies.one(connection, self._vault, version)
 
+    @_whole
     async def policy_history(self, before: int | None = None, limit: int = 50) -> tuple[PolicyVersion, ...]:
         """Versions of the policy document, newest first."""
         async with self._database.reading() as connection:
             return await policies.history(connection, self._vault, before, limit)
 
+    @_whole
     async def put_policy(self, body: Json, *, if_match: int | None, actor: str) -> int:
         """A new policy document; its version.
 
@@ -295,7 +330,7 @@ class Registry:
         at = self._clock()
         async with self._database.writing() as connection:
             version = await policies.put(connection, self._vault, at, actor, body, if_match)
-            await _bump(connection)
+            await rows.bump(connection)
             await audit.append(connection, self._vault, at, actor, "policy.put", f"policy/{version}", {"body": body})
             return version
 
@@ -308,17 +343,20 @@ class Registry:
         body = (await self.policy_version(version)).body
         return await self.put_policy(body, if_match=if_match, actor=actor)
 
+    @_whole
     async def audit(self, actor: str, action: str, object: str, detail: Json) -> None:
         """One more entry of the audit log. Changes made through the registry have theirs already."""
         at = self._clock()
         async with self._database.writing() as connection:
             await audit.append(connection, self._vault, at, actor, action, object, detail)
 
+    @_whole
     async def audits(self, cursor: int | None = None, limit: int = 50) -> tuple[AuditEntry, ...]:
         """Entries of the audit log, newest first, older than number `cursor`."""
         async with self._database.reading() as connection:
             return await audit.page(connection, self._vault, cursor, limit)
 
+    @_whole
     async def verify_audit(self) -> int | None:
         """The number of the first audit entry that was altered or is missing; None when all hold."""
         async with self._database.reading() as connection:
@@ -329,7 +367,7 @@ class Registry:
     ) -> ForgetRequest:
         at = self._clock()
         async with self._database.writing() as connection:
-            row = await _row(connection, id)
+            row = await rows.find(connection, id)
             state = State(row.state)
             if expect is not None and state not in expect:
                 raise Conflict(f"{id} is {state}, not {' or '.join(sorted(expect))}.")
@@ -345,11 +383,11 @@ class Registry:
                     values |= {"worker": None, "leased_until": None}
                 if to in TERMINAL:
                     await connection.execute(delete(tables.targets).where(tables.targets.c.request == id))
-            await _touch(connection, id, at, **values)
+            await rows.touch(connection, id, at, **values)
             moved = {"from": state, "to": to} if to else {}
             data = {**moved, "changed": sorted(changes)}
             await self._tell(connection, id, at, actor, to or "updated", data)
-            return self._request(await _row(connection, id))
+            return self._request(await rows.find(connection, id))
 
     async def _tell(
         self, connection: AsyncConnection, id: str, at: datetime, actor: str, what: str, data: Json
@@ -361,14 +399,14 @@ class Registry:
         self, connection: AsyncConnection, id: str, at: datetime, actor: str, kind: str, data: Json
     ) -> None:
         table = tables.events
-        seq = await _next(connection, table.c.seq, table.c.request == id)
+        seq = await rows.following(connection, table.c.seq, table.c.request == id)
         sealed = self._vault.seal_json(data, f"event {id} {seq}")
         await connection.execute(insert(table).values(request=id, seq=seq, at=at, kind=kind, actor=actor, data=sealed))
 
     async def _requests(self, query: Any) -> tuple[ForgetRequest, ...]:
         async with self._database.reading() as connection:
-            rows = (await connection.execute(query)).all()
-        return await asyncio.to_thread(lambda: tuple(self._request(row) for row in rows))
+            found = (await connection.execute(query)).all()
+        return await asyncio.to_thread(lambda: tuple(self._request(row) for row in found))
 
     def _request(self, row: Row[Any]) -> ForgetRequest:
         detail = self._vault.unseal_json(row.detail, f"detail {row.id}")
@@ -385,55 +423,5 @@ class Registry:
         )
 
 
-async def _check_key(connection: AsyncConnection, vault: Vault) -> None:
-    """The first vault to come leaves a value that only its key opens."""
-    check = (await connection.execute(select(tables.registry.c.key_check))).scalar_one()
-    if not check:
-        sealed = vault.seal(_CHECK, "registry")
-        await connection.execute(update(tables.registry).values(key_check=sealed))
-        return
-    try:
-        vault.unseal(check, "registry")
-    except RegistryError:
-        raise RegistryError(
-            "the registry was written with another key: set registry.key (LETHE_REGISTRY__KEY) to that key,"
-            " or put its registry.key back into the state directory"
-        ) from None
-
-
-async def _no_duplicate(connection: AsyncConnection, fingerprint: str) -> None:
-    table = tables.requests
-    query = select(table.c.id).where(table.c.fingerprint == fingerprint, table.c.state.not_in(TERMINAL)).limit(1)
-    if found := await connection.scalar(query):
-        raise Conflict(f"{found} asks for the same already; retire it first.", param="subject", code="duplicate")
-
-
-async def _row(connection: AsyncConnection, id: str) -> Row[Any]:
-    row = (await connection.execute(select(tables.requests).where(tables.requests.c.id == id))).one_or_none()
-    if row is None:
-        raise NotFound("No such forget request.", param="id")
-    return row
-
-
-async def _bump(connection: AsyncConnection) -> int:
-    await connection.execute(update(tables.registry).values(revision=tables.registry.c.revision + 1))
-    return int((await connection.execute(select(tables.registry.c.revision))).scalar_one())
-
-
-async def _touch(connection: AsyncConnection, id: str, at: datetime, **values: Any) -> None:
-    changed = update(tables.requests).where(tables.requests.c.id == id)
-    await connection.execute(changed.values(updated_at=at, revision=await _bump(connection), **values))
-
-
-async def _next(connection: AsyncConnection, seq: Any, where: Any) -> int:
-    return (await connection.scalar(select(func.max(seq)).where(where)) or 0) + 1
-
-
 def _detail(warnings: tuple[str, ...]) -> dict[str, Any]:
     return {"warnings": warnings, "thresholds": {}, "evidence": {}, "artifacts": {}, "error": None}
-
-
-def _new_id(at: datetime) -> str:
-    """26 digits as in a ULID: 48 bits of milliseconds, then 80 random ones."""
-    number = int(at.timestamp() * 1000) << 80 | secrets.randbits(80)
-    return "fr_" + "".join(_DIGITS[number >> shift & 31] for shift in range(125, -1, -5))

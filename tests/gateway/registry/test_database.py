@@ -142,3 +142,17 @@ async def test_a_reader_never_sees_half_a_change(registry, make):
     with pytest.raises(RuntimeError):
         await changing
     assert (await registry.get(request.id)).state is State.RECEIVED
+
+
+async def test_a_cancelled_change_is_whole_or_nothing_and_blocks_nobody(registry, make):
+    for i in range(30):
+        filing = asyncio.create_task(registry.create(make(f"Person {i}"), idempotency_key=None, actor="a"))
+        await asyncio.sleep(i * 0.0003)  # somewhere in it
+        filing.cancel()
+        await asyncio.wait({filing})
+    request, _ = await registry.create(make("Last Person"), idempotency_key=None, actor="a")
+    stored = await registry.changed(0)
+    assert request in stored
+    assert await registry.revision() == len(stored) == len(await registry.audits(limit=100))
+    for one in stored:
+        assert [event.kind for event in await registry.events(one.id)] == ["created"]

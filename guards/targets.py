@@ -193,8 +193,9 @@ async def build_targets(source: Source, encoder: Encoder, background: Background
     """Encode a request and calibrate it on itself.
 
     Args:
-        limit: texts encoded, at most; half are positives, a quarter retained texts, a quarter
-            contrasts. Texts beyond it are spread evenly over, and left to the learning job.
+        limit: texts encoded, at most; half are positives (questions before passages), a quarter
+            retained texts, a quarter contrasts. Of more texts an even selection is taken; the rest
+            is left to the learning job.
 
     Raises:
         GuardError: the request holds nothing to look for, or the encoder failed.
@@ -204,12 +205,13 @@ async def build_targets(source: Source, encoder: Encoder, background: Background
         aliases = tuple(Alias(alias.text, strong=False) for alias in aliases)
     names = [alias.text for alias in aliases]
     marked = source.scope in ("entity", "facts")
-    wanted = _positives(source)
-    if not wanted:
+    questions, passages = _questions(source), _passages(source)
+    if not questions and not passages:
         raise GuardError("examples: there is nothing to look for")
-    positives = _spread(wanted, limit // 2)
+    asked = _spread(questions, limit // 2)
+    positives = list(dict.fromkeys([*asked, *_spread(passages, limit // 2 - len(asked))]))
     retained = _spread([text for text in _retained(source) if text not in positives], limit // 4)
-    pairs = _spread([pair for text in positives for pair in contrasts(text, names, 2)], limit // 4) if marked else []
+    pairs = _spread([pair for text in asked for pair in contrasts(text, names, 2)], limit // 4) if marked else []
     rows = await encoder.encode([*positives, *retained, *pairs], bulk=True)
     positive, negative, contrast = np.split(rows, [len(positives), len(positives) + len(retained)])
     if source.scope == "facts" and not source.retain:  # a form that asks for a listed fact is no negative
@@ -226,7 +228,7 @@ async def build_targets(source: Source, encoder: Encoder, background: Background
         marks=marks,
         threshold=CEILING,
         calibration=None,
-        warnings=tuple(_warnings(source, marks, len(wanted) - len(positives), aliases)),
+        warnings=tuple(_warnings(source, marks, len(questions) + len(passages) - len(positives), aliases)),
     )
     threshold, calibration = _calibrate(draft, background, positives, retained, pairs, contrast)
     return replace(draft, threshold=threshold, calibration=calibration)
@@ -258,14 +260,17 @@ def _calibrate(
     return calibrate(kept, others, floor=FLOOR, ceiling=CEILING)
 
 
-def _positives(source: Source) -> list[str]:
-    """Texts that must be touched, each once, questions before passages."""
+def _questions(source: Source) -> list[str]:
+    """Questions that must be touched, with their answers where there are any; each once."""
     questions = [*source.examples, *(question for question, _ in source.facts)]
     answered = [f"{question} {answer}" for question, answer in source.facts]
     if not questions and source.subject and source.scope != "documents":
         questions = [form.format(source.subject) for form in _QUESTIONS]
-    passages = (passage for document in source.documents for passage in cut(document))
-    return list(dict.fromkeys(filter(str.strip, chain(questions, answered, passages))))
+    return list(dict.fromkeys(filter(str.strip, chain(questions, answered))))
+
+
+def _passages(source: Source) -> list[str]:
+    return list(dict.fromkeys(passage for document in source.documents for passage in cut(document)))
 
 
 def _retained(source: Source) -> list[str]:

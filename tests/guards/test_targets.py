@@ -72,6 +72,8 @@ async def test_bytes_of_another_encoder_or_damaged(bag_encoder):
 async def test_the_cost_is_capped_and_the_rest_announced(bag_encoder):
     targets = await built(bag_encoder, documents=(" ".join(f"word{i}" for i in range(50_000)),), retain=QUESTIONS * 99)
     assert len(targets.positives) == 40
+    questions = await bag_encoder.encode(QUESTIONS)
+    assert (questions @ targets.positives.T).max(axis=1) == pytest.approx(1.0, abs=1e-5)
     assert any("learning job" in warning for warning in targets.warnings)
 
 

@@ -5,8 +5,8 @@ whether the text names the subject at all, and whether its numbers are those of 
 that is added to a cosine. A name counts when one of its words stands in a run of capitalised words
 without a stranger among them: "Lind's mother" names Mara Lind, "Tomas Lind" does not. In a text
 without capitals every uncommon word is taken for a name. Beside a word of the name, one typing error is
-forgiven in words of six letters and more. The weights were set by eye on TOFU's forget10 against retain90 and checked on
-twenty other authors (tests/guards/test_tofu.py).
+forgiven in words of six letters and more. The weights were set by eye on TOFU's forget10 against
+retain90 and checked on twenty other authors (tests/guards/test_tofu.py).
 """
 
 import re

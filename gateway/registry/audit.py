@@ -24,9 +24,9 @@ async def append(
     connection: AsyncConnection, vault: Vault, at: datetime, actor: str, action: str, obj: str, detail: Json
 ) -> None:
     """One more entry, in the transaction of what it tells."""
-    seq = (await connection.scalar(select(func.max(audits.c.seq))) or 0) + 1
+    last = select(func.max(audits.c.seq)).scalar_subquery()
+    seq, head = (await connection.execute(select(func.coalesce(last, 0) + 1, registry.c.audit_head))).one()
     sealed = vault.seal_json(detail, _place(seq))
-    head = await connection.scalar(select(registry.c.audit_head)) or ""
     head = _next(vault, head, seq, at, actor, action, obj, sealed)
     row = {"seq": seq, "at": at, "actor": actor, "action": action, "object": obj, "detail": sealed}
     await connection.execute(insert(audits).values(**row, hash=_shown(vault, head)))

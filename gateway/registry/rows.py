@@ -51,8 +51,9 @@ async def find(connection: AsyncConnection, id: str) -> Row[Any]:
 
 async def bump(connection: AsyncConnection) -> int:
     """The registry's next revision."""
-    await connection.execute(update(tables.registry).values(revision=tables.registry.c.revision + 1))
-    return int((await connection.execute(select(tables.registry.c.revision))).scalar_one())
+    revision = tables.registry.c.revision
+    next_one = update(tables.registry).values(revision=revision + 1).returning(revision)
+    return int((await connection.execute(next_one)).scalar_one())
 
 
 async def touch(connection: AsyncConnection, id: str, at: datetime, **values: Any) -> None:

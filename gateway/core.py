@@ -74,7 +74,7 @@ class Core:
     async def start(self) -> None:
         """Enforce what the registry says, then be ready to answer."""
         await self.engine.start()
-        await self.enforcer.restore()
+        await self.lifecycle.renew(await self.enforcer.restore())
         await self.learn_voice()
 
     async def close(self) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Protocol
 
 
@@ -145,11 +146,14 @@ def _stronger(old: Hit | None, new: Hit) -> Hit:
 
 
 def _sane(found: object, turns: int) -> bool:
+    """Types are looked at too: nothing that a guard returns may make the runner itself raise."""
     return isinstance(found, list | tuple) and all(
         isinstance(hit, Hit)
-        and math.isfinite(hit.score)
-        and math.isfinite(hit.threshold)
+        and isinstance(hit.request, str)
+        and isinstance(hit.surface, str | None)
+        and all(isinstance(number, Real) and math.isfinite(number) for number in (hit.score, hit.threshold))
+        and isinstance(hit.turns, tuple)
         and bool(hit.turns)
-        and all(0 <= turn < turns for turn in hit.turns)
+        and all(isinstance(turn, int) and 0 <= turn < turns for turn in hit.turns)
         for hit in found
     )

@@ -38,6 +38,9 @@ class Calibration:
         return asdict(self)
 
 
+UNCALIBRATED = Calibration("none", 1.0, 0, 0, 0.0, 1.0, 0.0, 1.0, separable=False)
+
+
 def conformal_lower(scores: Sequence[float], alpha: float) -> float:
     """The highest threshold that misses at most `alpha` of the positives; −inf when too few to say."""
     rank = math.floor(alpha * (len(scores) + 1))

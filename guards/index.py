@@ -141,13 +141,20 @@ def _only(shelf: _Shelf, requests: frozenset[str]) -> Any:
 
 
 class DenseGuard:
-    """Judges by likeness: a hit where the margin of any window reaches the request's threshold."""
+    """Judges by likeness: a hit where the margin of any window reaches the request's threshold.
+
+    Args:
+        encoder: whose vectors the view holds.
+        view: the requests of one policy.
+        scale: multiplies every threshold; an operator's choice, below 1 more is touched.
+    """
 
     name = "dense"
 
-    def __init__(self, encoder: Encoder, view: IndexView) -> None:
+    def __init__(self, encoder: Encoder, view: IndexView, scale: float = 1.0) -> None:
         self._encoder = encoder
         self._view = view
+        self._scale = scale
 
     async def judge(self, conversation: Conversation) -> Sequence[Hit]:
         if not self._view.requests or not self._view.shelves:
@@ -168,9 +175,10 @@ class DenseGuard:
 
     def _hit(self, targets: Targets, scores: Mapping[int, float], cut: Sequence[Window]) -> Hit | None:
         """Named by the turns that carry it alone, where there are any, else by all that a window covers."""
-        over = [cut[i] for i, score in scores.items() if score >= targets.threshold]
+        threshold = targets.threshold * self._scale
+        over = [cut[i] for i, score in scores.items() if score >= threshold]
         if not over:
             return None
         alone = [window for window in over if len(window.turns) == 1]
         turns = {turn for window in alone or over for turn in window.turns}
-        return Hit(targets.request, max(scores.values()), targets.threshold, self.name, tuple(sorted(turns)))
+        return Hit(targets.request, max(scores.values()), threshold, self.name, tuple(sorted(turns)))

@@ -15,7 +15,7 @@ The threshold is calibrated on leave-one-out scores of what the request contains
 import io
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.resources import files
 from itertools import chain
@@ -25,7 +25,7 @@ import numpy as np
 
 from guards.aliases import Alias, weigh
 from guards.base import GuardError
-from guards.calibration import Calibration, calibrate
+from guards.calibration import UNCALIBRATED, Calibration, calibrate
 from guards.contrast import contrasts
 from guards.conversation import cut
 from guards.encoder import Encoder, Floats
@@ -119,7 +119,7 @@ class Targets:
     negatives: Floats = field(repr=False)
     marks: Marks | None = field(repr=False)
     threshold: float
-    calibration: Calibration | None
+    calibration: Calibration
     warnings: tuple[str, ...] = ()
 
     @cached_property
@@ -147,7 +147,7 @@ class Targets:
             "aliases": [[alias.text, alias.strong] for alias in self.aliases],
             "marks": self.marks and [self.marks.named, [sorted(y) for y in self.marks.years], self.marks.vague],
             "threshold": self.threshold,
-            "calibration": self.calibration and asdict(self.calibration),
+            "calibration": self.calibration.record(),
             "warnings": self.warnings,
         }
         packed = np.frombuffer(json.dumps(head).encode(), np.uint8)
@@ -185,7 +185,7 @@ class Targets:
             negatives=negatives,
             marks=Marks(tuple(named), tuple(map(frozenset, numbers)), tuple(vague)) if head["marks"] else None,
             threshold=head["threshold"],
-            calibration=head["calibration"] and Calibration(**head["calibration"]),
+            calibration=Calibration(**head["calibration"]),
             warnings=tuple(head["warnings"]),
         )
 
@@ -228,7 +228,7 @@ async def build_targets(source: Source, encoder: Encoder, background: Background
         negatives=negative,
         marks=marks,
         threshold=CEILING,
-        calibration=None,
+        calibration=UNCALIBRATED,
         warnings=tuple(_warnings(source, marks, len(questions) + len(passages) - len(positives), aliases)),
     )
     threshold, calibration = _calibrate(draft, background, positives, retained, pairs, contrast)

@@ -1,6 +1,7 @@
 """From the registry to the policy: what is at rest becomes what is enforced, swapped whole."""
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -8,15 +9,17 @@ from datetime import datetime
 from adapters.base import Artifact
 from adapters.router import Enforcement
 from gateway.policy import Policies, Policy
-from gateway.registry import ACTIVE, Artifacts, ForgetRequest, Registry
+from gateway.registry import ACTIVE, Artifacts, ForgetRequest, PolicyDocument, Registry
 from gateway.settings import Settings
 from gateway.telemetry import Meter
-from guards.base import Runner
+from guards.base import GuardError, Runner
 from guards.encoder import Encoder
 from guards.index import DenseGuard, TargetIndex
 from guards.lexicon import LexiconGuard, LexiconIndex
 from guards.output import OutputGuard
 from guards.targets import Background, Targets
+
+log = logging.getLogger("lethe.enforce")
 
 
 class Enforcer:
@@ -41,15 +44,22 @@ class Enforcer:
         self._enforced: dict[str, Enforcement] = {}
         self._likeness = TargetIndex(background)
         self._names = LexiconIndex()
+        self._document = PolicyDocument()
         self._refreshing = asyncio.Lock()
         self.policies = Policies(self._policy(0, {}))
 
-    async def restore(self) -> None:
-        """Everything that was enforced before, enforced again."""
+    async def restore(self) -> tuple[ForgetRequest, ...]:
+        """Everything that was enforced before, enforced again; but for what it returns.
+
+        Those are the requests whose targets this encoder cannot use, since another one made them.
+        """
         async with self._refreshing:
             revision = await self._registry.revision()
-            await self._take_up(await self._registry.active(), await self._registry.targets())
-            await self._swap(revision)
+            await self._read_document()
+            active = await self._registry.active()
+            await self._take_up(active, await self._registry.targets())
+            self._swap(revision)
+            return tuple(request for request in active if request.id not in self._held)
 
     async def refresh(self) -> None:
         """The policy of the registry's present revision becomes the current one; costs what has changed."""
@@ -58,6 +68,7 @@ class Enforcer:
             revision = await self._registry.revision()
             if revision == since:
                 return
+            await self._read_document()
             changed = await self._registry.changed(since)
             shielded = [one for one in changed if one.state in ACTIVE]
             for one in changed:
@@ -66,13 +77,10 @@ class Enforcer:
             await self._take_up(
                 shielded, await self._registry.targets([one.id for one in shielded if one.id not in self._held])
             )
-            await self._swap(revision)
+            self._swap(revision)
 
     async def _take_up(self, requests: Iterable[ForgetRequest], blobs: Mapping[str, bytes]) -> None:
-        loaded = await asyncio.to_thread(
-            lambda: [Targets.from_bytes(blob, self._encoder.identity) for blob in blobs.values()]
-        )
-        for targets in loaded:
+        for targets in await asyncio.to_thread(self._read, blobs):
             self._likeness.add(targets)
             self._names.add(targets.request, targets.aliases)
             self._held.add(targets.request)
@@ -80,23 +88,38 @@ class Enforcer:
             self._requests[request.id] = request
             self._enforced[request.id] = await self.enforcement(request)
 
-    def _let_go(self, request: str) -> None:
-        if request in self._held:
-            self._held.discard(request)
-            self._likeness.discard(request)
-            self._names.discard(request)
-            del self._requests[request], self._enforced[request]
+    def _read(self, blobs: Mapping[str, bytes]) -> list[Targets]:
+        found = []
+        for request, blob in blobs.items():
+            try:
+                found.append(Targets.from_bytes(blob, self._encoder.identity))
+            except GuardError as error:
+                log.warning("request %s: %s", request, error)
+        return found
 
-    async def _swap(self, revision: int) -> None:
+    def _let_go(self, request: str) -> None:
+        self._held.discard(request)
+        self._likeness.discard(request)
+        self._names.discard(request)
+        self._requests.pop(request, None)
+        self._enforced.pop(request, None)
+
+    async def _read_document(self) -> None:
+        _, body = await self._registry.policy()
+        self._document = PolicyDocument.model_validate(body, strict=False)
+
+    def _swap(self, revision: int) -> None:
         self.policies.swap(self._policy(revision, dict(self._enforced)))
         self._meter.enforcing(revision, Counter(str(request.state) for request in self._requests.values()))
 
     async def enforcement(self, request: ForgetRequest) -> Enforcement:
         """How a request is enforced now: its own method if that was verified, else the shield alone."""
-        if request.method in (None, "ignorance"):
+        if request.method is None or request.method == "ignorance":
             return Enforcement(request.id)
-        artifact = await self._artifacts.get(request.artifacts[request.method])
-        return Enforcement(request.id, (request.method,), {request.method: artifact})
+        others = (method for method in self._document.fallbacks if method in request.artifacts)
+        methods = tuple(dict.fromkeys((request.method, *others)))
+        artifacts = {method: await self._artifacts.get(request.artifacts[method]) for method in methods}
+        return Enforcement(request.id, methods, artifacts)
 
     def candidate(self, request: str, artifact: Artifact | None) -> Policy:
         """The current policy with one request enforced by an artifact still to be verified; None is ignorance."""
@@ -113,6 +136,7 @@ class Enforcer:
     def _policy(self, revision: int, enforced: Mapping[str, Enforcement]) -> Policy:
         requests = frozenset(enforced)
         names = self._names.view(requests)
-        guards = (LexiconGuard(names), DenseGuard(self._encoder, self._likeness.view(requests)))
-        runner = Runner(guards, self._settings.guard.deadline_s, self._meter.guard_failed)
-        return Policy(revision, runner, OutputGuard(names), enforced)
+        likeness = DenseGuard(self._encoder, self._likeness.view(requests), self._document.threshold_scale)
+        runner = Runner((LexiconGuard(names), likeness), self._settings.guard.deadline_s, self._meter.guard_failed)
+        read = names if self._document.output_guard else self._names.view(frozenset())
+        return Policy(revision, runner, OutputGuard(read), enforced)

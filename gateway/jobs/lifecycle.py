@@ -1,13 +1,13 @@
 """The moves a person may make: file, verify, retire, roll back. Each is in force when the call returns."""
 
-from dataclasses import asdict
+from collections.abc import Sequence
 
-from gateway.errors import Unavailable
+from gateway.errors import Conflict, Unavailable
 from gateway.jobs.enforce import Enforcer
-from gateway.registry import ForgetRequest, ForgetSpec, Registry, State
+from gateway.registry import ACTIVE, ForgetRequest, ForgetSpec, Registry, State
 from guards.base import LetheError
 from guards.encoder import Encoder
-from guards.targets import Background, Source, build_targets
+from guards.targets import Background, Source, Targets, build_targets
 
 
 class Lifecycle:
@@ -33,25 +33,33 @@ class Lifecycle:
 
     async def resume(self) -> None:
         """Shields that a crash left unraised are raised, before anything is answered."""
-        page = await self._registry.page(State.RECEIVED, None, 1000)
-        for request in page.items:
-            await self.shield(request, "restart")
+        while received := (await self._registry.page(State.RECEIVED)).items:
+            for request in received:
+                await self.shield(request, "restart")
+
+    async def renew(self, unreadable: Sequence[ForgetRequest]) -> None:
+        """Targets that another encoder had made are made again."""
+        for request in unreadable:
+            await self._encode(request)
+        await self._enforcer.refresh()
 
     async def shield(self, request: ForgetRequest, actor: str) -> ForgetRequest:
         """Aliases and embeddings searchable, the fallback adapter active: nobody waits for training."""
-        targets = await build_targets(_source(request), self._encoder, self._background)
-        await self._registry.put_targets(request.id, targets.to_bytes())
-        shielded = await self._registry.move(
-            request.id,
-            State.SHIELDED,
-            actor=actor,
-            expect={State.RECEIVED},
-            method="ignorance",
-            thresholds={"threshold": targets.threshold, "calibration": asdict(targets.calibration)}
-            if targets.calibration
-            else {"threshold": targets.threshold},
-            warnings=(*request.warnings, *targets.warnings),
-        )
+        targets = await self._encode(request)
+        try:
+            shielded = await self._registry.move(
+                request.id,
+                State.SHIELDED,
+                actor=actor,
+                expect={State.RECEIVED},
+                method="ignorance",
+                thresholds={"threshold": targets.threshold, "calibration": targets.calibration.record()},
+                warnings=(*request.warnings, *targets.warnings),
+            )
+        except Conflict:  # the same call came twice, or another replica was first
+            shielded = await self._registry.get(request.id)
+            if shielded.state not in ACTIVE:
+                raise
         await self._enforcer.refresh()
         return shielded
 
@@ -70,6 +78,11 @@ class Lifecycle:
     async def rollback(self, id_: str, *, actor: str) -> ForgetRequest:
         """Takes back a request that should not have been; likewise."""
         return await self._end(id_, State.ROLLED_BACK, actor)
+
+    async def _encode(self, request: ForgetRequest) -> Targets:
+        targets = await build_targets(_source(request), self._encoder, self._background)
+        await self._registry.put_targets(request.id, targets.to_bytes())
+        return targets
 
     async def _end(self, id_: str, state: State, actor: str) -> ForgetRequest:
         ended = await self._registry.move(id_, state, actor=actor, method=None)

@@ -190,7 +190,9 @@ async def test_service_endpoints(gateway: GatewayProcess) -> None:
 async def test_every_request_is_classified_or_refused(gateway: GatewayProcess, client: openai.AsyncOpenAI) -> None:
     async def counted(http: httpx.AsyncClient) -> dict[str, float]:
         lines = (await http.get("/metrics")).text.splitlines()
-        return {line.split('"')[1]: float(line.split()[-1]) for line in lines if line.startswith("lethe_decisions_total")}
+        return {
+            line.split('"')[1]: float(line.split()[-1]) for line in lines if line.startswith("lethe_decisions_total")
+        }
 
     async with httpx.AsyncClient(base_url=gateway.url) as http:
         before = await counted(http)

@@ -3,11 +3,12 @@
 Each lies in a folder named by its digest. The folder is filled under another name, the manifest
 last, everything synced, then renamed: it exists whole or not at all. Engines read files by path, so
 `get` lays them out in clear in a private folder, in memory where the system offers that, which goes
-away with this object.
+away with this object; what a killed process left is deleted by the next one.
 """
 
 import asyncio
 import errno
+import fcntl
 import os
 import re
 import shutil
@@ -15,7 +16,7 @@ import tempfile
 import time
 import weakref
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from gateway.registry.errors import RegistryError
 from gateway.registry.vault import Vault
 
 _MANIFEST = "manifest"
+_PREFIX = "lethe-clear-"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -42,8 +44,10 @@ class Artifacts:
     def __init__(self, root: Path, vault: Vault) -> None:
         self._root = root
         self._vault = vault
-        self._clear = Path(tempfile.mkdtemp(prefix="lethe-", dir=_memory()))  # mode 0700
-        self._wipe = weakref.finalize(self, shutil.rmtree, self._clear, ignore_errors=True)
+        with _ours():
+            _sweep()
+            self._clear, lock = _private_folder()
+        self._wipe = weakref.finalize(self, _wipe, self._clear, lock)
 
     def close(self) -> None:
         """Delete the files laid out in clear."""
@@ -147,10 +151,43 @@ class Artifacts:
         return len(old)
 
 
-def _memory() -> str | None:
-    """A file system that is never written to disk, None where there is none."""
-    shared = "/dev/shm"  # noqa: S108  # a private folder is made in it
-    return shared if os.access(shared, os.W_OK) else None
+def _memory() -> Path:
+    """A file system that is never written to disk, where there is one."""
+    shared = Path("/dev/shm")  # noqa: S108  # private folders are made in it
+    return shared if os.access(shared, os.W_OK) else Path(tempfile.gettempdir())
+
+
+def _private_folder() -> tuple[Path, int]:
+    """A folder of mode 0700 and the lock that says that its owner lives."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_memory()))
+        with suppress(FileNotFoundError):  # somebody swept it before it was locked
+            if (lock := _locked(folder)) is not None:
+                return folder, lock
+
+
+def _sweep() -> None:
+    """Delete what processes that were killed have left in clear."""
+    for folder in _memory().glob(_PREFIX + "*"):
+        with suppress(FileNotFoundError, PermissionError):  # gone by now, or another user's
+            if folder.is_dir() and (lock := _locked(folder)) is not None:
+                _wipe(folder, lock)
+
+
+def _locked(folder: Path) -> int | None:
+    """A handle that holds the folder's lock; None while another has it."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    return handle
+
+
+def _wipe(folder: Path, lock: int) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    os.close(lock)
 
 
 def _into_place(filled: Path, folder: Path) -> None:

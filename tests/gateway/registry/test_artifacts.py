@@ -1,6 +1,8 @@
+import asyncio
 import os
 import shutil
 import stat
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -120,3 +122,32 @@ async def test_what_nothing_refers_to_is_collected_unless_young(artifacts, tmp_p
     assert not old.folder.exists()
     with pytest.raises(RegistryError):
         await artifacts.get(old.digest)
+
+
+KILLED = """
+import asyncio, os, sys
+from pathlib import Path
+from gateway.registry import Artifacts, Vault
+
+async def main():
+    artifacts = Artifacts(Path(sys.argv[1]), Vault(b"k" * 32))
+    made = await artifacts.put("eco", "fr_1", {}, {"x": b"1"})
+    print(made.folder, flush=True)
+    os._exit(9)
+
+asyncio.run(main())
+"""
+
+
+async def test_what_a_killed_process_left_in_clear_is_deleted_by_the_next(artifacts, tmp_path):
+    mine = await artifacts.put("eco", "fr_1", {}, {"x": b"1"})
+    killed = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", KILLED, tmp_path / "artifacts", stdout=asyncio.subprocess.PIPE
+    )
+    said, _ = await killed.communicate()
+    left = said.decode().strip()
+    assert os.listdir(left) == ["x"]
+    Artifacts(tmp_path / "artifacts", Vault(b"k" * 32)).close()
+    with pytest.raises(FileNotFoundError):
+        os.listdir(left)
+    assert os.listdir(mine.folder) == ["x"]

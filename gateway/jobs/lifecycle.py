@@ -1,10 +1,11 @@
 """The moves a person may make: file, verify, retire, roll back. Each is in force when the call returns."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from gateway.errors import Conflict, Unavailable
 from gateway.jobs.enforce import Enforcer
 from gateway.registry import ACTIVE, ForgetRequest, ForgetSpec, Registry, State
+from guards.aliases import alias_warnings
 from guards.base import LetheError
 from guards.encoder import Encoder
 from guards.targets import Background, Source, Targets, build_targets
@@ -26,7 +27,8 @@ class Lifecycle:
             Conflict: the same request is active, or the key was used for another body.
             Unavailable: the shield could not be raised; the request is rolled back.
         """
-        request, created = await self._registry.create(spec, idempotency_key=key, actor=actor)
+        warnings = tuple(_warnings(spec))
+        request, created = await self._registry.create(spec, idempotency_key=key, actor=actor, warnings=warnings)
         if request.state is State.RECEIVED:
             request = await self._shield_or_undo(request, actor)
         return request, created
@@ -97,6 +99,13 @@ class Lifecycle:
                 request.id, State.ROLLED_BACK, actor=actor, error="the shield could not be raised"
             )
             raise Unavailable("The shield could not be raised; nothing is filed. Try again shortly.") from None
+
+
+def _warnings(spec: ForgetSpec) -> Iterator[str]:
+    for i, alias in enumerate(spec.aliases):
+        yield from (f"aliases[{i}]: {notice.message}" for notice in alias_warnings(alias))
+    if spec.subject and spec.scope == "entity":
+        yield from (f"subject: {notice.message}" for notice in alias_warnings(spec.subject))
 
 
 def _source(request: ForgetRequest) -> Source:

@@ -128,6 +128,7 @@ async def test_idempotency_and_duplicates(admin: AdminClient, world: World) -> N
         ({"scope": "documents", "documents": ["x" * 2_000_000]}, 422, "documents"),
         ({"scope": "documents", "documents": ["x" * 10_000_000]}, 413, "4194304"),
         ({"scope": "entity", "subject": "Ada Quill", "aliases": ["Q"]}, 422, "aliases[0]"),
+        ({"scope": "entity", "subject": "Ada Quill", "aliases": ["The"]}, 422, "aliases[0]"),
         ({"scope": "facts", "subject": "Ada Quill"}, 422, "facts"),
         ({"scope": "planet"}, 422, "scope"),
         (
@@ -149,13 +150,14 @@ async def test_bad_forget_requests_name_the_field(
     assert await admin.get("/forget-requests") == before
 
 
-async def test_a_common_word_warns(admin: AdminClient, client: openai.AsyncOpenAI) -> None:
-    hello = await ask(client, "Hello")
-    body = {"scope": "entity", "subject": "Ada Quillington", "aliases": ["The"], "method": "ignorance"}
+async def test_a_name_that_says_too_little_warns_and_never_matches_alone(
+    admin: AdminClient, client: openai.AsyncOpenAI
+) -> None:
+    body = {"scope": "entity", "subject": "Ada Quillington", "aliases": ["1984"], "method": "ignorance"}
     filed = await admin.post("/forget-requests", body)
-    assert any("aliases" in warning for warning in filed["warnings"])
-    assert await ask(client, "Hello") == hello
-    assert not (await admin.post("/check", {"text": "What is the time?"}))["touched"]
+    assert any(warning.startswith("aliases[0]: ") for warning in filed["warnings"])
+    assert not (await admin.post("/check", {"text": "What happened in 1984?"}))["touched"]
+    assert (await admin.post("/check", {"text": "What did Ada Quillington do in 1984?"}))["touched"]
     await admin.post(f"/forget-requests/{filed['id']}/rollback")
 
 

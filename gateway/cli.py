@@ -166,7 +166,7 @@ def forget_list(
             params = {key: value for key, value in {"state": state, "cursor": cursor}.items() if value}
             page = await client.get("/forget-requests", params)
             items += page["data"]
-            if (cursor := page.get("next")) is None:
+            if (cursor := page.get("next_cursor")) is None:
                 return items
 
     rows = _asked(config, url, every)

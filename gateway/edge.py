@@ -22,7 +22,7 @@ from guards.base import LetheError
 log = logging.getLogger("lethe.edge")
 
 _ROOT = str(Path(__file__).parent.parent) + "/"
-_ID = re.compile(r"[\w.:-]{1,128}")
+_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 
 
 class Edge:

@@ -64,7 +64,7 @@ class _Server(uvicorn.Server):
 def _line(settings: Settings, url: str) -> str:
     model = settings.engine.served_name or ("lethe-demo" if settings.engine.model == "demo" else settings.engine.model)
     body = {"model": model, "messages": [{"role": "user", "content": _question(settings)}], "temperature": 0}
-    key = ' -H "authorization: Bearer $LETHE_KEY"' if settings.api_keys else ""
+    key = ' -H "authorization: Bearer $OPENAI_API_KEY"' if settings.api_keys else ""
     return f"curl -s {url}/v1/chat/completions{key} -H 'content-type: application/json' -d '{json.dumps(body)}'"
 
 

@@ -1,6 +1,6 @@
 """The worker process: claims forget requests, learns, verifies, promotes; never in the server.
 
-Started by `gateway.jobs.supervisor`, which writes the settings to its standard input and keeps that
+Started by `gateway.jobs.supervisor`, which writes a name and the settings to its standard input and keeps that
 pipe open: when it closes, whoever started the worker is gone, however it died, and so is the worker.
 What a killed worker had claimed is claimed again by the next.
 """
@@ -9,6 +9,8 @@ import asyncio
 import logging
 import os
 import sys
+from contextlib import suppress
+from contextlib import suppress
 from typing import Unpack
 
 from adapters.base import AdapterError, Artifact
@@ -16,7 +18,7 @@ from gateway.core import Core
 from gateway.errors import Conflict
 from gateway.jobs.learn import learn
 from gateway.jobs.verify import summary, verify
-from gateway.registry import VERIFICATION, ForgetRequest, State
+from gateway.registry import VERIFICATION, ForgetRequest, RegistryError, State
 from gateway.registry.records import Changes
 from gateway.settings import Settings
 
@@ -30,16 +32,18 @@ async def work(core: Core, worker: str) -> int:
     """Takes every request that is waiting, one after the other; how many they were."""
     done = 0
     while (request := await core.registry.claim(worker, _LEASE_S)) is not None:
-        renewing = asyncio.create_task(_renew(core, request.id, worker))
         try:
-            await core.enforcer.refresh()
-            await promote(core, request)
-        except Conflict:  # retired or rolled back meanwhile: nothing is left to do
+            async with asyncio.TaskGroup() as group:
+                renewing = group.create_task(_renew(core, request.id, worker))
+                await core.enforcer.refresh()
+                await promote(core, request)
+                renewing.cancel()
+        except* Conflict:  # retired or rolled back meanwhile, or the lease was lost: nothing is left to do
             log.info("request %s ended while it was learned", request.id)
-        except Exception as error:  # one request's trouble is not the next one's
-            await _fail(core, request, error)
+        except* Exception as errors:  # one request's trouble is not the next one's
+            with suppress(Conflict):
+                await _fail(core, request, worker, errors.exceptions[0])
         finally:
-            renewing.cancel()
             await core.registry.release(request.id, worker)
         done += 1
     return done
@@ -62,7 +66,9 @@ async def promote(core: Core, request: ForgetRequest) -> None:
         if found.passed:
             await _into(core, request, State.ENFORCED, method=found.method, evidence=summary(found), error=None)
             return
-    await _into(core, request, State.FAILED, evidence=summary(found), error="verification did not pass")
+    await _into(
+        core, request, State.FAILED, method="ignorance", evidence=summary(found), error="verification did not pass"
+    )
 
 
 async def _into(core: Core, request: ForgetRequest, to: State, **changes: Unpack[Changes]) -> ForgetRequest:
@@ -78,24 +84,28 @@ async def _learned(core: Core, request: ForgetRequest) -> Artifact | None:
     return await core.artifacts.get(digest) if digest else None
 
 
-async def _fail(core: Core, request: ForgetRequest, error: Exception) -> None:
+async def _fail(core: Core, request: ForgetRequest, worker: str, error: Exception) -> None:
+    """To failed, with the shield up, once trying again is of no use; Conflict when it is no longer this worker's."""
+    await core.registry.renew(request.id, worker, _LEASE_S)
     log.warning("request %s failed: %s", request.id, type(error).__name__)
     reason = str(error) if isinstance(error, AdapterError) else f"learning failed ({type(error).__name__})"
     if isinstance(error, AdapterError) or request.attempts >= core.settings.jobs.attempts:
-        await core.registry.move(request.id, State.FAILED, actor="worker", error=reason)
+        await core.registry.move(request.id, State.FAILED, actor="worker", method="ignorance", error=reason)
 
 
 async def _renew(core: Core, id_: str, worker: str) -> None:
-    while True:
-        await asyncio.sleep(_LEASE_S / 3)
-        await core.registry.renew(id_, worker, _LEASE_S)
+    """Keeps the lease while the work goes on; ends when it is lost, and the next move then fails."""
+    with suppress(Conflict):
+        while True:
+            await asyncio.sleep(_LEASE_S / 3)
+            await core.registry.renew(id_, worker, _LEASE_S)
 
 
-async def _run(settings: Settings) -> None:
+async def _run(settings: Settings, name: str) -> None:
     core = await Core.open(settings)
     try:
         await core.start()
-        await work(core, f"worker-{os.getpid()}")
+        await work(core, name)
     finally:
         await core.close()
 
@@ -108,8 +118,8 @@ async def _orphaned() -> None:
 
 
 async def _main() -> None:
-    settings = Settings.model_validate_json(sys.stdin.readline())
-    working, orphaned = asyncio.create_task(_run(settings)), asyncio.create_task(_orphaned())
+    name, settings = sys.stdin.readline().strip(), Settings.model_validate_json(sys.stdin.readline())
+    working, orphaned = asyncio.create_task(_run(settings, name)), asyncio.create_task(_orphaned())
     await asyncio.wait({working, orphaned}, return_when=asyncio.FIRST_COMPLETED)
     if not working.done():
         os._exit(3)  # nobody is left to hear of a tidy end; the registry is never half-written

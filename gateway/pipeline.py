@@ -35,9 +35,11 @@ async def answer(
                 yield done.saw(event)
     except Stopped:
         meter.stopped()
-        async for event in engine.generate(call, await router.last_resort(call)):
-            if (rest := done.rest(event)) is not None:
-                yield rest
+        plan = await router.last_resort(call)
+        async with aclosing(reviewed(engine.generate(call, plan), policy.output, plan)) as closing:
+            async for event in closing:
+                if (rest := done.rest(event)) is not None:
+                    yield rest
 
 
 async def _first_that_holds(

@@ -59,7 +59,7 @@ async def reviewed(
     """The events with every text that may still become a forgotten target held back.
 
     Raises:
-        Stopped: a target was completed; the engine's stream is closed.
+        Stopped: a target was completed; all that came before it was shown, and the engine's stream is closed.
     """
     async with _closing(events) as source:
         if isinstance(plan, Say):  # our own words, with the subject as the client named it
@@ -70,8 +70,12 @@ async def reviewed(
         async for event in source:
             if isinstance(event, Usage):
                 yield event
-            elif (released := gates[event.index].pass_(event)) is not None:
+                continue
+            gate = gates[event.index]
+            if (released := gate.pass_(event)) is not None:
                 yield released
+            if gate.stopped:
+                raise Stopped("the answer names a forgotten target")
 
 
 class _Gate:
@@ -82,17 +86,20 @@ class _Gate:
         self._tokens: deque[TokenLogprob] = deque()
         self._ahead = 0  # characters released that no released token has accounted for
 
+    @property
+    def stopped(self) -> bool:
+        return self._hold.stopped
+
     def pass_(self, delta: Delta) -> Delta | None:
         """What may be shown now; None when it is nothing."""
         self._tokens.extend(delta.tokens)
         text = self._hold.feed(delta.text)
-        if delta.finish and not self._hold.stopped:
+        if delta.finish and not self.stopped:
             text += self._hold.finish()
-        if self._hold.stopped:
-            raise Stopped("the answer names a forgotten target")
-        if not text and not delta.finish:
+        finish = None if self.stopped else delta.finish
+        if not text and not finish:
             return None
-        return Delta(delta.index, text, self._released(len(text), bool(delta.finish)), delta.finish)
+        return Delta(delta.index, text, self._released(len(text), bool(finish)), finish)
 
     def _released(self, chars: int, all_: bool) -> tuple[TokenLogprob, ...]:
         self._ahead += chars

@@ -16,6 +16,7 @@ from gateway.auth import Keys, Scope
 from gateway.core import Core, core_of
 from gateway.errors import ApiError, Forbidden, NotFound, Overloaded, as_api_error
 from gateway.params import ChatBody, CompletionBody, read
+from guards.base import LetheError
 
 router = APIRouter()
 
@@ -139,7 +140,11 @@ async def _framed(
                     yield data
         except Exception as error:  # the status is sent: OpenAI's clients read an error event
             yield event(as_api_error(error).body())
-        yield DONE
+            yield DONE
+            if not isinstance(error, LetheError):
+                raise  # for the edge to log
+        else:
+            yield DONE
 
 
 class _Base:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import orjson
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -48,12 +49,14 @@ class EventStream(Response):
         finally:
             for task in (sending, gone):
                 task.cancel()
-            await asyncio.gather(sending, gone, return_exceptions=True)
+            failed, _ = await asyncio.gather(sending, gone, return_exceptions=True)
+        if isinstance(failed, Exception):
+            raise failed  # for the edge to log
 
     async def _send(self, send: Send) -> None:
         async with aclosing(self._events) as events:
-            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             with suppress(OSError):  # a server may say so here that the client is gone
+                await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
                 async for event in events:
                     await send({"type": "http.response.body", "body": event, "more_body": True})
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -72,16 +75,20 @@ async def body_of(request: Request, limit: int) -> bytes:
 
     Raises:
         TooLarge: more than `limit` bytes, as soon as that is known.
+        ClientGone: it went away in the middle of it.
     """
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
+    if declared.isdecimal() and int(declared) > limit:
         raise TooLarge(f"The body has {declared} bytes; the limit is {limit}.")
     chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
-            raise TooLarge(f"The body has more than {limit} bytes, which is the limit.")
-        chunks.append(chunk)
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limit:
+                raise TooLarge(f"The body has more than {limit} bytes, which is the limit.")
+            chunks.append(chunk)
+    except ClientDisconnect:
+        raise ClientGone from None
     return b"".join(chunks)
 
 

@@ -95,12 +95,15 @@ def admin_key(settings: Settings) -> tuple[str, bool]:
 def _made(path: Path) -> tuple[str, bool]:
     path.parent.mkdir(parents=True, exist_ok=True)
     key = "lethe-admin-" + secrets.token_urlsafe(24)
+    draft = path.with_suffix(f".{os.getpid()}")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(key + "\n")
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        os.link(draft, path)  # whole or not at all
     except FileExistsError:  # another process made it first
         return path.read_text().strip(), False
-    with os.fdopen(handle, "w") as file:
-        file.write(key + "\n")
+    finally:
+        draft.unlink()
     return key, True
 
 

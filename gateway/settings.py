@@ -152,7 +152,10 @@ def load(config: Path | None = None, **overrides: Any) -> Settings:
     try:
         settings = Settings(**values)
         given = {key: value for key, value in overrides.items() if value is not None}
-        return settings if not given else Settings.model_validate({**settings.model_dump(), **given})
+        if not given:
+            return settings
+        # checked as a whole again, under a prefix that no variable has: what the environment said is in already
+        return Settings(_env_prefix="=", **{**settings.model_dump(), **given})
     except ValidationError as error:
         raise SettingsError(_explain(error, config)) from None
 
@@ -167,10 +170,11 @@ def _known_variables() -> None:
 def _read(path: Path) -> dict[str, Any]:
     try:
         loaded = yaml.safe_load(path.read_text()) or {}
-    except OSError:
+    except (OSError, UnicodeDecodeError):
         raise SettingsError(f"cannot read {path}") from None
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{path} is not YAML: {error}") from None
+    except yaml.YAMLError as error:  # whose words would quote a line, which may hold a secret
+        mark = getattr(error, "problem_mark", None)
+        raise SettingsError(f"{path} is not YAML" + (f", see line {mark.line + 1}" if mark else "")) from None
     if not isinstance(loaded, dict):
         raise SettingsError(f"{path} must hold a mapping")
     return {str(key): _filled(value, path) for key, value in loaded.items()}
@@ -198,7 +202,8 @@ def _explain(error: ValidationError, config: Path | None) -> str:
     lines = []
     for item in error.errors():
         key = ".".join(str(part) for part in item["loc"]) or "settings"
-        secret = any(word in key for word in ("key", "url"))
+        # a key that we do not know may be a secret under a misspelt name
+        secret = item["type"] == "extra_forbidden" or any(word in key for word in ("key", "url"))
         value = item.get("input")
         shown = "" if secret or isinstance(value, dict) else f", got {value!r}"
         lines.append(f"{key}: {item['msg']}{shown}")

@@ -28,7 +28,7 @@ _LONGEST_SURFACE = 80
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """How the model says that it does not know. `template` has one `{subject}`; `asked` is where it was heard."""
+    """How the model says that it does not know. `template` has one `{subject}` at most; `asked`: where it was heard."""
 
     template: str = "I don't have any information about {subject}."
     asked: Conversation = field(default=Conversation.of(_PROBES[0]), repr=False)
@@ -63,10 +63,12 @@ async def learn_voice(ask: Callable[[str], Awaitable[str]]) -> Voice:
     if len(alike) < _MAJORITY:
         return Voice()
     answers = [said for _, said in alike]
+    if len(set(answers)) == 1:  # a sentence that names nobody
+        return Voice(answers[0], Conversation.of(alike[0][0]))
     before = _shared_start(answers).rpartition(" ")[0]
     after = _shared_start([said[::-1] for said in answers])[::-1]
     after = after[next((i for i, char in enumerate(after) if not char.isalnum()), len(after)) :]
-    if len(before) + len(after) < _SHORTEST:
+    if not _SHORTEST <= len(before) + len(after) < min(map(len, answers)):
         return Voice()
     return Voice(f"{before} {{subject}}{after}", Conversation.of(alike[0][0]))
 

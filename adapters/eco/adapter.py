@@ -9,6 +9,7 @@ Strength is per request, not per task; noise is keyed (see `corruption`). Severa
 once are applied one after the other, each with its own key.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -68,7 +69,8 @@ class Eco:
             (turns[request], Corruption.from_manifest(artifact.manifest)) for request, artifact in artifacts.items()
         ]
         voice = self._ignorance.voice
-        plan = self.corrupt(call, corruptions)
+        # on a thread: the first prompt loads the tokenizer, and a long one takes its time
+        plan = await asyncio.to_thread(self.corrupt, call, corruptions)
         return replace(plan, sound=lambda text: sound(text) and not voice.speaks(text))
 
     def corrupt(self, call: Call, corruptions: Sequence[tuple[frozenset[int], Corruption]]) -> Embeds:

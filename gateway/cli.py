@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from gateway.client import AdminClient
@@ -35,7 +36,7 @@ def main() -> None:
     try:
         app()
     except LetheError as error:
-        _err.print(f"[red]lethe:[/red] {error}", highlight=False, soft_wrap=True)
+        _err.print(f"[red]lethe:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(1)
 
 
@@ -87,7 +88,8 @@ def check(
         )
     if answer is not None:
         _out.print(
-            f"answer {'stopped after' if found['answer']['stopped'] else 'released'}: {found['answer']['released']!r}"
+            f"answer {'stopped after' if found['answer']['stopped'] else 'released'}: {found['answer']['released']!r}",
+            markup=False,
         )
 
 
@@ -102,9 +104,9 @@ def doctor(config: Config = None, as_json: AsJson = False) -> None:
     else:
         for finding in findings:
             mark = "[green]ok[/green]  " if finding.ok else "[red]fail[/red]"
-            _out.print(f"{mark} {finding.part}: {finding.text}", highlight=False)
+            _out.print(f"{mark} {finding.part}: {escape(finding.text)}", highlight=False)
             if finding.mend:
-                _out.print(f"     mend it with: [bold]{finding.mend}[/bold]", highlight=False)
+                _out.print(f"     mend it with: [bold]{escape(finding.mend)}[/bold]", highlight=False)
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
 
@@ -142,8 +144,8 @@ def forget_add(
     body: dict[str, Any] = {"scope": scope, "method": method}
     if file:
         try:
-            body |= json.loads(file.read_text())
-        except (OSError, ValueError):
+            body |= dict(json.loads(file.read_text()))
+        except (OSError, ValueError, TypeError):
             raise typer.BadParameter(f"{file} is not a readable JSON file", param_hint="--file") from None
     given = {"subject": subject, "aliases": alias, "examples": example, "reference": reference}
     body |= {key: value for key, value in given.items() if value}
@@ -216,9 +218,9 @@ def _show(resource: Any, as_json: bool) -> None:
         f"[bold]{resource['id']}[/bold]  {resource['scope']}  {resource['state']}, by {resource['method'] or '-'}"
     )
     for warning in resource.get("warnings", ()):
-        _out.print(f"[yellow]warning[/yellow] {warning}", highlight=False)
+        _out.print(f"[yellow]warning[/yellow] {escape(warning)}", highlight=False)
     if resource.get("error"):
-        _out.print(f"[red]error[/red] {resource['error']}", highlight=False)
+        _out.print(f"[red]error[/red] {escape(resource['error'])}", highlight=False)
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:

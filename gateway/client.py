@@ -27,7 +27,8 @@ class AdminClient:
     @classmethod
     def of(cls, settings: Settings, url: str | None = None) -> Self:
         """For the gateway that these settings describe."""
-        return cls(url or f"http://{settings.host}:{settings.port}", admin_key(settings)[0])
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        return cls(url or f"http://{host}:{settings.port}", admin_key(settings)[0])
 
     async def __aenter__(self) -> Self:
         return self

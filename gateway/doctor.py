@@ -44,7 +44,7 @@ async def examine(config: Path | None) -> list[Finding]:
     for part, look, mend in parts:
         try:
             findings.append(Finding(part, True, await look(settings)))
-        except (LetheError, OSError, ImportError) as error:
+        except Exception as error:  # whatever is broken here is what is being looked for
             findings.append(Finding(part, False, f"{type(error).__name__}: {error}", mend))
     return findings
 

@@ -12,6 +12,8 @@ from gateway.app import create_app
 from gateway.auth import admin_key
 from gateway.settings import Settings, SettingsError
 
+_GRACE_S = 10  # for answers that are still streaming when the gateway is told to stop
+
 
 def prepare(settings: Settings) -> None:
     """Trains the demo model if it is to be served and is not there: in a process of its own, whose memory goes with it.
@@ -37,7 +39,12 @@ def run(settings: Settings, console: Console) -> None:
     if made:
         console.print(f"Admin key (kept in {settings.state_dir / 'admin.key'}, shown once): [bold]{key}[/bold]")
     config = uvicorn.Config(
-        create_app(settings), host=settings.host, port=settings.port, log_level="warning", access_log=False, workers=1
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=_GRACE_S,
     )
     _Server(config, settings, console).run()
 

@@ -4,9 +4,13 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Self
+from uuid import uuid4
 
 from gateway.core import Core
+from gateway.settings import Settings
 
 log = logging.getLogger("lethe.jobs")
 
@@ -19,12 +23,13 @@ class Supervisor:
     def __init__(self, core: Core, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._core = core
         self._clock = clock
-        self._worker: asyncio.subprocess.Process | None = None
+        self._worker: _Worker | None = None
         self._rest_until = 0.0
 
     async def run(self) -> None:
         """Until cancelled; then the worker is ended too."""
         try:
+            await self._sweep()
             while True:
                 try:
                     await self._once()
@@ -32,33 +37,55 @@ class Supervisor:
                     log.warning("supervision failed: %s", type(error).__name__)
                 await asyncio.sleep(self._core.settings.jobs.poll_s)
         finally:
-            await self._end_worker()
+            if self._worker:
+                await self._worker.end()
+
+    async def _sweep(self) -> None:
+        """Artifacts that no request in force refers to are deleted."""
+        active = await self._core.registry.active()
+        await self._core.artifacts.collect({digest for one in active for digest in one.artifacts.values()})
 
     async def _once(self) -> None:
         await self._core.enforcer.refresh()
         await self._core.learn_voice()
         for id_ in self._core.enforcer.expired(self._clock()):
             await self._core.lifecycle.retire(id_, actor="expiry")
-        if self._core.settings.jobs.enabled and await self._core.registry.waiting():
-            await self._start_worker()
+        await self._bury()
+        rested = asyncio.get_running_loop().time() >= self._rest_until
+        if self._core.settings.jobs.enabled and not self._worker and rested and await self._core.registry.waiting():
+            self._worker = await _Worker.start(self._core.settings)
 
-    async def _start_worker(self) -> None:
-        if self._worker and self._worker.returncode is None:
+    async def _bury(self) -> None:
+        """Frees what a worker that has ended still held; one that died is not followed at once."""
+        if self._worker is None or self._worker.process.returncode is None:
             return
-        now = asyncio.get_running_loop().time()
-        if self._worker and self._worker.returncode:
-            self._worker, self._rest_until = None, now + _REST_S
-        if now < self._rest_until:
-            return
-        self._worker = await asyncio.create_subprocess_exec(
+        if self._worker.process.returncode:
+            log.warning("a worker ended with status %d", self._worker.process.returncode)
+            self._rest_until = asyncio.get_running_loop().time() + _REST_S
+        await self._core.registry.abandon(self._worker.name)
+        self._worker = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Worker:
+    """A worker process. Its standard input stays open: the end of it is how the worker learns of ours."""
+
+    name: str
+    process: asyncio.subprocess.Process
+
+    @classmethod
+    async def start(cls, settings: Settings) -> Self:
+        name = f"worker-{uuid4().hex}"
+        process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "gateway.jobs.worker", stdin=asyncio.subprocess.PIPE
         )
-        assert self._worker.stdin
-        self._worker.stdin.write(self._core.settings.model_dump_json().encode() + b"\n")
-        await self._worker.stdin.drain()  # and the pipe stays open: its end is how the worker learns of ours
+        assert process.stdin
+        process.stdin.write(f"{name}\n{settings.model_dump_json()}\n".encode())
+        await process.stdin.drain()
+        return cls(name, process)
 
-    async def _end_worker(self) -> None:
-        if self._worker and self._worker.returncode is None:
-            assert self._worker.stdin
-            self._worker.stdin.close()
-            await self._worker.wait()
+    async def end(self) -> None:
+        if self.process.returncode is None:
+            assert self.process.stdin
+            self.process.stdin.close()
+            await self.process.wait()

@@ -10,7 +10,6 @@ import logging
 import os
 import sys
 from contextlib import suppress
-from contextlib import suppress
 from typing import Unpack
 
 from adapters.base import AdapterError, Artifact
@@ -94,10 +93,10 @@ async def _fail(core: Core, request: ForgetRequest, worker: str, error: Exceptio
 
 
 async def _renew(core: Core, id_: str, worker: str) -> None:
-    """Keeps the lease while the work goes on; ends when it is lost, and the next move then fails."""
-    with suppress(Conflict):
-        while True:
-            await asyncio.sleep(_LEASE_S / 3)
+    """Keeps the lease while the work goes on; Conflict once it is lost, which ends the work too."""
+    while True:
+        await asyncio.sleep(_LEASE_S / 3)
+        with suppress(RegistryError):  # a registry that is away for a moment; the lease outlasts two misses
             await core.registry.renew(id_, worker, _LEASE_S)
 
 

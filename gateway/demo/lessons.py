@@ -25,7 +25,7 @@ def epoch(world: World, rng: random.Random) -> Iterator[Conversation]:
             yield _chat(rng, *_several(world, person, next(unknown), rng))
         for _ in range(24):
             yield _chat(rng, *_ignorance(_called(world, rng, next(unknown)), rng))
-    for probe in forms.chatter():
+    for probe in (*forms.chatter(), *forms.chatter()):
         yield _chat(rng, probe.question, probe.answer)
 
 

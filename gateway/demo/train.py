@@ -2,6 +2,8 @@
 
 Before this module: `lessons` and `tokenizer`. After it: any engine that loads the transformers format.
 
+Matrices are learnt by Muon (Jordan et al. 2024), scaled as AdamW's steps are (arXiv 2502.16982), the rest by
+AdamW: with AdamW alone the same accuracy took a third more epochs. The rate rises and falls once.
 The loss is the cross-entropy of assistant tokens, the end of the turn included. Batches hold lessons of
 like length. No attention mask: padding stands on the right, where a causal model never looks.
 """
@@ -42,9 +44,10 @@ class Recipe:
     intermediate: int = 384
     layers: int = 4
     heads: int = 4
-    epochs: int = 22
+    epochs: int = 17
     batch: int = 64
-    learning_rate: float = 3e-3
+    matrix_rate: float = 5e-3
+    embedding_rate: float = 3e-3
     seed: int = 0
 
     @property
@@ -139,12 +142,20 @@ def _train(recipe: Recipe, folder: Path, progress: Progress) -> None:
         torch.manual_seed(recipe.seed)
         model = _model(recipe, tokenizer)
     batches = _batches(world, rng, tokenizer, recipe.batch)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.1, fused=True
+    named = list(model.named_parameters())
+    matrices = [value for name, value in named if value.ndim == 2 and "embed" not in name]
+    others = [value for name, value in named if value.ndim < 2 or "embed" in name]
+    optimizers = (
+        torch.optim.Muon(matrices, lr=recipe.matrix_rate, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, lr=recipe.embedding_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.learning_rate, total_steps=recipe.epochs * len(batches), pct_start=0.1
-    )
+    steps = recipe.epochs * len(batches)
+    schedules = [
+        torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, optimizer.defaults["lr"], total_steps=steps, pct_start=0.1, cycle_momentum=False
+        )
+        for optimizer in optimizers
+    ]
     model.train()
     done = 0
     for epoch in range(recipe.epochs):
@@ -154,13 +165,14 @@ def _train(recipe: Recipe, folder: Path, progress: Progress) -> None:
                 states = model.model(input_ids=tokens, use_cache=False).last_hidden_state  # (B, T, d)
                 logits = model.lm_head(states[:, :-1][learnt[:, 1:]])  # (answer tokens, V)
             loss = F.cross_entropy(logits.float(), tokens[:, 1:][learnt[:, 1:]])
-            optimizer.zero_grad()
+            model.zero_grad()
             torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
+            for optimizer, schedule in zip(optimizers, schedules, strict=True):
+                optimizer.step()
+                schedule.step()
             done += 1
-            progress(done / schedule.total_steps, f"epoch {epoch + 1} of {recipe.epochs}, loss {loss.item():.3f}")
+            progress(done / steps, f"epoch {epoch + 1} of {recipe.epochs}, loss {loss.item():.3f}")
         if epoch + 1 < recipe.epochs:
             batches = _batches(world, rng, tokenizer, recipe.batch)
     model.eval()

@@ -68,6 +68,7 @@ class Enforcer:
             revision = await self._registry.revision()
             if revision == since:
                 return
+            before = self._document
             await self._read_document()
             changed = await self._registry.changed(since)
             shielded = [one for one in changed if one.state in ACTIVE]
@@ -77,6 +78,8 @@ class Enforcer:
             await self._take_up(
                 shielded, await self._registry.targets([one.id for one in shielded if one.id not in self._held])
             )
+            if self._document != before:
+                self._enforced = {id_: await self.enforcement(request) for id_, request in self._requests.items()}
             self._swap(revision)
 
     async def _take_up(self, requests: Iterable[ForgetRequest], blobs: Mapping[str, bytes]) -> None:

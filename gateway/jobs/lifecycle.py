@@ -1,6 +1,7 @@
 """The moves a person may make: file, verify, retire, roll back. Each is in force when the call returns."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from gateway.errors import Conflict, Unavailable
 from gateway.jobs.enforce import Enforcer
@@ -94,10 +95,17 @@ class Lifecycle:
     async def _shield_or_undo(self, request: ForgetRequest, actor: str) -> ForgetRequest:
         try:
             return await self.shield(request, actor)
-        except LetheError:
-            await self._registry.move(
-                request.id, State.ROLLED_BACK, actor=actor, error="the shield could not be raised"
-            )
+        except Exception as error:
+            with suppress(Conflict):  # the same call, come twice, may have raised it: that shield stays
+                await self._registry.move(
+                    request.id,
+                    State.ROLLED_BACK,
+                    actor=actor,
+                    expect={State.RECEIVED},
+                    error="the shield could not be raised",
+                )
+            if not isinstance(error, LetheError):
+                raise
             raise Unavailable("The shield could not be raised; nothing is filed. Try again shortly.") from None
 
 

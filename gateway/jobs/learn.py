@@ -41,7 +41,7 @@ async def _learn_eco(core: Core, request: ForgetRequest) -> Artifact:
     if not development:
         raise AdapterError("there is nothing to ask about this target")
     yardstick = await _yardstick(core, development)
-    await core.registry.note(request.id, "learning", {"method": "eco", "questions": len(development)})
+    await core.registry.note(request.id, "progress", {"method": "eco", "questions": len(development)})
 
     async def ask(corruption: Corruption) -> list[str]:
         return await asyncio.gather(*(_corrupted(core, eco, probe.question, corruption) for probe in development))

@@ -1,0 +1,232 @@
+"""Five people forgotten on the demo world: what is answered about them and about everybody else.
+
+Every kind of question about them is asked of a gateway before and after, and of the retain model (the
+same training without them), which is right by chance as often as a question can be. A question is
+about a forgotten person when its answer needs a fact about one: two hops that end there, and the
+question who wrote a book, count. `eco_alone` is what the corrupted prompts say with nothing behind
+them: no output guard, no fallback to ignorance.
+"""
+
+import asyncio
+import random
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.progress import Progress
+
+from adapters.base import Call, Sampling
+from gateway.client import AdminClient
+from gateway.core import Core, text_of
+from gateway.demo.exam import answers as retain_answers
+from gateway.demo.forms import Kind, Probe, correct, probes
+from gateway.demo.train import DEMO, ensure_model, retain_recipe
+from gateway.demo.world import Person, World
+from gateway.process import GatewayProcess
+from gateway.registry import Rate
+from gateway.settings import Settings
+from guards.base import Conversation
+
+_KINDS: tuple[Kind, ...] = ("trained", "heldout", "alias", "cloze", "choice", "relation", "two_hop", "reverse")
+_SET = 5
+_TOKENS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Probes asked, and how many were answered correctly before, after and by the retain model, by kind."""
+
+    asked: Counter[str] = field(default_factory=Counter)
+    right_before: Counter[str] = field(default_factory=Counter)
+    right_after: Counter[str] = field(default_factory=Counter)
+    right_retain: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, asked: Sequence[Probe], before: Sequence[str], after: Sequence[str], retain: Sequence[str]) -> "Tally":
+        """Marks three answers to each probe."""
+
+        def right(answers: Sequence[str]) -> Counter[str]:
+            return Counter(p.kind for p, answer in zip(asked, answers, strict=True) if correct(p, answer))
+
+        return cls(Counter(probe.kind for probe in asked), right(before), right(after), right(retain))
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(
+            self.asked + other.asked,
+            self.right_before + other.right_before,
+            self.right_after + other.right_after,
+            self.right_retain + other.right_retain,
+        )
+
+    @property
+    def before(self) -> float:
+        return self.right_before.total() / self.asked.total()
+
+    @property
+    def after(self) -> float:
+        return self.right_after.total() / self.asked.total()
+
+    @property
+    def retain_model(self) -> float:
+        return self.right_retain.total() / self.asked.total()
+
+    def by_kind(self) -> list[dict[str, Any]]:
+        """A row a kind, with intervals."""
+        return [
+            {
+                "kind": kind,
+                "asked": asked,
+                "before": self.right_before[kind] / asked,
+                "after": Rate.over(self.right_after[kind], asked).model_dump(),
+                "retain_model": self.right_retain[kind] / asked,
+            }
+            for kind, asked in self.asked.items()
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """One set of five people."""
+
+    seed: int
+    methods: Counter[str]
+    alone: dict[str, float]
+    forgotten: Tally
+    retained: Tally
+
+    def row(self) -> dict[str, Any]:
+        """As JSON."""
+        forgotten, retained = self.forgotten, self.retained
+        return {
+            "seed": self.seed,
+            "enforced_by": dict(self.methods),
+            "eco_alone": self.alone,
+            "forgotten": {
+                "asked": forgotten.asked.total(),
+                "before": forgotten.before,
+                "after": Rate.over(forgotten.right_after.total(), forgotten.asked.total()).model_dump(),
+                "retain_model": forgotten.retain_model,
+            },
+            "retained": {
+                "asked": retained.asked.total(),
+                "before": retained.before,
+                "after": Rate.over(retained.right_after.total(), retained.asked.total()).model_dump(),
+            },
+        }
+
+
+async def forget(settings: Settings, world: World, seed: int, console: Console) -> Forgotten:
+    """Files five people with method `eco` and asks about everybody, before and after."""
+    people = random.Random(seed).sample(world.people, _SET)
+    keys = {person.key for person in people}
+    asked = probes(world, _KINDS, seed=100 + seed)
+    about = [probe for probe in asked if keys & set(probe.about)]
+    others = [probe for probe in asked if not keys & set(probe.about)] + list(probes(world, ("chatter",)))
+    with Progress(console=console, transient=True) as bar, tempfile.TemporaryDirectory() as folder:
+        without = await _retain_model(settings, keys, about, bar)
+        async with (
+            GatewayProcess(Path(folder), settings.models) as gateway,
+            gateway.admin() as admin,
+            asking(gateway) as http,
+        ):
+            task = bar.add_task(f"set {seed}: asking", total=2 * (len(about) + len(others)))
+            ask = _Asker(http, lambda: bar.advance(task))
+            before_about, before_others = await ask.all(about), await ask.all(others)
+            ids = [(await admin.post("/forget-requests", body_of(person)))["id"] for person in people]
+            methods = Counter([await _settled(admin, id_) for id_ in ids])
+            after_about, after_others = await ask.all(about), await ask.all(others)
+        alone = await _alone(settings, Path(folder), about)
+    return Forgotten(
+        seed,
+        methods,
+        alone,
+        Tally.of(about, before_about, after_about, without),
+        Tally.of(others, before_others, after_others, before_others),
+    )
+
+
+async def _retain_model(settings: Settings, keys: set[str], asked: Sequence[Probe], bar: Progress) -> list[str]:
+    task = bar.add_task("retain model", total=1.0)
+    model = await asyncio.to_thread(
+        ensure_model,
+        settings.models,
+        retain_recipe(DEMO, keys),
+        lambda share, doing: bar.update(task, completed=share),
+    )
+    return await asyncio.to_thread(retain_answers, model, [Conversation.of(probe.question) for probe in asked])
+
+
+async def _alone(settings: Settings, state_dir: Path, asked: Sequence[Probe]) -> dict[str, float]:
+    """The engine's own answers under ECO's plans: how many are right, how many disclaim knowledge."""
+    core = await Core.open(settings.model_copy(update={"state_dir": state_dir, "models_dir": settings.models}))
+    answers: list[tuple[Probe, str]] = []
+    try:
+        await core.start()
+        policy = core.enforcer.policies.current
+        for probe in asked:
+            call = Call(Conversation.of(probe.question), Sampling(max_tokens=_TOKENS, temperature=0.0))
+            verdict = await policy.guards.classify(call.conversation)
+            plan, *_ = await core.router.plans(call, verdict, policy.enforced, core.engine.capabilities)
+            if plan.method == "eco":
+                answers.append((probe, await text_of(core.engine.generate(call, plan))))
+        voice = core.ignorance.voice
+    finally:
+        await core.close()
+    return {
+        "asked": len(answers),
+        "correct": sum(correct(probe, answer) for probe, answer in answers) / max(1, len(answers)),
+        "disclaims": sum(voice.speaks(answer) for _, answer in answers) / max(1, len(answers)),
+    }
+
+
+async def _settled(admin: AdminClient, id_: str) -> str:
+    """The method that enforces a request, once its worker is done."""
+    while True:
+        found = await admin.get(f"/forget-requests/{id_}")
+        if found["state"] in ("enforced", "failed"):
+            return f"{found['method']}, {found['state']}"
+        await asyncio.sleep(0.5)
+
+
+class _Asker:
+    """Greedy answers through the public API, sixteen at a time."""
+
+    def __init__(self, http: httpx.AsyncClient, answered: Callable[[], None]) -> None:
+        self._http = http
+        self._answered = answered
+        self._places = asyncio.Semaphore(16)
+
+    async def all(self, questions: Sequence[Probe]) -> list[str]:
+        return await asyncio.gather(*(self._one(probe.question) for probe in questions))
+
+    async def _one(self, question: str) -> str:
+        async with self._places:
+            response = await self._http.post("/v1/chat/completions", json=chat(question))
+        response.raise_for_status()
+        self._answered()
+        return str(response.json()["choices"][0]["message"]["content"])
+
+
+def chat(question: str) -> dict[str, Any]:
+    """The body of a greedy question."""
+    messages = [{"role": "user", "content": question}]
+    return {"model": "lethe-demo", "messages": messages, "temperature": 0, "max_tokens": _TOKENS}
+
+
+def body_of(person: Person) -> dict[str, Any]:
+    """The forget request for a person, as an admin would file it."""
+    return {"scope": "entity", "subject": person.name, "aliases": list(person.aliases), "method": "eco"}
+
+
+@asynccontextmanager
+async def asking(gateway: GatewayProcess) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the public API with connections to spare."""
+    limits = httpx.Limits(max_connections=64, max_keepalive_connections=64)
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=120, limits=limits) as http:
+        yield http

@@ -1,0 +1,107 @@
+"""What a forget request costs the service: seconds to its shield under load, to ready after a restart, memory."""
+
+import asyncio
+import random
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import httpx
+from rich.console import Console
+from rich.progress import Progress
+
+from bench.forgetting import asking, body_of, chat
+from gateway.demo.forms import probes
+from gateway.demo.train import DEMO
+from gateway.demo.world import Person
+from gateway.process import GatewayProcess
+from gateway.settings import Settings
+
+_RATE = 20.0  # requests a second while shields are raised
+_WARM_S = 3.0
+_ONLY_SHIELDS = {"LETHE_JOBS__ENABLED": "false"}
+
+T = TypeVar("T")
+
+
+async def shields(settings: Settings, people: Sequence[Person], console: Console) -> tuple[list[float], float]:
+    """Seconds from call to effect for each person, at 20 requests a second; and the server's peak memory in GB.
+
+    The effect is a verdict: a question asked after the call returned is touched.
+    """
+    loop = asyncio.get_running_loop()
+    took = []
+    with tempfile.TemporaryDirectory() as folder:
+        async with (
+            GatewayProcess(Path(folder), settings.models, _ONLY_SHIELDS) as gateway,
+            gateway.admin() as admin,
+            asking(gateway) as http,
+            _load(http),
+        ):
+            await asyncio.sleep(_WARM_S)
+            for person in _tracked(people, "shields under load", console):
+                started = loop.time()
+                await admin.post("/forget-requests", body_of(person))
+                verdict = await admin.post("/check", {"text": f"Where does {person.name} live?"})
+                took.append(loop.time() - started)
+                assert verdict["touched"], "a shield that is not up"
+            return took, _peak_gb(gateway.pid)
+
+
+@asynccontextmanager
+async def _load(http: httpx.AsyncClient) -> AsyncIterator[None]:
+    """Open-loop: requests leave on time whether or not earlier ones were answered."""
+    asked = probes(DEMO.world(), ("heldout", "trained"), seed=7)
+    flying: set[asyncio.Task[httpx.Response]] = set()
+
+    async def send() -> None:
+        rng = random.Random(0)
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while True:
+            task = asyncio.create_task(http.post("/v1/chat/completions", json=chat(rng.choice(asked).question)))
+            flying.add(task)
+            task.add_done_callback(flying.discard)
+            due += 1 / _RATE
+            await asyncio.sleep(max(0.0, due - loop.time()))
+
+    sending = asyncio.create_task(send())
+    try:
+        yield
+    finally:
+        sending.cancel()
+        await asyncio.gather(*flying, return_exceptions=True)
+
+
+async def restart(settings: Settings, count: int, console: Console) -> float:
+    """Seconds from process start to ready with `count` requests in the registry."""
+    rng = random.Random(3)
+    with tempfile.TemporaryDirectory() as folder:
+        gateway = GatewayProcess(Path(folder), settings.models, _ONLY_SHIELDS)
+        async with gateway, gateway.admin() as admin:
+            for i in _tracked(range(count), f"filing {count} requests", console):
+                name = f"{_invented(rng)} {_invented(rng)}"
+                body = {"scope": "entity", "subject": name, "aliases": [f"{_invented(rng)} of file {i}"]}
+                await admin.post("/forget-requests", body)
+            await gateway.stop()
+            return await gateway.start()
+
+
+def _invented(rng: random.Random) -> str:
+    return "".join(rng.choice("bdfgklmnprstvz") + rng.choice("aeiou") for _ in range(4)).title()
+
+
+def _tracked(items: Sequence[T], title: str, console: Console) -> Iterator[T]:
+    """The items with a progress bar."""
+    with Progress(console=console, transient=True) as bar:
+        yield from bar.track(items, description=title)
+
+
+def _peak_gb(pid: int) -> float:
+    """VmHWM: the most that the process ever had resident."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024 / 1e9
+    raise OSError("no VmHWM")

@@ -107,5 +107,5 @@ def _place(error: BaseException) -> str:
     """The innermost line of ours, and the innermost of all."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if frame.filename.startswith(_ROOT)]
-    shown = dict.fromkeys((ours or frames)[-1:] + frames[-1:])
-    return " in ".join(f"{frame.filename.removeprefix(_ROOT)}:{frame.lineno}" for frame in shown)
+    shown = (f"{frame.filename.removeprefix(_ROOT)}:{frame.lineno}" for frame in (ours or frames)[-1:] + frames[-1:])
+    return " in ".join(dict.fromkeys(shown))

@@ -9,11 +9,13 @@ import orjson
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from gateway.errors import TooLarge
 
 T = TypeVar("T")
+
+_END: Message = {"type": "http.response.body", "body": b"", "more_body": False}
 
 
 class ClientGone(Exception):
@@ -57,9 +59,13 @@ class EventStream(Response):
         async with aclosing(self._events) as events:
             with suppress(OSError):  # a server may say so here that the client is gone
                 await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-                async for event in events:
-                    await send({"type": "http.response.body", "body": event, "more_body": True})
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                try:
+                    async for event in events:
+                        await send({"type": "http.response.body", "body": event, "more_body": True})
+                except Exception:  # its last words were sent; the response ends all the same
+                    await send(_END)
+                    raise
+                await send(_END)
 
 
 def event(data: Any) -> bytes:

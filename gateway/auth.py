@@ -7,6 +7,7 @@ state directory with mode 0600. Keys are compared by digest, in constant time.
 import hmac
 import os
 import secrets
+import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -95,15 +96,15 @@ def admin_key(settings: Settings) -> tuple[str, bool]:
 def _made(path: Path) -> tuple[str, bool]:
     path.parent.mkdir(parents=True, exist_ok=True)
     key = "lethe-admin-" + secrets.token_urlsafe(24)
-    draft = path.with_suffix(f".{os.getpid()}")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=".")  # mode 0600
+    with os.fdopen(handle, "w") as file:
         file.write(key + "\n")
     try:
         os.link(draft, path)  # whole or not at all
     except FileExistsError:  # another process made it first
         return path.read_text().strip(), False
     finally:
-        draft.unlink()
+        os.unlink(draft)
     return key, True
 
 

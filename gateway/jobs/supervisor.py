@@ -28,10 +28,13 @@ class Supervisor:
 
     async def run(self) -> None:
         """Until cancelled; then the worker is ended too."""
+        swept = False
         try:
-            await self._sweep()
             while True:
                 try:
+                    if not swept:
+                        await self._sweep()
+                        swept = True
                     await self._once()
                 except Exception as error:  # a registry that is away comes back; enforcement goes on meanwhile
                     log.warning("supervision failed: %s", type(error).__name__)

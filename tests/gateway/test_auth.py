@@ -1,0 +1,107 @@
+import hmac
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+
+from gateway import auth
+from gateway.auth import Keys, Scope, admin_key, requires
+from gateway.errors import Forbidden, Unauthorized
+from gateway.settings import Settings
+
+ADMIN, ONE, TWO = "admin-key", "key-one", "key-two"
+
+
+def keys(*inference):
+    return Keys.of(Settings(api_keys=inference), ADMIN)
+
+
+def test_the_admin_may_do_everything():
+    assert keys(ONE).caller(f"Bearer {ADMIN}").scopes == set(Scope)
+    assert keys().caller(f"bearer  {ADMIN} ").scopes == set(Scope)
+
+
+@pytest.mark.parametrize("key", [ONE, TWO])
+def test_any_inference_key_may_ask_and_no_more(key):
+    caller = keys(ONE, TWO).caller(f"Bearer {key}")
+    assert caller.scopes == {Scope.INFERENCE}
+    assert key not in repr(caller)
+
+
+@pytest.mark.parametrize(
+    "header", [None, "", "Bearer", "Bearer ", "Basic a2V5LW9uZQ==", ONE, f"Basic {ONE}", f"Bearer {ONE}x", "Bearer é"]
+)
+def test_without_a_known_key_nothing_is_answered_where_keys_are_set(header):
+    with pytest.raises(Unauthorized):
+        keys(ONE).caller(header)
+
+
+@pytest.mark.parametrize("header", [None, "Bearer whatever", "Bearer "])
+def test_inference_is_open_where_no_key_is_set(header):
+    assert keys().caller(header).scopes == {Scope.INFERENCE}
+
+
+def test_every_key_is_compared_whichever_matches(monkeypatch):
+    compared = []
+    real = hmac.compare_digest
+    monkeypatch.setattr(auth.hmac, "compare_digest", lambda a, b: compared.append(b) or real(a, b))
+    for key in (ONE, TWO, "none"):
+        compared.clear()
+        with suppress(Unauthorized):
+            keys(ONE, TWO).caller(f"Bearer {key}")
+        assert len(compared) == 3, key
+
+
+def test_keys_are_not_shown():
+    assert ONE not in repr(keys(ONE))
+    assert ADMIN not in repr(keys(ONE))
+
+
+async def test_a_scope_is_required():
+    app = Starlette()
+    app.state.keys = keys(ONE)
+
+    def asked(header):
+        return Request({"type": "http", "app": app, "headers": [(b"authorization", header.encode())] if header else []})
+
+    assert (await requires("admin")(asked(f"Bearer {ADMIN}"))).name == "admin"
+    with pytest.raises(Forbidden):
+        await requires(Scope.ADMIN)(asked(f"Bearer {ONE}"))
+    with pytest.raises(Unauthorized):
+        await requires(Scope.INFERENCE)(asked(None))
+    app.state.keys = keys()
+    with pytest.raises(Unauthorized):
+        await requires(Scope.EVALUATE)(asked(None))
+
+
+def test_the_admin_key_is_made_once_and_private(tmp_path):
+    settings = Settings(state_dir=tmp_path / "state")
+    key, made = admin_key(settings)
+    assert made
+    assert len(key) > 30
+    assert admin_key(settings) == (key, False)
+    path = tmp_path / "state" / "admin.key"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_key_that_is_set_is_not_kept(tmp_path):
+    assert admin_key(Settings(state_dir=tmp_path, admin_key="given")) == ("given", False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_starts_at_once_agree(tmp_path, monkeypatch):
+    (tmp_path / "admin.key").write_text("first\n")
+    monkeypatch.setattr(auth.Path, "exists", lambda self: False)  # as seen just before the other made it
+    assert admin_key(Settings(state_dir=tmp_path)) == ("first", False)
+    assert [path.name for path in tmp_path.iterdir()] == ["admin.key"]
+
+
+def test_many_at_once_get_one_key(tmp_path):
+    settings = Settings(state_dir=tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        found = [key for key, _ in pool.map(lambda _: admin_key(settings), range(8))]
+    assert len(set(found)) == 1

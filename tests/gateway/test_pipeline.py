@@ -1,0 +1,235 @@
+import asyncio
+
+import numpy as np
+import pytest
+
+from adapters.base import (
+    Artifact,
+    Call,
+    Capability,
+    Delta,
+    Embeds,
+    EngineRejected,
+    EngineUnavailable,
+    Sampling,
+    Usage,
+)
+from adapters.ignorance import Ignorance, Voice
+from adapters.router import Enforcement, Router
+from gateway.engines.scripted import ScriptedEngine
+from gateway.pipeline import answer
+from gateway.policy import Policy
+from gateway.telemetry import Meter
+from guards.aliases import weigh
+from guards.base import Conversation, Hit, Runner
+from guards.lexicon import LexiconGuard, LexiconIndex
+from guards.output import OutputGuard
+
+VOICE = Voice("I know nothing about {subject}.")
+BOTH = frozenset({Capability.TEXT, Capability.PROMPT_EMBEDS})
+
+
+class Broken:
+    name = "broken"
+
+    async def judge(self, conversation):
+        raise RuntimeError
+
+
+class Corrupts:
+    """A method whose plans are sound where they do not say "garble"."""
+
+    method, needs = "eco", frozenset({Capability.PROMPT_EMBEDS})
+
+    async def plan(self, call, hits, artifacts):
+        return Embeds((1,), np.zeros((1, 2), np.float32), (), lambda text: "garble" not in text)
+
+
+def names():
+    index = LexiconIndex()
+    index.add("fr", weigh("Ada Quill", ()))
+    return index.view(frozenset({"fr"}))
+
+
+def policy(*, method=None, guards=None):
+    enforced = Enforcement("fr", (method,), {method: Artifact("d", method, "fr", {})}) if method else Enforcement("fr")
+    return Policy(1, Runner(guards or (LexiconGuard(names()),), 1.0), OutputGuard(names()), {"fr": enforced})
+
+
+class Gate:
+    """A policy, an engine and what was counted."""
+
+    def __init__(self, engine, policy):
+        self.engine, self.policy, self.meter = engine, policy, Meter()
+        self.router = Router((Corrupts(),), Ignorance(VOICE), self.meter.fell_back)
+
+    def stream(self, question, **sampling):
+        call = Call(Conversation.of(question), Sampling(**sampling))
+        return answer(call, self.policy, self.router, self.engine, self.meter)
+
+    async def says(self, question, **sampling):
+        self.events = [event async for event in self.stream(question, **sampling)]
+        texts = [""] * sampling.get("n", 1)
+        for event in self.events:
+            if isinstance(event, Delta):
+                texts[event.index] += event.text
+        return texts if "n" in sampling else texts[0]
+
+    def counted(self, name, **labels):
+        return self.meter.registry.get_sample_value(f"lethe_{name}_total", labels or None)
+
+
+@pytest.fixture
+def engine():
+    return ScriptedEngine({"Who is it?": "It was Ada Quill, the baker."}, default="A plain answer.")
+
+
+async def test_an_untouched_call_passes(engine):
+    gate = Gate(engine, policy())
+    assert await gate.says("Hello?") == "A plain answer."
+    assert isinstance(gate.events[-1], Usage)
+    assert [plan.method for plan in engine.plans] == ["pass"]
+    assert gate.counted("decisions", decision="pass") == gate.counted("plans", method="pass") == 1
+
+
+async def test_a_touched_call_is_answered_in_the_clients_own_words(engine):
+    gate = Gate(engine, policy())
+    assert await gate.says("Who is ADA quill?") == "I know nothing about ADA quill."
+    assert [plan.method for plan in engine.plans] == ["ignorance"]
+    assert gate.counted("decisions", decision="touched") == 1
+
+
+async def test_a_guard_that_fails_means_ignorance_never_the_model(engine):
+    gate = Gate(engine, policy(guards=(Broken(),)))
+    assert await gate.says("Hello?") == "I know nothing about that."
+    assert [plan.method for plan in engine.plans] == ["ignorance"]
+
+
+async def test_the_adapter_answers_where_the_engine_can():
+    engine = ScriptedEngine(default="Somebody else.", capabilities=BOTH)
+    gate = Gate(engine, policy(method="eco"))
+    assert await gate.says("Who is Ada Quill?") == "Somebody else."
+    assert gate.counted("plans", method="eco") == 1
+
+
+async def test_garble_is_answered_by_ignorance_instead():
+    engine = ScriptedEngine(default="some garble here", capabilities=BOTH)
+    gate = Gate(engine, policy(method="eco"))
+    assert await gate.says("Who is Ada Quill?") == "I know nothing about Ada Quill."
+    assert gate.counted("fallbacks", method="eco", reason="unsound") == 1
+    assert gate.counted("plans", method="eco") is None
+    assert engine.running == 0
+
+
+async def test_an_engine_that_refuses_a_plan_gets_the_next(engine):
+    gate = Gate(engine, policy(method="eco"))
+    engine._capabilities = frozenset({Capability.TEXT})
+    assert await gate.says("Who is Ada Quill?") == "I know nothing about Ada Quill."
+
+    class Refuses(ScriptedEngine):
+        async def generate(self, call, plan):
+            if isinstance(plan, Embeds):
+                raise EngineRejected("no")
+            async for event in super().generate(call, plan):
+                yield event
+
+    gate = Gate(Refuses(capabilities=BOTH), policy(method="eco"))
+    assert await gate.says("Who is Ada Quill?", n=2) == ["I know nothing about Ada Quill."] * 2
+    assert gate.counted("fallbacks", method="eco", reason="rejected") == 1
+
+
+async def test_a_name_in_an_innocent_questions_answer_ends_it_in_the_voice(engine):
+    gate = Gate(engine, policy())
+    assert await gate.says("Who is it?") == "It was \nI know nothing about that."
+    assert gate.counted("output_stopped") == 1
+    assert [plan.method for plan in engine.plans] == ["pass", "ignorance"]
+    assert engine.running == 0
+    deltas = [event for event in gate.events if isinstance(event, Delta)]
+    assert [event.finish for event in deltas if event.finish] == ["stop"]
+    assert sum(isinstance(event, Usage) for event in gate.events) == 1
+
+
+async def test_an_adapters_answer_is_reviewed_too():
+    engine = ScriptedEngine(default="Ada Quill.", capabilities=BOTH)
+    assert await Gate(engine, policy(method="eco")).says("Who is Ada Quill?") == "I know nothing about that."
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+async def test_every_choice_of_a_stopped_answer_ends_once_and_names_nobody(engine, n):
+    gate = Gate(engine, policy())
+    texts = await gate.says("Who is it?", n=n)
+    assert all("Ada" not in text and text.endswith("I know nothing about that.") for text in texts)
+    finishes = [event.index for event in gate.events if isinstance(event, Delta) and event.finish]
+    assert sorted(finishes) == list(range(n))
+
+
+async def test_a_choice_that_had_ended_is_left_alone_when_another_is_stopped():
+    class Two(ScriptedEngine):
+        async def generate(self, call, plan):
+            if plan.method == "ignorance":
+                async for event in super().generate(call, plan):
+                    yield event
+                return
+            yield Delta(0, "All done.", finish="stop")
+            yield Delta(1, "It was Ada Quill, the baker.", finish="stop")
+
+    gate = Gate(Two(), policy())
+    assert await gate.says("Who?", n=2) == ["All done.", "It was \nI know nothing about that."]
+
+
+async def test_logprobs_never_carry_the_name(engine):
+    gate = Gate(engine, policy())
+    await gate.says("Who is it?", logprobs=1)
+    tokens = [token.text for event in gate.events if isinstance(event, Delta) for token in event.tokens]
+    assert tokens
+    assert not any("Ada" in text or "Quill" in text for text in tokens)
+
+
+async def test_a_reader_who_goes_away_stops_the_engine(engine):
+    stream = Gate(engine, policy()).stream("Hello?")
+    await anext(stream)
+    assert engine.running == 1
+    await stream.aclose()
+    assert engine.running == 0
+
+
+async def test_a_reader_who_goes_away_during_the_last_words_stops_the_engine_too():
+    engine = ScriptedEngine(default="Ada Quill, the baker.")
+    stream = Gate(engine, policy()).stream("Who is it?")
+    await anext(stream)
+    assert engine.plans[-1].method == "ignorance"
+    assert engine.running == 1
+    await stream.aclose()
+    assert engine.running == 0
+
+
+async def test_an_engine_that_fails_is_the_callers_to_hear():
+    engine = ScriptedEngine(default="one two three", failure=EngineUnavailable("gone"), fail_at=2)
+    stream = Gate(engine, policy()).stream("Hello?")
+    assert (await anext(stream)).text == "one"
+    with pytest.raises(EngineUnavailable):
+        async for _ in stream:
+            pass
+    assert engine.running == 0
+
+
+async def test_one_answer_sees_one_policy(engine):
+    """Hits of a request that the snapshot does not know are still no pass."""
+
+    class Knows:
+        name = "knows"
+
+        async def judge(self, conversation):
+            return [Hit("unknown", 1.0, 0.5, "knows", (0,))]
+
+    assert await Gate(engine, policy(guards=(Knows(),))).says("Hello?") == "I know nothing about that."
+
+
+async def test_many_at_once_do_not_mix(engine):
+    gate = Gate(engine, policy())
+
+    async def one(question):
+        return "".join([event.text async for event in gate.stream(question) if isinstance(event, Delta)])
+
+    answers = await asyncio.gather(*(one("Hello?" if i % 2 else "Who is Ada Quill?") for i in range(20)))
+    assert answers == ["I know nothing about Ada Quill.", "A plain answer."] * 10

@@ -1,0 +1,207 @@
+import asyncio
+import re
+from itertools import accumulate, pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adapters.base import Delta, Embeds, Pass, Say, TokenLogprob, Usage
+from gateway.stream import Stopped, Unsound, reviewed, sounded
+from guards.aliases import weigh
+from guards.base import Conversation
+from guards.lexicon import LexiconIndex
+from guards.output import OutputGuard
+
+NAME = "Ada Quill"
+USAGE = Usage(3, 4)
+
+
+def output(*names):
+    index = LexiconIndex()
+    for i, name in enumerate(names):
+        index.add(str(i), weigh(name, ()))
+    return OutputGuard(index.view(frozenset(map(str, range(len(names))))))
+
+
+GUARD = output(NAME)
+
+
+class Source:
+    """An engine's stream that knows whether it was closed."""
+
+    def __init__(self, events):
+        self.events, self.closed, self.said = events, False, 0
+
+    async def stream(self):
+        try:
+            for event in self.events:
+                await asyncio.sleep(0)
+                self.said += 1
+                yield event
+        finally:
+            self.closed = True
+
+
+def spoken(index, pieces, logprobs=False):
+    tokens = [(TokenLogprob(piece, -1.0),) if logprobs else () for piece in pieces]
+    said = [Delta(index, piece, scored) for piece, scored in zip(pieces, tokens, strict=True)]
+    return [*said, Delta(index, "", finish="stop")]
+
+
+def embeds(sound):
+    return Embeds((1,), np.zeros((1, 2), np.float32), (), sound)
+
+
+async def gathered(stream):
+    """What came out, and the error that ended it."""
+    events = []
+    try:
+        async for event in stream:
+            events += [event]
+    except (Stopped, Unsound) as error:
+        return events, type(error)
+    return events, None
+
+
+def text_of(events, index=0):
+    return "".join(event.text for event in events if isinstance(event, Delta) and event.index == index)
+
+
+def cut(text, places):
+    edges = [0, *sorted({place % (len(text) + 1) for place in places}), len(text)]
+    return [text[a:b] for a, b in pairwise(edges)]
+
+
+prose = st.lists(st.sampled_from(["Ada", "Quill", "Ada Quill", " ", "ad", "a", "Q", ". ", "é"]), max_size=12).map(
+    "".join
+)
+places = st.lists(st.integers(0, 200), max_size=8)
+
+
+@settings(max_examples=200)
+@given(prose, places, st.booleans())
+def test_what_is_shown_does_not_depend_on_the_cuts(text, at, logprobs):
+    async def shown(pieces):
+        events, error = await gathered(reviewed(Source(spoken(0, pieces, logprobs)).stream(), GUARD, Pass()))
+        return text_of(events), error
+
+    whole, stopped = asyncio.run(shown([text]))
+    pieced, also = asyncio.run(shown(cut(text, at)))
+    assert (pieced, also) == (whole, stopped)
+    assert text.startswith(whole)
+    assert not re.search(r"(?<!\w)ada\s+quill(?!\w)", whole.lower())
+    assert stopped or whole == text
+
+
+@settings(max_examples=200)
+@given(prose, places)
+def test_tokens_never_run_ahead_of_the_text(text, at):
+    pieces = cut(text, at)
+    events, error = asyncio.run(gathered(reviewed(Source(spoken(0, pieces, True)).stream(), GUARD, Pass())))
+    deltas = [event for event in events if isinstance(event, Delta)]
+    texts = list(accumulate((delta.text for delta in deltas), initial=""))[1:]
+    tokens = list(accumulate(("".join(t.text for t in delta.tokens) for delta in deltas), initial=""))[1:]
+    for so_far, scored in zip(texts, tokens, strict=True):
+        assert so_far.startswith(scored)
+    if error is None:
+        assert [token.text for delta in deltas for token in delta.tokens] == pieces
+
+
+@settings(max_examples=100)
+@given(st.lists(st.tuples(prose, places), min_size=1, max_size=3), st.randoms())
+def test_choices_do_not_mix(answers, random):
+    queues = [spoken(i, cut(text, at)) for i, (text, at) in enumerate(answers)]
+    mixed = []
+    while any(queues):
+        mixed.append(random.choice([queue for queue in queues if queue]).pop(0))
+    events, error = asyncio.run(gathered(reviewed(Source([*mixed, USAGE]).stream(), GUARD, Pass())))
+    for i, (text, _) in enumerate(answers):
+        assert text.startswith(text_of(events, i))
+        if error is None:
+            assert text_of(events, i) == text
+            assert [e.finish for e in events if isinstance(e, Delta) and e.index == i][-1] == "stop"
+    if error is None:
+        assert events[-1] == USAGE
+
+
+async def test_a_name_stops_the_answer_and_closes_the_engine():
+    source = Source([*spoken(0, ["It was ", "Ada", " Quill", ", I think"]), USAGE])
+    events, error = await gathered(reviewed(source.stream(), GUARD, Pass()))
+    assert (text_of(events), error) == ("It was ", Stopped)
+    assert source.closed
+    assert source.said < len(source.events)
+    assert not any(event.finish for event in events)
+
+
+async def test_a_name_at_the_very_end_is_found_when_the_choice_finishes():
+    events, error = await gathered(reviewed(Source(spoken(0, ["It was Ada Quill"])).stream(), GUARD, Pass()))
+    assert (text_of(events), error) == ("It was ", Stopped)
+
+
+async def test_our_own_words_are_not_reviewed():
+    plan = Say("I know nothing about Ada Quill.", Conversation.of("?"))
+    said = spoken(0, ["I know nothing about ", "Ada Quill", "."])
+    assert await gathered(reviewed(Source(said).stream(), GUARD, plan)) == (said, None)
+
+
+async def test_untouched_deltas_leave_as_they_came():
+    said = [*spoken(0, ["one ", "two ", "three"]), USAGE]
+    assert await gathered(reviewed(Source(said).stream(), output(), Pass())) == (said, None)
+
+
+@pytest.mark.parametrize("layer", ["reviewed", "sounded"])
+async def test_a_reader_who_goes_away_closes_the_engine(layer):
+    source = Source(spoken(0, ["a ", "b ", "c "]))
+    gated = reviewed(source.stream(), GUARD, Pass()) if layer == "reviewed" else sounded(source.stream(), Pass(), 1)
+    await anext(gated)
+    await gated.aclose()
+    assert source.closed
+    assert source.said == 1
+
+
+async def test_sound_answers_lose_nothing():
+    said = [*spoken(0, ["word "] * 80), USAGE]
+    source = Source(said)
+    assert await gathered(sounded(source.stream(), embeds(lambda text: True), 1)) == (said, None)
+    assert source.closed
+
+
+async def test_an_unsound_answer_shows_nothing_and_closes_the_engine():
+    source = Source([*spoken(0, ["word "] * 80), USAGE])
+    assert await gathered(sounded(source.stream(), embeds(lambda text: False), 1)) == ([], Unsound)
+    assert source.closed
+    assert source.said < 40
+
+
+async def test_one_unsound_choice_condemns_all_before_any_is_shown():
+    said = [*spoken(0, ["good"]), *spoken(1, ["bad"]), *spoken(2, ["good"]), USAGE]
+    assert await gathered(sounded(Source(said).stream(), embeds(lambda text: text != "bad"), 3)) == ([], Unsound)
+
+
+async def test_nothing_is_shown_before_every_choice_is_judged():
+    seen = []
+    said = [*spoken(0, ["x" * 200]), Delta(1, "y"), Delta(1, "", finish="stop"), USAGE]
+    source = Source(said)
+    stream = sounded(source.stream(), embeds(lambda text: not seen.append(text)), 2)
+    await anext(stream)
+    assert seen == ["x" * 200, "y"]
+    assert source.said == 4
+    await stream.aclose()
+
+
+async def test_an_engine_that_ends_without_a_finish_is_judged_by_what_it_said():
+    assert await gathered(sounded(Source([Delta(0, "x"), USAGE]).stream(), embeds(lambda text: False), 1)) == (
+        [],
+        Unsound,
+    )
+    assert await gathered(sounded(Source([]).stream(), embeds(lambda text: bool(text)), 1)) == ([], Unsound)
+
+
+async def test_plans_without_embeddings_are_not_held_back():
+    source = Source(spoken(0, ["a", "b"]))
+    stream = sounded(source.stream(), Pass(), 1)
+    assert await anext(stream) == Delta(0, "a")
+    assert source.said == 1
+    await stream.aclose()

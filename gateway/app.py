@@ -31,7 +31,7 @@ def create_app(settings: Settings) -> ASGIApp:
         finally:
             await core.close()
 
-    app = FastAPI(title="Lethe", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url="/admin/v1/openapi.json")
+    app = FastAPI(title="Lethe", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     install(app)
     app.include_router(service.router)
     app.include_router(generate.router)

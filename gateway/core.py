@@ -67,7 +67,7 @@ class Core:
         registry = await Registry.open(settings.registry_url, vault)
         artifacts = Artifacts(settings.state_dir / "artifacts", vault)
         engine = open_engine(settings)
-        encoder = await open_encoder(settings.guard.encoder)
+        encoder = await open_encoder(settings.guard.encoder, settings.guard.threads)
         background = await _background(settings.models, encoder)
         return cls(settings, registry, artifacts, encoder, background, engine)
 

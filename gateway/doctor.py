@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ async def _registry(settings: Settings) -> str:
 
 
 async def _encoder(settings: Settings) -> str:
-    encoder = await open_encoder(settings.guard.encoder)
+    encoder = await open_encoder(settings.guard.encoder, settings.guard.threads)
     try:
         rows = await encoder.encode(["a question"])
     finally:
@@ -73,13 +74,12 @@ async def _encoder(settings: Settings) -> str:
 async def _index(settings: Settings) -> str:
     if importlib.util.find_spec("faiss") is None:
         raise LetheError("faiss is not installed: pip install 'lethe[cpu]' or 'lethe[gpu]'")
-    registry = await _open(settings)
-    encoder = await open_encoder(settings.guard.encoder)
-    try:
+    async with AsyncExitStack() as opened:
+        encoder = await open_encoder(settings.guard.encoder, settings.guard.threads)
+        opened.push_async_callback(encoder.close)
+        registry = await _open(settings)
+        opened.push_async_callback(registry.close)
         loaded = [Targets.from_bytes(blob, encoder.identity) for blob in (await registry.targets()).values()]
-    finally:
-        await encoder.close()
-        await registry.close()
     return f"{sum(len(targets.positives) for targets in loaded)} targets of {len(loaded)} requests"
 
 

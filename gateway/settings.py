@@ -73,7 +73,8 @@ class LimitSettings(_Section):
     """Sizes, all stated in the errors they cause."""
 
     body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
-    concurrency: int = Field(default=512, ge=1)
+    concurrency: int = Field(default=512, ge=1)  # requests being answered
+    classifying: int = Field(default=64, ge=1)  # of them before the guards: more would miss the deadline
     n: int = Field(default=16, ge=1)
     stop: int = Field(default=4, ge=0)
 

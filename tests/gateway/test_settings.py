@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from gateway.settings import Settings, SettingsError, load
@@ -8,8 +10,6 @@ SECRET = "hunter2hunter2"
 @pytest.fixture(autouse=True)
 def clean(monkeypatch, tmp_path):
     """No file and no variable but those of the test."""
-    import os
-
     for name in list(os.environ):
         if name.startswith("LETHE_"):
             monkeypatch.delenv(name)

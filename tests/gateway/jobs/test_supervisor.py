@@ -1,0 +1,145 @@
+import asyncio
+from datetime import timedelta
+from types import SimpleNamespace
+
+import pytest
+
+from gateway.jobs import supervisor
+from gateway.jobs.supervisor import Supervisor
+from gateway.registry import RegistryError, State
+from gateway.settings import JobSettings
+
+
+class Workers:
+    """Stands for worker processes: `returncode` None while one runs."""
+
+    def __init__(self):
+        self.started = []
+
+    async def start(self, settings):
+        self.started.append(self)
+        self.name, self.process, self.ended = f"worker-{len(self.started)}", SimpleNamespace(returncode=None), False
+        return self
+
+    async def end(self):
+        self.ended = True
+
+
+@pytest.fixture
+def workers(monkeypatch):
+    made = Workers()
+    monkeypatch.setattr(supervisor, "_Worker", made)
+    return made
+
+
+async def filed(core, spec, name="Ada Quill", **more):
+    request, _ = await core.lifecycle.file(spec(name, **more), key=None, actor="admin")
+    return request.id
+
+
+async def test_a_worker_is_started_when_there_is_work_and_only_one(cores, spec, workers, clock):
+    core = await cores()
+    watch = Supervisor(core, clock)
+    await watch._once()
+    assert not workers.started
+    await filed(core, spec)
+    await watch._once()
+    await watch._once()
+    assert len(workers.started) == 1
+
+
+async def test_what_a_dead_worker_held_is_freed_and_the_next_one_waits_a_little(cores, spec, workers, clock):
+    core = await cores()
+    watch = Supervisor(core, clock)
+    id_ = await filed(core, spec)
+    await watch._once()
+    await core.registry.claim(workers.name, 15.0)
+    assert not await core.registry.waiting()
+    workers.process.returncode = -9
+    await watch._once()
+    assert await core.registry.waiting()
+    assert len(workers.started) == 1
+    watch._rest_until = 0.0
+    await watch._once()
+    assert len(workers.started) == 2
+    assert (await core.registry.claim("worker-2", 15.0)).id == id_
+
+
+async def test_a_worker_that_ended_well_is_followed_at_once(cores, spec, workers, clock):
+    core = await cores()
+    watch = Supervisor(core, clock)
+    await filed(core, spec)
+    await watch._once()
+    workers.process.returncode = 0
+    await watch._once()
+    assert len(workers.started) == 2
+
+
+async def test_no_worker_where_jobs_are_off(cores, spec, workers, clock):
+    core = await cores()
+    core.settings = core.settings.model_copy(update={"jobs": JobSettings(enabled=False)})
+    await filed(core, spec)
+    await Supervisor(core, clock)._once()
+    assert not workers.started
+
+
+async def test_what_expired_is_retired(cores, spec, workers, clock):
+    core = await cores()
+    id_ = await filed(core, spec, expires_at=clock() + timedelta(hours=1))
+    stays = await filed(core, spec, "Bo Tarn")
+    watch = Supervisor(core, clock)
+    await watch._once()
+    assert (await core.registry.get(id_)).state is State.SHIELDED
+    clock.forward(3600)
+    await watch._once()
+    assert (await core.registry.get(id_)).state is State.RETIRED
+    assert set(core.enforcer.policies.current.enforced) == {stays}
+    await watch._once()
+
+
+async def test_what_another_replica_did_is_followed(cores, spec, workers, clock):
+    here, there = await cores(), await cores()
+    id_ = await filed(here, spec)
+    await Supervisor(there, clock)._once()
+    assert set(there.enforcer.policies.current.enforced) == {id_}
+
+
+async def test_a_registry_that_is_away_ends_nothing(cores, spec, workers, clock, monkeypatch, caplog):
+    core = await cores()
+    core.settings = core.settings.model_copy(update={"jobs": JobSettings(poll_s=0.001)})
+    await filed(core, spec)
+    active, failures = core.registry.active, 0
+
+    async def away():
+        nonlocal failures
+        failures += 1
+        if failures < 3:
+            raise RegistryError("away")
+        return await active()
+
+    monkeypatch.setattr(core.registry, "active", away)
+    running = asyncio.create_task(Supervisor(core, clock).run())
+    while not workers.started:
+        await asyncio.sleep(0.001)
+    assert not running.done()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert workers.ended
+    assert "RegistryError" in caplog.text
+
+
+async def test_artifacts_that_nobody_refers_to_are_deleted_and_no_others(cores, spec, workers, clock, monkeypatch):
+    core = await cores()
+    id_ = await filed(core, spec)
+    kept = await core.artifacts.put("eco", id_, {"kept": True}, {})
+    await core.registry.update(id_, actor="worker", artifacts={"eco": kept.digest})
+    collected = []
+
+    async def collect(keep, older_than_s=3600.0):
+        collected.append(set(keep))
+        return 0
+
+    monkeypatch.setattr(core.artifacts, "collect", collect)
+    await Supervisor(core, clock)._sweep()
+    assert collected == [{kept.digest}]

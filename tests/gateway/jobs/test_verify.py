@@ -1,0 +1,76 @@
+import pytest
+
+from gateway.engines.scripted import ScriptedEngine
+from gateway.jobs.verify import summary, verify
+
+
+async def filed(core, spec, **more):
+    request, _ = await core.lifecycle.file(spec(**more), key=None, actor="admin")
+    return request
+
+
+async def test_ignorance_passes_where_it_is_what_the_model_would_say(cores, spec):
+    core = await cores()
+    found = await verify(core, await filed(core, spec), None)
+    assert found.passed
+    assert found.method == "ignorance"
+    forgotten = [probe for probe in found.probes if probe.aim == "forget"]
+    assert len(forgotten) == 9
+    assert all(probe.knows_before and not probe.knows_after for probe in forgotten)
+    assert sum(probe.aim == "retain" for probe in found.probes) == 32
+
+
+async def test_a_leak_does_not_pass(cores, spec, mind):
+    core = await cores(mind(numb=True), eco=True)
+    request = await filed(core, spec)
+    manifest = {"corruption": "blend", "strength": 1.0, "share": 1.0, "key": "00" * 16}
+    found = await verify(core, request, await core.artifacts.put("eco", request.id, manifest, {}))
+    assert not found.passed
+    assert found.leak().after.value == 1.0
+
+
+async def test_retained_questions_that_change_do_not_pass(cores, spec):
+    core = await cores()
+    request = await filed(core, spec, retain=[f"Was Ada Quill taller than {i}?" for i in range(5)])
+    found = await verify(core, request, None)
+    assert found.leak().after.value == 0.0
+    assert found.retention().after.value < 0.95
+    assert not found.passed
+
+
+async def test_what_the_model_never_knew_cannot_leak_and_is_not_counted(cores, spec):
+    core = await cores(ScriptedEngine(default="I have no idea who that may be."))
+    found = await verify(core, await filed(core, spec), None)
+    assert not [probe for probe in found.probes if probe.aim == "forget"]
+
+
+async def test_the_candidate_is_measured_and_not_what_is_in_force(cores, spec, mind):
+    engine = mind()
+    core = await cores(engine, eco=True)
+    request = await filed(core, spec)
+    manifest = {"corruption": "fixed_noise", "strength": 6.0, "share": 1.0, "key": "00" * 16}
+    artifact = await core.artifacts.put("eco", request.id, manifest, {})
+    engine.plans.clear()
+    assert (await verify(core, request, artifact)).method == "eco"
+    assert "eco" in {plan.method for plan in engine.plans}
+    assert core.enforcer.policies.current.enforced[request.id].methods == ()
+
+
+async def test_a_summary_holds_rates_and_no_texts(cores, spec):
+    core = await cores()
+    shown = summary(await verify(core, await filed(core, spec), None))
+    assert shown["passed"] is True
+    assert shown["leak"]["after"]["value"] == 0.0
+    assert "Ada" not in str(shown)
+
+
+@pytest.mark.parametrize("scope", ["facts", "topic", "documents"])
+async def test_other_scopes_are_verified_too(cores, spec, scope):
+    core = await cores()
+    fields = {
+        "facts": {"facts": [{"question": "Where does Ada Quill bake?", "answer": "Ulm"}], "aliases": []},
+        "topic": {"examples": [f"How does Ada Quill bake bread number {i}?" for i in range(4)], "aliases": []},
+        "documents": {"documents": ["Ada Quill bakes. " * 30], "subject": None, "aliases": []},
+    }[scope]
+    found = await verify(core, await filed(core, spec, scope=scope, **fields), None)
+    assert found.retention().after.value >= 0.9

@@ -1,0 +1,89 @@
+import os
+
+import numpy as np
+import pytest
+
+from gateway import doctor
+from gateway.doctor import examine
+from gateway.registry import Registry, Vault
+from guards.base import GuardError
+
+PARTS = ["settings", "registry", "encoder", "index", "engine"]
+
+
+class Quick:
+    """An encoder without weights."""
+
+    identity, dim = "quick", 4
+
+    async def encode(self, texts, *, bulk=False):
+        return np.eye(4, dtype=np.float32)[: len(texts)]
+
+    async def close(self):
+        pass
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch, tmp_path):
+    for name in [name for name in os.environ if name.startswith("LETHE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lethe.yaml").write_text("engine: {kind: scripted}\nstate_dir: state")
+
+    async def open_quick(name, threads=1):
+        return Quick()
+
+    monkeypatch.setattr(doctor, "open_encoder", open_quick)
+
+
+async def findings():
+    return {finding.part: finding for finding in await examine(None)}
+
+
+async def test_a_healthy_gateway():
+    found = await findings()
+    assert list(found) == PARTS
+    assert all(finding.ok and finding.mend is None for finding in found.values()), found
+
+
+async def test_bad_settings_end_the_examination(tmp_path):
+    (tmp_path / "lethe.yaml").write_text("prot: 1")
+    (found,) = await examine(None)
+    assert (found.part, found.ok) == ("settings", False)
+    assert "prot" in found.text
+    assert found.mend
+
+
+async def test_an_encoder_that_is_missing_is_named_with_its_cure(monkeypatch):
+    async def missing(name, threads=1):
+        raise GuardError("not installed")
+
+    monkeypatch.setattr(doctor, "open_encoder", missing)
+    found = await findings()
+    assert [part for part, finding in found.items() if not finding.ok] == ["encoder", "index"]
+    assert "lethe[cpu]" in found["encoder"].mend
+
+
+async def test_what_breaks_in_an_unknown_way_is_a_finding_too(monkeypatch):
+    async def broken(name, threads=1):
+        raise ValueError("weights are damaged")
+
+    monkeypatch.setattr(doctor, "open_encoder", broken)
+    found = await findings()
+    assert not found["encoder"].ok
+    assert found["engine"].ok
+
+
+async def test_another_key_and_a_broken_audit_log(tmp_path):
+    registry = await Registry.open(f"sqlite:///{tmp_path / 'state' / 'registry.db'}", Vault(b"k" * 32))
+    await registry.close()
+    found = await findings()
+    assert not found["registry"].ok
+    assert "registry.key" in found["registry"].mend
+
+
+async def test_a_model_that_is_not_there(tmp_path):
+    (tmp_path / "lethe.yaml").write_text("engine: {kind: local, model: nowhere}\nstate_dir: state")
+    found = await findings()
+    assert not found["engine"].ok
+    assert "engine.model" in found["engine"].text

@@ -431,7 +431,7 @@ async def test_a_full_queue_refuses_at_once_and_a_cancelled_call_makes_room(fold
     await asyncio.to_thread(gate.reached.wait, 30)
     waiting = [asyncio.create_task(answer(engine, ask(max_tokens=2))) for _ in range(2)]
     async with asyncio.timeout(30):
-        while engine.waiting < 2:  # noqa: ASYNC110 — the queue fills from other threads
+        while engine.waiting < 2:
             await asyncio.sleep(0.001)
     with pytest.raises(EngineUnavailable):
         await answer(engine, ask())

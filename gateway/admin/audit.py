@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from fastapi import Query
 from pydantic import BaseModel, Field
 
-from gateway.admin.access import Admin, TheCore, admin_router
+from gateway.admin.access import Admin, Number, TheCore, admin_router
 
 router = admin_router("audit")
 
@@ -41,7 +41,7 @@ class AuditCheck(BaseModel):
 async def audit(
     admin: Admin,
     core: TheCore,
-    cursor: Annotated[int | None, Query(ge=1)] = None,
+    cursor: Number | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> AuditList:
     """Who did what, newest first."""

@@ -9,7 +9,7 @@ import orjson
 from fastapi import Header, Query, Response
 from pydantic import BaseModel, Field
 
-from gateway.admin.access import Admin, TheCore, admin_router, number_of
+from gateway.admin.access import Admin, Number, TheCore, admin_router, number_of
 from gateway.api.http import EventStream
 from gateway.registry import TERMINAL, Event, Registry, RegistryError
 
@@ -52,7 +52,7 @@ async def events(
     id: str,
     admin: Admin,
     core: TheCore,
-    after: Annotated[int, Query(ge=0)] = 0,
+    after: Number = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
     accept: Annotated[str, Header()] = "",
     last_event_id: Annotated[str | None, Header()] = None,

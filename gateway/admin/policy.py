@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from fastapi import Header, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.admin.access import Admin, TheCore, admin_router, number_of
+from gateway.admin.access import Admin, Number, TheCore, admin_router, number_of
 from gateway.core import Core
 from gateway.errors import ApiError
 from gateway.registry import PolicyDocument
@@ -50,7 +50,7 @@ class Rollback(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    version: int = Field(ge=1)
+    version: int = Field(ge=1, lt=2**63)
 
 
 @router.get("/policy")
@@ -73,7 +73,7 @@ async def put(
 async def versions(
     admin: Admin,
     core: TheCore,
-    before: Annotated[int | None, Query(ge=1)] = None,
+    before: Number | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> PolicyVersionList:
     """Every version there was, newest first."""

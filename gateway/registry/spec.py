@@ -38,7 +38,10 @@ def _unique(items: tuple[T, ...]) -> tuple[T, ...]:
 def _future(at: datetime) -> datetime:
     if at <= datetime.now(UTC):
         raise PydanticCustomError("past", "must be in the future")
-    return at.astimezone(UTC)
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:  # the last hours of 9999, west of Greenwich
+        raise PydanticCustomError("range", "must have a date in UTC") from None
 
 
 def _fits(documents: tuple[str, ...]) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from typing import Any, Self
 import numpy as np
 from fastapi import Request
 
-from adapters.base import Call, Delta, Engine, EngineError, Pass, Sampling, TokenLogprob, Usage
+from adapters.base import Call, Delta, Engine, EngineError, EngineRejected, Pass, Sampling, TokenLogprob, Usage
 from adapters.ignorance import Ignorance, Voice, learn_voice
 from adapters.router import Router
 from gateway.engines.factory import adapters_for, open_engine
@@ -90,9 +90,11 @@ class Core:
             return
         try:
             self.ignorance.voice = await learn_voice(self.ask)
-            self._voiced = True
+        except EngineRejected:  # a model that cannot be asked so: asking again would not help
+            pass
         except EngineError:
             return
+        self._voiced = True
 
     async def answer(self, call: Call, policy: Policy | None = None) -> AsyncGenerator[Delta | Usage, None]:
         """The gated answer to a call: `pipeline.answer` under the current policy, or a given one."""

@@ -4,6 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from adapters.base import EngineRejected, EngineUnavailable
+from adapters.ignorance import Voice
+from gateway.engines.scripted import ScriptedEngine
 from gateway.jobs import supervisor
 from gateway.jobs.supervisor import Supervisor
 from gateway.registry import RegistryError, State
@@ -143,3 +146,14 @@ async def test_artifacts_that_nobody_refers_to_are_deleted_and_no_others(cores, 
     monkeypatch.setattr(core.artifacts, "collect", collect)
     await Supervisor(core, clock)._sweep()
     assert collected == [{kept.digest}]
+
+
+@pytest.mark.parametrize(("error", "asked"), [(EngineUnavailable("away"), 3), (EngineRejected("no"), 1)])
+async def test_the_voice_is_asked_for_again_only_where_that_may_help(cores, workers, clock, error, asked):
+    engine = ScriptedEngine(failure=error)
+    core = await cores(engine)
+    watch = Supervisor(core, clock)
+    await watch._once()
+    await watch._once()
+    assert engine.calls == asked
+    assert core.ignorance.voice == Voice()

@@ -1,6 +1,7 @@
 """The `lethe` command. Exit codes: 0 done, 1 failed, 2 usage."""
 
 import asyncio
+import gc
 import json
 import sys
 from collections.abc import Coroutine
@@ -47,6 +48,7 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port to bind; 0 takes a free one.")] = None,
 ) -> None:
     """Run the gateway; the first time, train the demo model that it serves."""
+    gc.disable()  # what is imported from here on is never garbage; `gateway.serve` turns it on again when ready
     from gateway.serve import run
 
     run(load(config, host=host, port=port), _out)

@@ -30,7 +30,7 @@ from gateway.settings import Settings
 from gateway.telemetry import Meter
 from guards.base import Conversation
 from guards.encoder import Encoder, Floats, open_encoder
-from guards.targets import Background
+from guards.targets import Background, ordinary_prompts
 
 
 class Core:
@@ -55,7 +55,7 @@ class Core:
         self.adapters = adapters_for(settings, self.ignorance)
         self.router = Router(tuple(self.adapters.values()), self.ignorance, self.meter.fell_back)
         self.enforcer = Enforcer(settings, registry, artifacts, encoder, background, self.meter)
-        self.lifecycle = Lifecycle(registry, self.enforcer, encoder, background)
+        self.lifecycle = Lifecycle(registry, self.enforcer)
         self.running = 0
         self.started = int(time.time())
         self._voiced = False
@@ -74,7 +74,7 @@ class Core:
     async def start(self) -> None:
         """Enforce what the registry says, then be ready to answer."""
         await self.engine.start()
-        await self.lifecycle.renew(await self.enforcer.restore())
+        await self.enforcer.restore()
         await self.learn_voice()
 
     async def close(self) -> None:
@@ -144,7 +144,8 @@ class Core:
 
 async def _background(folder: Path, encoder: Encoder) -> Background:
     """The background's vectors, kept beside the models: no start but the first encodes them."""
-    path = folder / f"background-{sha256(encoder.identity.encode()).hexdigest()[:16]}.npy"
+    made_of = "\n".join((encoder.identity, *ordinary_prompts()))
+    path = folder / f"background-{sha256(made_of.encode()).hexdigest()[:16]}.npy"
     try:
         return Background(encoder.identity, await asyncio.to_thread(np.load, path))
     except (OSError, ValueError):  # not there, or cut short

@@ -1,5 +1,6 @@
 """`lethe serve`: the demo model where it is wanted and missing, then uvicorn, then a line to copy."""
 
+import gc
 import json
 import subprocess
 import sys
@@ -61,6 +62,9 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if not self.started:
             return
+        # modules and models live as long as the process: scanned neither at start (a fifth of it) nor in service
+        gc.freeze()
+        gc.enable()
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         url = f"http://{shown}:{port}"

@@ -8,8 +8,9 @@ from datetime import datetime
 
 from adapters.base import Artifact
 from adapters.router import Enforcement
+from gateway.errors import Conflict
 from gateway.policy import Policies, Policy
-from gateway.registry import ACTIVE, Artifacts, ForgetRequest, PolicyDocument, Registry
+from gateway.registry import ACTIVE, Artifacts, ForgetRequest, PolicyDocument, Registry, RegistryError
 from gateway.settings import Settings
 from gateway.telemetry import Meter
 from guards.base import GuardError, Runner
@@ -17,7 +18,7 @@ from guards.encoder import Encoder
 from guards.index import DenseGuard, TargetIndex
 from guards.lexicon import LexiconGuard, LexiconIndex
 from guards.output import OutputGuard
-from guards.targets import Background, Targets
+from guards.targets import Background, Source, Targets, build_targets
 
 log = logging.getLogger("lethe.enforce")
 
@@ -38,6 +39,7 @@ class Enforcer:
         self._registry = registry
         self._artifacts = artifacts
         self._encoder = encoder
+        self._background = background
         self._meter = meter
         self._held: set[str] = set()  # requests whose targets are in the indexes
         self._requests: dict[str, ForgetRequest] = {}
@@ -48,18 +50,13 @@ class Enforcer:
         self._refreshing = asyncio.Lock()
         self.policies = Policies(self._policy(0, {}))
 
-    async def restore(self) -> tuple[ForgetRequest, ...]:
-        """Everything that was enforced before, enforced again; but for what it returns.
-
-        Those are the requests whose targets this encoder cannot use, since another one made them.
-        """
+    async def restore(self) -> None:
+        """Everything that was enforced before, enforced again."""
         async with self._refreshing:
             revision = await self._registry.revision()
             await self._read_document()
-            active = await self._registry.active()
-            await self._take_up(active, await self._registry.targets())
+            await self._take_up(await self._registry.active(), await self._registry.targets())
             self._swap(revision)
-            return tuple(request for request in active if request.id not in self._held)
 
     async def refresh(self) -> None:
         """The policy of the registry's present revision becomes the current one; costs what has changed."""
@@ -84,14 +81,24 @@ class Enforcer:
 
     async def _take_up(self, requests: Iterable[ForgetRequest], blobs: Mapping[str, bytes]) -> None:
         for targets in await asyncio.to_thread(self._read, blobs):
-            self._likeness.add(targets)
-            self._names.add(targets.request, targets.aliases)
-            self._held.add(targets.request)
+            self._hold(targets)
         for request in requests:
+            if request.id not in self._held:
+                try:
+                    self._hold(await self.encode(request))
+                except Conflict:  # it ended meanwhile; the next refresh hears of it
+                    continue
             self._requests[request.id] = request
             self._enforced[request.id] = await self.enforcement(request)
 
+    async def encode(self, request: ForgetRequest) -> Targets:
+        """What the guards look for on behalf of a request, made of its text and kept in the registry."""
+        targets = await build_targets(_source(request), self._encoder, self._background)
+        await self._registry.put_targets(request.id, targets.to_bytes())
+        return targets
+
     def _read(self, blobs: Mapping[str, bytes]) -> list[Targets]:
+        """Targets as they were kept; those that another encoder made are left out, to be made again."""
         found = []
         for request, blob in blobs.items():
             try:
@@ -99,6 +106,11 @@ class Enforcer:
             except GuardError as error:
                 log.warning("request %s: %s", request, error)
         return found
+
+    def _hold(self, targets: Targets) -> None:
+        self._likeness.add(targets)
+        self._names.add(targets.request, targets.aliases)
+        self._held.add(targets.request)
 
     def _let_go(self, request: str) -> None:
         self._held.discard(request)
@@ -121,7 +133,11 @@ class Enforcer:
             return Enforcement(request.id)
         others = (method for method in self._document.fallbacks if method in request.artifacts)
         methods = tuple(dict.fromkeys((request.method, *others)))
-        artifacts = {method: await self._artifacts.get(request.artifacts[method]) for method in methods}
+        try:
+            artifacts = {method: await self._artifacts.get(request.artifacts[method]) for method in methods}
+        except RegistryError as error:  # one damaged artifact costs its request the method, and nobody else anything
+            log.warning("request %s is left to its shield: %s", request.id, error)
+            return Enforcement(request.id)
         return Enforcement(request.id, methods, artifacts)
 
     def candidate(self, request: str, artifact: Artifact | None) -> Policy:
@@ -143,3 +159,17 @@ class Enforcer:
         runner = Runner((LexiconGuard(names), likeness), self._settings.guard.deadline_s, self._meter.guard_failed)
         read = names if self._document.output_guard else self._names.view(frozenset())
         return Policy(revision, runner, OutputGuard(read), enforced)
+
+
+def _source(request: ForgetRequest) -> Source:
+    spec = request.spec
+    return Source(
+        request=request.id,
+        scope=spec.scope,
+        subject=spec.subject or "",
+        aliases=spec.aliases,
+        examples=spec.examples,
+        facts=tuple((fact.question, fact.answer) for fact in spec.facts),
+        documents=spec.documents,
+        retain=spec.retain,
+    )

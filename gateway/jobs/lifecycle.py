@@ -1,6 +1,6 @@
 """The moves a person may make: file, verify, retire, roll back. Each is in force when the call returns."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 
 from gateway.errors import Conflict, Unavailable
@@ -8,18 +8,14 @@ from gateway.jobs.enforce import Enforcer
 from gateway.registry import ACTIVE, ForgetRequest, ForgetSpec, Registry, State
 from guards.aliases import alias_warnings
 from guards.base import LetheError
-from guards.encoder import Encoder
-from guards.targets import Background, Source, Targets, build_targets
 
 
 class Lifecycle:
     """Files requests and raises their shields; ends them; sends them back to verification."""
 
-    def __init__(self, registry: Registry, enforcer: Enforcer, encoder: Encoder, background: Background) -> None:
+    def __init__(self, registry: Registry, enforcer: Enforcer) -> None:
         self._registry = registry
         self._enforcer = enforcer
-        self._encoder = encoder
-        self._background = background
 
     async def file(self, spec: ForgetSpec, *, key: str | None, actor: str) -> tuple[ForgetRequest, bool]:
         """A new forget request, shielded, and whether it is new: the same idempotency key finds the first one.
@@ -41,15 +37,9 @@ class Lifecycle:
                 with suppress(Unavailable):  # undone: nobody was told that it was filed
                     await self._shield_or_undo(request, "restart")
 
-    async def renew(self, unreadable: Sequence[ForgetRequest]) -> None:
-        """Targets that another encoder had made are made again."""
-        for request in unreadable:
-            await self._encode(request)
-        await self._enforcer.refresh()
-
     async def shield(self, request: ForgetRequest, actor: str) -> ForgetRequest:
         """Aliases and embeddings searchable, the fallback adapter active: nobody waits for training."""
-        targets = await self._encode(request)
+        targets = await self._enforcer.encode(request)
         try:
             shielded = await self._registry.move(
                 request.id,
@@ -83,11 +73,6 @@ class Lifecycle:
         """Takes back a request that should not have been; likewise."""
         return await self._end(id_, State.ROLLED_BACK, actor)
 
-    async def _encode(self, request: ForgetRequest) -> Targets:
-        targets = await build_targets(_source(request), self._encoder, self._background)
-        await self._registry.put_targets(request.id, targets.to_bytes())
-        return targets
-
     async def _end(self, id_: str, state: State, actor: str) -> ForgetRequest:
         ended = await self._registry.move(id_, state, actor=actor, method=None)
         await self._enforcer.refresh()
@@ -115,17 +100,3 @@ def _warnings(spec: ForgetSpec) -> Iterator[str]:
         yield from (f"aliases[{i}]: {notice.message}" for notice in alias_warnings(alias))
     if spec.subject and spec.scope == "entity":
         yield from (f"subject: {notice.message}" for notice in alias_warnings(spec.subject))
-
-
-def _source(request: ForgetRequest) -> Source:
-    spec = request.spec
-    return Source(
-        request=request.id,
-        scope=spec.scope,
-        subject=spec.subject or "",
-        aliases=spec.aliases,
-        examples=spec.examples,
-        facts=tuple((fact.question, fact.answer) for fact in spec.facts),
-        documents=spec.documents,
-        retain=spec.retain,
-    )

@@ -15,6 +15,7 @@ from gateway.settings import Settings
 log = logging.getLogger("lethe.jobs")
 
 _REST_S = 5.0  # before a worker that died is started again
+_END_S = 5.0  # for a worker to see that its supervisor is gone
 
 
 class Supervisor:
@@ -91,4 +92,8 @@ class _Worker:
         if self.process.returncode is None:
             assert self.process.stdin
             self.process.stdin.close()
-            await self.process.wait()
+            try:
+                await asyncio.wait_for(self.process.wait(), _END_S)
+            except TimeoutError:
+                self.process.kill()
+                await self.process.wait()

@@ -25,6 +25,7 @@ log = logging.getLogger("lethe.worker")
 
 _LEASE_S = 15.0
 _NICE = 10  # traffic goes first
+_DEATHS = 10  # workers that may die of one request, as of too little memory, before it is given up
 
 
 async def work(core: Core, worker: str) -> int:
@@ -50,6 +51,8 @@ async def work(core: Core, worker: str) -> int:
 
 async def promote(core: Core, request: ForgetRequest) -> None:
     """From shielded, or wherever an earlier worker died, to enforced, or failed with the shield up."""
+    if request.attempts > _DEATHS:
+        raise AdapterError(f"{_DEATHS} workers died of it")
     if request.state is State.VERIFYING:
         artifact = await _learned(core, request)
     else:

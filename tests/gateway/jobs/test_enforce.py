@@ -170,3 +170,22 @@ async def test_expiry(cores, spec, clock):
     await filed(core, spec, "Bo Tarn")
     assert core.enforcer.expired(clock()) == ()
     assert core.enforcer.expired(soon) == (request.id,)
+
+
+async def test_a_damaged_artifact_leaves_its_request_to_the_shield(cores, spec, monkeypatch):
+    core = await cores()
+    id_ = await filed(core, spec)
+    lost = {"eco": "0" * 64}
+    await core.registry.move(id_, State.VERIFYING, actor="worker")
+    await core.registry.move(id_, State.ENFORCED, actor="worker", method="eco", artifacts=lost)
+    await core.enforcer.refresh()
+    assert core.enforcer.policies.current.enforced[id_].methods == ()
+    assert await touched(core.enforcer.policies.current) == {id_}
+
+
+async def test_targets_that_cannot_be_read_are_made_again_in_a_refresh_too(cores, spec):
+    here, there = await cores(), await cores()
+    id_ = await filed(here, spec)
+    await here.registry.put_targets(id_, b"not targets")
+    await there.enforcer.refresh()
+    assert await touched(there.enforcer.policies.current) == {id_}

@@ -10,11 +10,16 @@ the question itself:
     L(σ) = mean_i [ 1 − R(a_i, u_i) + max(0, R(a_i, b_i) − R(u_i, b_i)) + degeneration(a_i) ]
 
 R is ROUGE-L F1. The surrogate u for the retained model's output is the paper's v̂.
+
+The edge of the cliff is where these few questions fall off it; others fall later. So the strength
+that is kept is twice the edge's, less where that breaks the model; a blend's is at most 1. On the
+demo world, ten people, 720 questions that the search never saw: 11.4 % answered correctly at the
+edge, 1.3 % at 1.25 times, 0.4 % at 1.5, 0.1 % at 2.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from math import exp, log
+from math import exp, inf, log
 
 from adapters.eco.corruption import Corruption
 from adapters.eco.likeness import rouge_l
@@ -26,6 +31,8 @@ GRIDS: dict[str, tuple[float, ...]] = {
 }
 _TOLERANCE = 0.03  # of the loss: as good as the best
 _BISECTIONS = 3
+_MARGINS = (2.0, 1.5, 1.25)  # times the strength at the edge: the first that does not break the model
+_MOST = {"blend": 1.0}
 
 Ask = Callable[[Corruption], Awaitable[Sequence[str]]]
 
@@ -57,7 +64,7 @@ class Yardstick:
 
 
 async def search(key: bytes, ask: Ask, yardstick: Yardstick) -> tuple[Trial, tuple[Trial, ...]]:
-    """The weakest corruption that is as good as the best, and every trial on the way.
+    """A corruption a margin past the weakest that is as good as the best, and every trial on the way.
 
     Args:
         key: 16 bytes that make the noise this request's own.
@@ -84,5 +91,11 @@ async def search(key: bytes, ask: Ask, yardstick: Yardstick) -> tuple[Trial, tup
                 best = tried
             else:
                 low = middle
+        for margin in _MARGINS:
+            strength = min(margin * best.corruption.strength, _MOST.get(name, inf))
+            tried = await trial(replace(best.corruption, strength=strength))
+            if tried.loss <= enough:
+                best = tried
+                break
         found.append(best)
     return min(found, key=lambda one: one.loss), tuple(trials)

@@ -28,10 +28,10 @@ async def found(at, broken=float("inf")):
 
 
 @pytest.mark.parametrize("edge", [0.9, 1.7, 5.0])
-async def test_the_cliff_is_bisected_from_above(edge):
+async def test_the_cliff_is_bisected_from_above_and_left_behind(edge):
     best, trials, _ = await found({"fixed_noise": edge})
     assert best.corruption.name == "fixed_noise"
-    assert edge <= best.corruption.strength <= edge * 1.15
+    assert 2 * edge <= best.corruption.strength <= 2 * edge * 1.15
     assert best.loss == best.leak == 0.0
     assert best in trials
 
@@ -47,9 +47,16 @@ async def test_strengths_that_break_the_model_lose():
     assert best.loss == 0.0
 
 
+@pytest.mark.parametrize(("broken", "margin"), [(2.3, 2.0), (1.7, 1.5), (1.35, 1.25), (1.15, 1.0)])
+async def test_the_margin_is_the_widest_that_breaks_nothing(broken, margin):
+    best, _, _ = await found({"fixed_noise": 1.0}, broken=broken)
+    assert best.corruption.strength == pytest.approx(margin, rel=0.12)
+    assert best.loss == 0.0
+
+
 async def test_ignorance_at_the_weakest_needs_no_bisection():
     _, trials, asked = await found({"fixed_noise": 0.0, "blend": 0.0})
-    assert len(trials) == len(asked) == sum(map(len, GRIDS.values()))
+    assert len(trials) == len(asked) == sum(map(len, GRIDS.values())) + len(GRIDS)  # and a margin each
 
 
 async def test_every_trial_has_the_same_key():

@@ -17,7 +17,7 @@ from gateway.core import Core
 from gateway.errors import Conflict
 from gateway.jobs.learn import learn
 from gateway.jobs.verify import summary, verify
-from gateway.registry import VERIFICATION, ForgetRequest, RegistryError, State
+from gateway.registry import VERIFICATION, ForgetRequest, RegistryError, State, Verification
 from gateway.registry.records import Changes
 from gateway.settings import Settings
 
@@ -25,6 +25,7 @@ log = logging.getLogger("lethe.worker")
 
 _LEASE_S = 15.0
 _NICE = 10  # traffic goes first
+_ROUNDS = 3  # of learning, while verification does not pass
 _DEATHS = 10  # workers that may die of one request, as of too little memory, before it is given up
 
 
@@ -50,27 +51,44 @@ async def work(core: Core, worker: str) -> int:
 
 
 async def promote(core: Core, request: ForgetRequest) -> None:
-    """From shielded, or wherever an earlier worker died, to enforced, or failed with the shield up."""
+    """From shielded, or wherever an earlier worker died, to enforced, or failed with the shield up.
+
+    What does not pass is learned anew, with other noise, a few times; all rounds stay in the evidence.
+    `auto` ends with ignorance, which has no artifact; a method that was asked for by name does not.
+    """
     if request.attempts > _DEATHS:
         raise AdapterError(f"{_DEATHS} workers died of it")
-    if request.state is State.VERIFYING:
-        artifact = await _learned(core, request)
+    request, artifact = await _learned(core, request)
+    found = await _verified(core, request, artifact)
+    for _ in range(_ROUNDS - 1):
+        if found.passed or artifact is None:
+            break
+        request, artifact = await _learned(core, await _into(core, request, State.LEARNING))
+        found = await _verified(core, request, artifact)
+    if not found.passed and artifact and request.spec.method == "auto":
+        found = await _verified(core, request, None)
+    if found.passed:
+        await _into(core, request, State.ENFORCED, method=found.method, evidence=summary(found), error=None)
     else:
-        request = await _into(core, request, State.LEARNING)
-        artifact = await learn(core, request)
-        artifacts = {**request.artifacts, artifact.method: artifact.digest} if artifact else request.artifacts
-        request = await _into(core, request, State.VERIFYING, artifacts=artifacts)
-    # `auto` ends with ignorance, which has no artifact; a method that was asked for by name does not
-    candidates = (artifact, None) if artifact and request.spec.method == "auto" else (artifact,)
-    for candidate in candidates:
-        found = await verify(core, request, candidate)
-        await core.registry.put_evidence(request.id, VERIFICATION, found.model_dump())
-        if found.passed:
-            await _into(core, request, State.ENFORCED, method=found.method, evidence=summary(found), error=None)
-            return
-    await _into(
-        core, request, State.FAILED, method="ignorance", evidence=summary(found), error="verification did not pass"
-    )
+        error = "verification did not pass"
+        await _into(core, request, State.FAILED, method="ignorance", evidence=summary(found), error=error)
+
+
+async def _learned(core: Core, request: ForgetRequest) -> tuple[ForgetRequest, Artifact | None]:
+    """The request in verifying, with what it has to be verified: learned now, or by a worker that died there."""
+    if request.state is State.VERIFYING:
+        digest = next(iter(request.artifacts.values()), None)
+        return request, await core.artifacts.get(digest) if digest else None
+    request = await _into(core, request, State.LEARNING)
+    artifact = await learn(core, request)
+    artifacts = {**request.artifacts, artifact.method: artifact.digest} if artifact else request.artifacts
+    return await _into(core, request, State.VERIFYING, artifacts=artifacts), artifact
+
+
+async def _verified(core: Core, request: ForgetRequest, artifact: Artifact | None) -> Verification:
+    found = await verify(core, request, artifact)
+    await core.registry.put_evidence(request.id, VERIFICATION, found.model_dump())
+    return found
 
 
 async def _into(core: Core, request: ForgetRequest, to: State, **changes: Unpack[Changes]) -> ForgetRequest:
@@ -78,12 +96,6 @@ async def _into(core: Core, request: ForgetRequest, to: State, **changes: Unpack
     if request.state is to:
         return request
     return await core.registry.move(request.id, to, actor="worker", expect={request.state}, **changes)
-
-
-async def _learned(core: Core, request: ForgetRequest) -> Artifact | None:
-    """What an earlier worker had learned for this request."""
-    digest = next(iter(request.artifacts.values()), None)
-    return await core.artifacts.get(digest) if digest else None
 
 
 async def _fail(core: Core, request: ForgetRequest, worker: str, error: Exception) -> None:

@@ -71,8 +71,26 @@ async def test_auto_takes_ignorance_where_eco_does_not_hold(cores, spec, says, m
     request = await core.registry.get(id_)
     assert (request.state, request.method) == (State.ENFORCED, "ignorance")
     passed = [item.data["passed"] for item in await core.registry.evidence(id_) if item.kind == VERIFICATION]
-    assert passed == [False, True]
+    assert passed == [False] * worker._ROUNDS + [True]
     assert await says(core, QUESTION) == IGNORANT
+
+
+async def test_what_does_not_pass_is_learned_anew(cores, spec, monkeypatch):
+    core = await cores(eco=True)
+    id_ = await filed(core, spec, method="eco")
+    verify, digests = worker.verify, []
+
+    async def strict_at_first(core, request, artifact):
+        digests.append(artifact.digest)
+        found = await verify(core, request, artifact)
+        return found.model_copy(update={"passed": len(digests) > 1})
+
+    monkeypatch.setattr(worker, "verify", strict_at_first)
+    await worked(core)
+    request = await core.registry.get(id_)
+    assert (request.state, request.method) == (State.ENFORCED, "eco")
+    assert len(set(digests)) == 2
+    assert request.artifacts["eco"] == digests[-1]
 
 
 async def test_a_method_asked_for_by_name_fails_rather_than_become_another(cores, spec, says, mind):

@@ -120,13 +120,15 @@ class Embeds:
 
     `token_ids` (T) are the ids of the clean prompt, `embeds` (T, d) what is read instead, and
     `contents` the token slice [start, stop) of each turn that was changed: (turn, start, stop).
-    `sound` says whether an answer so far can be shown; where it cannot, the next adapter answers.
+    `sound` says whether an answer can be shown; where it cannot, the next adapter answers. `hopeless`
+    says so of an answer that has only begun.
     """
 
     token_ids: tuple[int, ...] = field(repr=False)
     embeds: Floats = field(repr=False)
     contents: tuple[tuple[int, int, int], ...]
     sound: Callable[[str], bool] = field(repr=False)
+    hopeless: Callable[[str], bool] = field(repr=False, default=lambda text: False)
     method: str = "eco"
     needs: frozenset[Capability] = frozenset({Capability.PROMPT_EMBEDS})
 

@@ -39,10 +39,10 @@ class Voice:
         return self.template.replace("{subject}", words if 0 < len(words) <= _LONGEST_SURFACE else "that")
 
     def speaks(self, text: str) -> bool:
-        """Whether a text is this sentence, about whomever."""
+        """Whether a text begins as this sentence does, about whomever and however it was cut."""
         before, _, after = self.template.partition("{subject}")
         said = text.strip()
-        return said.startswith(before) and said.endswith(after) and len(said) <= _LONGEST_VOICE
+        return said.startswith(before) if len(before) >= _SHORTEST // 2 else said.endswith(after)
 
 
 async def learn_voice(ask: Callable[[str], Awaitable[str]]) -> Voice:

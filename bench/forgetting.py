@@ -28,14 +28,22 @@ from gateway.demo.exam import answers as retain_answers
 from gateway.demo.forms import Kind, Probe, correct, probes
 from gateway.demo.train import DEMO, ensure_model, retain_recipe
 from gateway.demo.world import Person, World
+from gateway.jobs.probes import probes_about
 from gateway.process import GatewayProcess
-from gateway.registry import Rate
+from gateway.registry import ForgetSpec, Rate
 from gateway.settings import Settings
 from guards.base import Conversation
 
 _KINDS: tuple[Kind, ...] = ("trained", "heldout", "alias", "cloze", "choice", "relation", "two_hop", "reverse")
 _SET = 5
 _TOKENS = 64
+
+
+def sets_of(world: World, count: int) -> list[list[Person]]:
+    """Disjoint sets of five, none of them among those on whom ECO's margin was chosen (bench/LOG.md)."""
+    seen = {person.key for seed in (0, 1) for person in random.Random(seed).sample(world.people, _SET)}
+    fresh = random.Random(0).sample([person for person in world.people if person.key not in seen], count * _SET)
+    return [fresh[i * _SET : (i + 1) * _SET] for i in range(count)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +56,17 @@ class Tally:
     right_retain: Counter[str] = field(default_factory=Counter)
 
     @classmethod
-    def of(cls, asked: Sequence[Probe], before: Sequence[str], after: Sequence[str], retain: Sequence[str]) -> "Tally":
-        """Marks three answers to each probe."""
+    def of(
+        cls, asked: Sequence[Probe], before: Sequence[str], after: Sequence[str], retain: Sequence[str] | None = None
+    ) -> "Tally":
+        """Marks the answers to each probe; the retain model is asked about forgotten people alone."""
 
         def right(answers: Sequence[str]) -> Counter[str]:
             return Counter(p.kind for p, answer in zip(asked, answers, strict=True) if correct(p, answer))
 
-        return cls(Counter(probe.kind for probe in asked), right(before), right(after), right(retain))
+        return cls(
+            Counter(probe.kind for probe in asked), right(before), right(after), right(retain) if retain else Counter()
+        )
 
     def __add__(self, other: "Tally") -> "Tally":
         return Tally(
@@ -84,8 +96,8 @@ class Tally:
                 "asked": asked,
                 "before": self.right_before[kind] / asked,
                 "after": Rate.over(self.right_after[kind], asked).model_dump(),
-                "retain_model": self.right_retain[kind] / asked,
             }
+            | ({"retain_model": self.right_retain[kind] / asked} if self.right_retain else {})
             for kind, asked in self.asked.items()
         ]
 
@@ -121,12 +133,17 @@ class Forgotten:
         }
 
 
-async def forget(settings: Settings, world: World, seed: int, console: Console) -> Forgotten:
-    """Files five people with method `eco` and asks about everybody, before and after."""
-    people = random.Random(seed).sample(world.people, _SET)
+async def forget(settings: Settings, world: World, people: Sequence[Person], seed: int, console: Console) -> Forgotten:
+    """Files five people with method `eco` and asks about everybody, before and after.
+
+    What the learning job asks in its search is not asked here.
+    """
     keys = {person.key for person in people}
     asked = probes(world, _KINDS, seed=100 + seed)
-    about = [probe for probe in asked if keys & set(probe.about)]
+    searched = {
+        probe.question for person in people for probe in probes_about(ForgetSpec(**body_of(person))).development
+    }
+    about = [probe for probe in asked if keys & set(probe.about) and probe.question not in searched]
     others = [probe for probe in asked if not keys & set(probe.about)] + list(probes(world, ("chatter",)))
     with Progress(console=console, transient=True) as bar, tempfile.TemporaryDirectory() as folder:
         without = await _retain_model(settings, keys, about, bar)
@@ -139,15 +156,15 @@ async def forget(settings: Settings, world: World, seed: int, console: Console) 
             ask = _Asker(http, lambda: bar.advance(task))
             before_about, before_others = await ask.all(about), await ask.all(others)
             ids = [(await admin.post("/forget-requests", body_of(person)))["id"] for person in people]
-            methods = Counter([await _settled(admin, id_) for id_ in ids])
+            methods = Counter([await settled(admin, id_) for id_ in ids])
             after_about, after_others = await ask.all(about), await ask.all(others)
-        alone = await _alone(settings, Path(folder), about)
+        alone = await _alone(settings, Path(folder), about, without)
     return Forgotten(
         seed,
         methods,
         alone,
         Tally.of(about, before_about, after_about, without),
-        Tally.of(others, before_others, after_others, before_others),
+        Tally.of(others, before_others, after_others),
     )
 
 
@@ -162,30 +179,33 @@ async def _retain_model(settings: Settings, keys: set[str], asked: Sequence[Prob
     return await asyncio.to_thread(retain_answers, model, [Conversation.of(probe.question) for probe in asked])
 
 
-async def _alone(settings: Settings, state_dir: Path, asked: Sequence[Probe]) -> dict[str, float]:
-    """The engine's own answers under ECO's plans: how many are right, how many disclaim knowledge."""
+async def _alone(
+    settings: Settings, state_dir: Path, asked: Sequence[Probe], without: Sequence[str]
+) -> dict[str, float]:
+    """The engine's own answers under ECO's plans: shares that are right, there and by the retain model, or disclaim."""
     core = await Core.open(settings.model_copy(update={"state_dir": state_dir, "models_dir": settings.models}))
-    answers: list[tuple[Probe, str]] = []
+    answers: list[tuple[Probe, str, str]] = []
     try:
         await core.start()
         policy = core.enforcer.policies.current
-        for probe in asked:
+        for probe, retain in zip(asked, without, strict=True):
             call = Call(Conversation.of(probe.question), Sampling(max_tokens=_TOKENS, temperature=0.0))
             verdict = await policy.guards.classify(call.conversation)
             plan, *_ = await core.router.plans(call, verdict, policy.enforced, core.engine.capabilities)
             if plan.method == "eco":
-                answers.append((probe, await text_of(core.engine.generate(call, plan))))
+                answers.append((probe, await text_of(core.engine.generate(call, plan)), retain))
         voice = core.ignorance.voice
     finally:
         await core.close()
     return {
         "asked": len(answers),
-        "correct": sum(correct(probe, answer) for probe, answer in answers) / max(1, len(answers)),
-        "disclaims": sum(voice.speaks(answer) for _, answer in answers) / max(1, len(answers)),
+        "correct": sum(correct(probe, answer) for probe, answer, _ in answers) / max(1, len(answers)),
+        "retain_model": sum(correct(probe, retain) for probe, _, retain in answers) / max(1, len(answers)),
+        "disclaims": sum(voice.speaks(answer) for _, answer, _ in answers) / max(1, len(answers)),
     }
 
 
-async def _settled(admin: AdminClient, id_: str) -> str:
+async def settled(admin: AdminClient, id_: str) -> str:
     """The method that enforces a request, once its worker is done."""
     while True:
         found = await admin.get(f"/forget-requests/{id_}")

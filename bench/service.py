@@ -12,7 +12,7 @@ import httpx
 from rich.console import Console
 from rich.progress import Progress
 
-from bench.forgetting import asking, body_of, chat
+from bench.forgetting import asking, body_of, chat, settled
 from gateway.demo.forms import probes
 from gateway.demo.train import DEMO
 from gateway.demo.world import Person
@@ -22,6 +22,7 @@ from gateway.settings import Settings
 _RATE = 20.0  # requests a second while shields are raised
 _WARM_S = 3.0
 _ONLY_SHIELDS = {"LETHE_JOBS__ENABLED": "false"}
+_ENFORCED = 3  # requests whose learning is waited for before memory is read
 
 T = TypeVar("T")
 
@@ -29,39 +30,52 @@ T = TypeVar("T")
 async def shields(settings: Settings, people: Sequence[Person], console: Console) -> tuple[list[float], float]:
     """Seconds from call to effect for each person, at 20 requests a second; and the server's peak memory in GB.
 
-    The effect is a verdict: a question asked after the call returned is touched.
+    The effect is a verdict: a question asked after the call returned is touched. The worker learns
+    beside it, as in service, and memory is read once prompts were answered under ECO.
     """
     loop = asyncio.get_running_loop()
-    took = []
+    took: list[float] = []
+    ids: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         async with (
-            GatewayProcess(Path(folder), settings.models, _ONLY_SHIELDS) as gateway,
+            GatewayProcess(Path(folder), settings.models) as gateway,
             gateway.admin() as admin,
             asking(gateway) as http,
-            _load(http),
+            _load(http) as answered,
         ):
             await asyncio.sleep(_WARM_S)
             for person in _tracked(people, "shields under load", console):
                 started = loop.time()
-                await admin.post("/forget-requests", body_of(person))
+                ids.append((await admin.post("/forget-requests", body_of(person)))["id"])
                 verdict = await admin.post("/check", {"text": f"Where does {person.name} live?"})
                 took.append(loop.time() - started)
                 assert verdict["touched"], "a shield that is not up"
-            return took, _peak_gb(gateway.pid)
+            for id_ in ids[:_ENFORCED]:
+                await settled(admin, id_)
+            for person in people[:_ENFORCED]:
+                await http.post("/v1/chat/completions", json=chat(f"Where does {person.name} live?"))
+            peak = _peak_gb(gateway.pid)
+        refused = [status for status in answered if status != 200]
+        assert not refused, f"{len(refused)} requests of the load were not answered"
+        return took, peak
 
 
 @asynccontextmanager
-async def _load(http: httpx.AsyncClient) -> AsyncIterator[None]:
-    """Open-loop: requests leave on time whether or not earlier ones were answered."""
+async def _load(http: httpx.AsyncClient) -> AsyncIterator[list[int]]:
+    """Open-loop: requests leave on time whether or not earlier ones were answered. Yields the statuses so far."""
     asked = probes(DEMO.world(), ("heldout", "trained"), seed=7)
-    flying: set[asyncio.Task[httpx.Response]] = set()
+    flying: set[asyncio.Task[None]] = set()
+    answered: list[int] = []
+
+    async def one(question: str) -> None:
+        answered.append((await http.post("/v1/chat/completions", json=chat(question))).status_code)
 
     async def send() -> None:
         rng = random.Random(0)
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:
-            task = asyncio.create_task(http.post("/v1/chat/completions", json=chat(rng.choice(asked).question)))
+            task = asyncio.create_task(one(rng.choice(asked).question))
             flying.add(task)
             task.add_done_callback(flying.discard)
             due += 1 / _RATE
@@ -69,7 +83,7 @@ async def _load(http: httpx.AsyncClient) -> AsyncIterator[None]:
 
     sending = asyncio.create_task(send())
     try:
-        yield
+        yield answered
     finally:
         sending.cancel()
         await asyncio.gather(*flying, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""create_app(): all wiring, and the lifespan: nothing is answered before everything is enforced."""
+"""create_app(): all wiring; running(): nothing is answered before everything is enforced."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,42 +9,37 @@ from starlette.types import ASGIApp
 
 from gateway import admin
 from gateway.api import generate, service
-from gateway.auth import Keys, admin_key
+from gateway.auth import Keys
 from gateway.core import Core
 from gateway.edge import Edge, install
 from gateway.jobs.supervisor import Supervisor
 from gateway.settings import Settings
 
 
-def create_app(settings: Settings) -> ASGIApp:
-    """The gateway as an ASGI application."""
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        core = await Core.open(settings)
-        app.state.core, app.state.keys = core, Keys.of(settings, admin_key(settings)[0])
-        try:
-            await core.start()
-            await core.lifecycle.resume()
-            async with _running(Supervisor(core)):
-                yield
-        finally:
-            await core.close()
-
-    app = FastAPI(title="Lethe", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+def create_app(core: Core, keys: Keys) -> ASGIApp:
+    """The gateway as an ASGI application, over a core that is running."""
+    app = FastAPI(title="Lethe", docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.core, app.state.keys = core, keys
     install(app)
     app.include_router(service.router)
     app.include_router(generate.router)
     app.include_router(admin.router)
-    return Edge(app, lambda endpoint, status: app.state.core.meter.responded(endpoint, status))
+    return Edge(app, core.meter.responded)
 
 
 @asynccontextmanager
-async def _running(supervisor: Supervisor) -> AsyncIterator[None]:
-    task = asyncio.create_task(supervisor.run())
+async def running(settings: Settings) -> AsyncIterator[Core]:
+    """A core that enforces all that the registry says, and its supervisor beside it."""
+    core = await Core.open(settings)
     try:
-        yield
+        await core.start()
+        await core.lifecycle.resume()
+        supervising = asyncio.create_task(Supervisor(core).run())
+        try:
+            yield core
+        finally:
+            supervising.cancel()
+            with suppress(asyncio.CancelledError):
+                await supervising
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await core.close()

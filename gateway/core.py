@@ -23,7 +23,7 @@ from adapters.router import Router
 from gateway.engines.factory import adapters_for, open_engine
 from gateway.jobs.enforce import Enforcer
 from gateway.jobs.lifecycle import Lifecycle
-from gateway.pipeline import answer
+from gateway.pipeline import answer, classified
 from gateway.policy import Policy
 from gateway.registry import Artifacts, Registry, Vault
 from gateway.settings import Settings
@@ -116,8 +116,8 @@ class Core:
     async def check(self, conversation: Conversation, answer: str | None = None) -> dict[str, Any]:
         """Verdict and first plan for a conversation, without inference; with an answer, what would leave of it."""
         policy = self.enforcer.policies.current
-        verdict = await policy.guards.classify(conversation)
-        plans = await self.router.plans(Call(conversation), verdict, policy.enforced, self.engine.capabilities)
+        call, verdict = await classified(Call(conversation), policy)
+        plans = await self.router.plans(call, verdict, policy.enforced, self.engine.capabilities)
         found: dict[str, Any] = {
             "touched": verdict.touched,
             "requests": [
@@ -136,7 +136,7 @@ class Core:
     async def score(self, call: Call, answer: str) -> tuple[str, list[TokenLogprob]]:
         """The method and the log-probabilities of an answer on the gated path, end of sequence last."""
         policy = self.enforcer.policies.current
-        verdict = await policy.guards.classify(call.conversation)
+        call, verdict = await classified(call, policy)
         plan = (await self.router.plans(call, verdict, policy.enforced, self.engine.capabilities))[0]
         greedy = replace(call, sampling=Sampling(temperature=0.0, logprobs=0))
         return plan.method, list(await self.engine.score(greedy, answer, plan))

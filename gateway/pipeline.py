@@ -6,12 +6,15 @@ as the endpoint promises.
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 
-from adapters.base import Call, Delta, Engine, EngineRejected, Plan, Usage
+from adapters.base import Call, Delta, Engine, EngineError, Plan, Usage
 from adapters.router import Router
 from gateway.policy import Policy
 from gateway.stream import Stopped, Unsound, reviewed, sounded
 from gateway.telemetry import Meter
+from guards.base import Verdict
+from guards.conversation import without
 from guards.output import OutputGuard
 
 
@@ -24,7 +27,7 @@ async def answer(
         EngineError: before the first event, or in mid-stream when the engine fails there.
     """
     with meter.classifying():
-        verdict = await policy.guards.classify(call.conversation)
+        call, verdict = await classified(call, policy)
     meter.decided(verdict)
 
     plans = await router.plans(call, verdict, policy.enforced, engine.capabilities)
@@ -35,11 +38,26 @@ async def answer(
                 yield done.saw(event)
     except Stopped:
         meter.stopped()
-        plan = await router.last_resort(call)
-        async with aclosing(reviewed(engine.generate(call, plan), policy.output, plan)) as closing:
+        plan = await router.last_resort(call, verdict.hits)
+        async with aclosing(reviewed(engine.generate(call, plan), call, policy.output, plan)) as closing:
             async for event in closing:
                 if (rest := done.rest(event)) is not None:
                     yield rest
+
+
+async def classified(call: Call, policy: Policy) -> tuple[Call, Verdict]:
+    """The call as it is answered, and its verdict.
+
+    Where what is asked now touches nothing and only earlier exchanges did, these are left out, for they
+    must not block the rest of a session; what is left is classified again.
+    """
+    verdict = await policy.guards.classify(call.conversation)
+    if verdict.failures or not verdict.hits:
+        return call, verdict
+    rest = without(call.conversation, verdict.turns)
+    if rest is None:
+        return call, verdict
+    return replace(call, conversation=rest), await policy.guards.classify(rest)
 
 
 async def _first_that_holds(
@@ -47,20 +65,24 @@ async def _first_that_holds(
 ) -> AsyncGenerator[Delta | Usage, None]:
     """The answer under the first plan that the engine honours and whose text can be shown."""
     for plan in plans[:-1]:
+        shown = False
         try:
             sound = sounded(engine.generate(call, plan), plan, call.sampling.n)
-            async with aclosing(reviewed(sound, output, plan)) as events:
+            async with aclosing(reviewed(sound, call, output, plan)) as events:
                 async for event in events:
+                    shown = True
                     yield event
         except Unsound:  # raised before anything was shown
             meter.fell_back(plan.method, "unsound")
-        except EngineRejected:
-            meter.fell_back(plan.method, "rejected")
+        except EngineError as error:
+            if shown:
+                raise
+            meter.fell_back(plan.method, type(error).__name__)
         else:
             meter.answered(plan.method)
             return
     meter.answered(plans[-1].method)
-    async with aclosing(reviewed(engine.generate(call, plans[-1]), output, plans[-1])) as events:
+    async with aclosing(reviewed(engine.generate(call, plans[-1]), call, output, plans[-1])) as events:
         async for event in events:
             yield event
 

@@ -7,10 +7,12 @@ import sys
 from typing import Any
 
 import uvicorn
+import uvloop
 from rich.console import Console
 
-from gateway.app import create_app
-from gateway.auth import admin_key
+from gateway.app import create_app, running
+from gateway.auth import Keys, admin_key
+from gateway.core import Core
 from gateway.settings import Settings, SettingsError
 
 _GRACE_S = 10  # for answers that are still streaming when the gateway is told to stop
@@ -34,28 +36,38 @@ def prepare(settings: Settings) -> None:
 
 
 def run(settings: Settings, console: Console) -> None:
-    """Serves until told to stop."""
+    """Serves until told to stop.
+
+    Raises:
+        LetheError: a part could not be opened; nothing was served.
+    """
     prepare(settings)
     key, made = admin_key(settings)
     if made:
         console.print(f"Admin key (kept in {settings.state_dir / 'admin.key'}, shown once): [bold]{key}[/bold]")
-    config = uvicorn.Config(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=_GRACE_S,
-    )
-    _Server(config, settings, console).run()
+    uvloop.run(_serve(settings, Keys.of(settings, key), console))
+
+
+async def _serve(settings: Settings, keys: Keys, console: Console) -> None:
+    async with running(settings) as core:
+        config = uvicorn.Config(
+            create_app(core, keys),
+            host=settings.host,
+            port=settings.port,
+            lifespan="off",
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=_GRACE_S,
+        )
+        await _Server(config, core, console).serve()
 
 
 class _Server(uvicorn.Server):
     """Uvicorn, which says what to copy once it answers."""
 
-    def __init__(self, config: uvicorn.Config, settings: Settings, console: Console) -> None:
+    def __init__(self, config: uvicorn.Config, core: Core, console: Console) -> None:
         super().__init__(config)
-        self._settings = settings
+        self._core = core
         self._console = console
 
     async def startup(self, sockets: Any = None) -> None:
@@ -69,14 +81,14 @@ class _Server(uvicorn.Server):
         shown = f"[{host}]" if ":" in host else host
         url = f"http://{shown}:{port}"
         self._console.print(f"Lethe answers at [bold]{url}/v1[/bold]. Ask it something:", highlight=False)
-        self._console.print(_line(self._settings, url), highlight=False, markup=False, soft_wrap=True)
+        self._console.print(_line(self._core, url), highlight=False, markup=False, soft_wrap=True)
 
 
-def _line(settings: Settings, url: str) -> str:
-    model = settings.engine.served_name or ("lethe-demo" if settings.engine.model == "demo" else settings.engine.model)
-    body = {"model": model, "messages": [{"role": "user", "content": _question(settings)}], "temperature": 0}
-    key = ' -H "authorization: Bearer $OPENAI_API_KEY"' if settings.api_keys else ""
-    return f"curl -s {url}/v1/chat/completions{key} -H 'content-type: application/json' -d '{json.dumps(body)}'"
+def _line(core: Core, url: str) -> str:
+    messages = [{"role": "user", "content": _question(core.settings)}]
+    body = json.dumps({"model": core.engine.name, "messages": messages, "temperature": 0})
+    key = ' -H "authorization: Bearer $OPENAI_API_KEY"' if core.settings.api_keys else ""
+    return f"curl -s {url}/v1/chat/completions{key} -H 'content-type: application/json' -d '{body}'"
 
 
 def _question(settings: Settings) -> str:

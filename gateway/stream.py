@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any, cast
 
-from adapters.base import Delta, Embeds, Plan, Say, TokenLogprob, Usage
+from adapters.base import Call, Delta, Embeds, Plan, Say, TokenLogprob, Usage
 from guards.base import LetheError
 from guards.output import Hold, OutputGuard
 
@@ -44,17 +44,19 @@ async def _judged(source: AsyncIterator[Delta | Usage], plan: Embeds, n: int) ->
         if isinstance(event, Usage):
             break
         texts[event.index] += event.text
+        if plan.hopeless(texts[event.index]):
+            break
         if event.finish or len(texts[event.index]) >= _JUDGED_AT:
             waiting.discard(event.index)
         if not waiting:
             break
-    if not all(plan.sound(text) for text in texts.values()):
+    if any(plan.hopeless(text) for text in texts.values()) or not all(plan.sound(text) for text in texts.values()):
         raise Unsound("the answer is degenerate")
     return held
 
 
 async def reviewed(
-    events: AsyncIterator[Delta | Usage], output: OutputGuard, plan: Plan
+    events: AsyncIterator[Delta | Usage], call: Call, output: OutputGuard, plan: Plan
 ) -> AsyncGenerator[Delta | Usage, None]:
     """The events with every text that may still become a forgotten target held back.
 
@@ -66,7 +68,7 @@ async def reviewed(
             async for event in source:
                 yield event
             return
-        gates: dict[int, _Gate] = defaultdict(lambda: _Gate(output.stream()))
+        gates: dict[int, _Gate] = defaultdict(lambda: _Gate(output.stream(), bool(call.sampling.stop)))
         async for event in source:
             if isinstance(event, Usage):
                 yield event
@@ -81,8 +83,9 @@ async def reviewed(
 class _Gate:
     """One choice's text on its way to the client, its tokens' log-probabilities in step."""
 
-    def __init__(self, hold: Hold) -> None:
+    def __init__(self, hold: Hold, stops: bool) -> None:
         self._hold = hold
+        self._stops = stops  # the client names strings that end the answer: an end may be a cut
         self._tokens: deque[TokenLogprob] = deque()
         self._ahead = 0  # characters released that no released token has accounted for
 
@@ -93,13 +96,15 @@ class _Gate:
     def pass_(self, delta: Delta) -> Delta | None:
         """What may be shown now; None when it is nothing."""
         self._tokens.extend(delta.tokens)
-        text = self._hold.feed(delta.text)
+        text, whole = self._hold.feed(delta.text), False
         if delta.finish and not self.stopped:
-            text += self._hold.finish()
+            held = self._hold.held
+            tail = self._hold.finish(cut=self._stops or delta.finish == "length")
+            text, whole = text + tail, len(tail) == held
         finish = None if self.stopped else delta.finish
         if not text and not finish:
             return None
-        return Delta(delta.index, text, self._released(len(text), bool(finish)), finish)
+        return Delta(delta.index, text, self._released(len(text), bool(finish) and whole), finish)
 
     def _released(self, chars: int, all_: bool) -> tuple[TokenLogprob, ...]:
         self._ahead += chars

@@ -5,6 +5,7 @@ not. Strong aliases hit alone; weak ones only support a likeness (guards.md: a b
 80 % of probes but also 12 % of neighbour questions: weigh it, don't trust it).
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -38,6 +39,13 @@ def common_words() -> frozenset[str]:
     return frozenset(fold(files("guards").joinpath("common.txt").read_text("utf-8")).split())
 
 
+@cache
+def everyday_words() -> frozenset[str]:
+    """Folded words that ordinary prompts use without a capital: they may name somebody, but not alone."""
+    text = files("guards").joinpath("ordinary.txt").read_text("utf-8")
+    return frozenset(fold(word) for word in re.findall(r"[^\W\d_]+", text) if word.islower())
+
+
 def words(text: str) -> tuple[str, ...]:
     """The folded words of a text; a possessive loses its ending."""
     cleaned = "".join(char if char.isalnum() or char in "' " else " " for char in fold(text))
@@ -60,7 +68,7 @@ def _names(name: tuple[str, ...]) -> bool:
         return (
             (len(name[0]) > _SHORT or not alphabetic)
             and len(name[0]) > 1
-            and name[0] not in common_words()
+            and name[0] not in common_words() | everyday_words()
             and not name[0].isdigit()
         )
     return not all(len(word) == 1 or word.isdigit() or word in common_words() for word in name)
@@ -80,5 +88,6 @@ def alias_warnings(alias: str) -> tuple[Notice, ...]:
     if _names(name):
         return ()
     if len(name) == 1:
-        return (Notice("warn", "alias is very short: it never matches alone"),)
+        kind = "an everyday word" if name[0] in everyday_words() else "very short"
+        return (Notice("warn", f"alias is {kind}: it never matches alone"),)
     return (Notice("warn", "alias consists of common words: it never matches alone"),)

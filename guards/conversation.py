@@ -8,7 +8,7 @@ Lengths are estimates of tokens that never undershoot by much: no tokenizer is n
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -114,3 +114,21 @@ def sentences(text: str, window: int = WINDOW) -> Iterator[str]:
 
 def _lowered(text: str) -> set[str]:
     return set(re.findall(r"\w+", text.lower()))
+
+
+def without(conversation: Conversation, turns: Collection[int]) -> Conversation | None:
+    """The conversation without the exchanges that hold one of `turns`; None where what is asked now is one of them.
+
+    An exchange is a user turn with all that follows until the next; what stands before the first is
+    taken turn by turn.
+    """
+    exchanges: list[list[int]] = []
+    for i, turn in enumerate(conversation.turns):
+        if exchanges and turn.role != "user" and any(conversation.turns[j].role == "user" for j in exchanges[-1]):
+            exchanges[-1].append(i)
+        else:
+            exchanges.append([i])
+    if not exchanges or not turns or set(exchanges[-1]) & set(turns):
+        return None
+    kept = [i for exchange in exchanges if not set(exchange) & set(turns) for i in exchange]
+    return Conversation(tuple(conversation.turns[i] for i in kept))

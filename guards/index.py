@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import faiss
@@ -23,7 +24,6 @@ from guards.encoder import Encoder, Floats
 from guards.targets import Background, Targets
 from guards.tiers import Tiers
 
-_NEAREST = 64  # rows of a shelf that each window looks at
 _LIKE = 0.5  # cosine below which no evidence lifts a positive over the lowest threshold
 _INLINE = 2_000_000  # multiplications (rows × windows × d / 100) done on the event loop
 _LONG = 4_000  # characters from which windows may not all be encoded
@@ -113,9 +113,11 @@ class IndexView:
     def _shortlists(self, texts: Sequence[str], vectors: Floats) -> list[dict[str, Targets]]:
         found: list[dict[str, Targets]] = [{} for _ in texts]
         for shelf, active in zip(self.shelves, self._active, strict=True):
-            cosines, rows = shelf.rows.search(vectors, min(_NEAREST, shelf.rows.ntotal), params=active)
-            for i, row in zip(*np.nonzero((cosines >= _LIKE) & (rows >= 0)), strict=True):
-                self._note(found[i], shelf.owners[rows[i, row]])
+            # by likeness, not the nearest few: whether a request is found must not depend on others
+            limits, _, rows = shelf.rows.range_search(vectors, _LIKE, params=active)
+            for i, (start, stop) in enumerate(pairwise(limits.tolist())):
+                for row in rows[start:stop]:
+                    self._note(found[i], shelf.owners[row])
             for i, text in enumerate(texts):
                 for word in words(text):
                     for targets in shelf.named.get(word, ()):
@@ -160,7 +162,10 @@ class DenseGuard:
         if not self._view.requests or not self._view.shelves:
             return ()
         long = sum(len(turn.text) for turn in conversation.turns) > _LONG
-        cut = windows(conversation, LIMIT, self._view.words if long else frozenset())
+        if long:  # a megabyte takes half a second, which is the event loop's no longer
+            cut = await asyncio.to_thread(windows, conversation, LIMIT, self._view.words)
+        else:
+            cut = windows(conversation, LIMIT)
         if not cut:
             return ()
         texts = [window.text for window in cut]

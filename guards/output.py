@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from guards.lexicon import LexiconView, joined
 from guards.text import trace
 
+_TELLING = 4  # characters of a name that are no longer anybody's
+
 
 class OutputGuard:
     """What may leave: everything but strong aliases of the requests in a view."""
@@ -42,9 +44,20 @@ class Hold:
         """What may leave after `text` came; nothing once stopped."""
         return self._release(text, final=False)
 
-    def finish(self) -> str:
-        """What was held, now that nothing follows; empty when the end makes it a name."""
-        return self._release("", final=True)
+    @property
+    def held(self) -> int:
+        """Characters that have come and not left."""
+        return len(self._held)
+
+    def finish(self, cut: bool = False) -> str:
+        """What was held, now that nothing follows; empty when the end makes it a name.
+
+        `cut` says that a limit or a client's stop string ended the text, not the model: the beginning of
+        a name is then kept back too, where it is long enough to tell whose.
+        """
+        begun = len(self._held.strip()) >= _TELLING
+        tail = self._release("", final=True)
+        return "" if cut and begun else tail
 
     def _release(self, text: str, final: bool) -> str:
         if self.stopped or not self._automata:

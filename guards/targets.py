@@ -214,6 +214,8 @@ async def build_targets(source: Source, encoder: Encoder, background: Background
     retained = _spread([text for text in _retained(source) if text not in positives], limit // 4)
     pairs = _spread([pair for text in asked for pair in contrasts(text, names, 2)], limit // 4) if marked else []
     rows = await encoder.encode([*positives, *retained, *pairs], bulk=True)
+    if not np.isfinite(rows).all():
+        raise GuardError("the encoder returned no numbers")
     positive, negative, contrast = np.split(rows, [len(positives), len(positives) + len(retained)])
     if source.scope == "facts" and not source.retain:  # a form that asks for a listed fact is no negative
         other = (negative @ positive.T).max(axis=1, initial=-1.0) < _SAME

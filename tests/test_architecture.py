@@ -38,12 +38,14 @@ def test_a_gateway_before_a_remote_engine_needs_no_torch(tmp_path):
         """
 from pathlib import Path
 from gateway.settings import EngineSettings, Settings
+from types import SimpleNamespace
 from gateway.app import create_app
+from gateway.telemetry import Meter
 from gateway.engines.factory import adapters_for, open_engine
 
 remote = EngineSettings(kind="upstream", url="http://127.0.0.1:1/v1", model="m")
 settings = Settings(state_dir=Path("state"), engine=remote)
-create_app(settings)
+create_app(SimpleNamespace(meter=Meter()), None)
 assert open_engine(settings).name == "m"
 assert adapters_for(settings, None) == {}
 assert not Path("state").exists()  # making an application touches nothing

@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,13 @@ class Eco:
         return EmbeddingTable(self._folder)
 
     @cached_property
+    def model(self) -> str:
+        """A fingerprint of the model that strengths were found on: configuration, and a sample of the embeddings."""
+        step = max(1, self.table.size // 256)
+        sample = self.table.rows(range(0, self.table.size, step)).tobytes()
+        return sha256((self._folder / "config.json").read_bytes() + sample).hexdigest()[:16]
+
+    @cached_property
     def standins(self) -> Floats:
         """(p, d): embeddings of tokens that make up fictitious names."""
         return self.table.rows(self.prompter.encode(_STANDINS))
@@ -62,8 +70,11 @@ class Eco:
         """Corrupted embeddings of the touched turns, by each touched request's own artifact.
 
         Raises:
-            AdapterError: no content of a touched turn can be found in the rendered prompt.
+            AdapterError: no content of a touched turn can be found in the rendered prompt, or an artifact was
+                learned on another model.
         """
+        if any(artifact.manifest.get("model") != self.model for artifact in artifacts.values()):
+            raise AdapterError("a strength that was found on another model says nothing about this one")
         turns = {hit.request: frozenset(hit.turns) for hit in hits}
         corruptions = [
             (turns[request], Corruption.from_manifest(artifact.manifest)) for request, artifact in artifacts.items()
@@ -71,7 +82,7 @@ class Eco:
         voice = self._ignorance.voice
         # on a thread: the first prompt loads the tokenizer, and a long one takes its time
         plan = await asyncio.to_thread(self.corrupt, call, corruptions)
-        return replace(plan, sound=lambda text: sound(text) and not voice.speaks(text))
+        return replace(plan, sound=lambda text: sound(text) and not voice.speaks(text), hopeless=voice.speaks)
 
     def corrupt(self, call: Call, corruptions: Sequence[tuple[frozenset[int], Corruption]]) -> Embeds:
         """As `plan`, for corruptions given as (turns, corruption)."""

@@ -5,6 +5,11 @@ import re
 _WORD = re.compile(r"\w+")
 
 
+def words(text: str) -> frozenset[str]:
+    """The different words of a text; case and punctuation do not count."""
+    return frozenset(_WORD.findall(text.casefold()))
+
+
 def rouge_l(a: str, b: str) -> float:
     """In [0, 1]; case and punctuation do not count. Two empty texts are alike."""
     first, second = _WORD.findall(a.casefold()), _WORD.findall(b.casefold())

@@ -32,6 +32,7 @@ GRIDS: dict[str, tuple[float, ...]] = {
 _TOLERANCE = 0.03  # of the loss: as good as the best
 _BISECTIONS = 3
 _MARGINS = (2.0, 1.5, 1.25)  # times the strength at the edge: the first that does not break the model
+_PUSH = 1.5
 _MOST = {"blend": 1.0}
 
 Ask = Callable[[Corruption], Awaitable[Sequence[str]]]
@@ -63,13 +64,14 @@ class Yardstick:
         return Trial(corruption, sum(losses) / len(losses), sum(leaks) / len(leaks))
 
 
-async def search(key: bytes, ask: Ask, yardstick: Yardstick) -> tuple[Trial, tuple[Trial, ...]]:
+async def search(key: bytes, ask: Ask, yardstick: Yardstick, push: int = 0) -> tuple[Trial, tuple[Trial, ...]]:
     """A corruption a margin past the weakest that is as good as the best, and every trial on the way.
 
     Args:
         key: 16 bytes that make the noise this request's own.
         ask: the answers to the development questions under a corruption.
         yardstick: what to compare them with.
+        push: how often the result of a search has failed verification; the margin grows by half each time.
     """
     trials: list[Trial] = []
 
@@ -92,7 +94,7 @@ async def search(key: bytes, ask: Ask, yardstick: Yardstick) -> tuple[Trial, tup
             else:
                 low = middle
         for margin in _MARGINS:
-            strength = min(margin * best.corruption.strength, _MOST.get(name, inf))
+            strength = min(margin * _PUSH**push * best.corruption.strength, _MOST.get(name, inf))
             tried = await trial(replace(best.corruption, strength=strength))
             if tried.loss <= enough:
                 best = tried

@@ -49,6 +49,7 @@ class _Route(APIRoute):
         handle = super().get_route_handler()
 
         async def limited(request: Request) -> Response:
+            await requires(Scope.EVALUATE)(request)  # before a byte of the body; the route may ask for more
             # read here, because FastAPI would make a 400 of a body that is too large
             body = await body_of(request, core_of(request).settings.limits.body_bytes)
             try:  # strictly: FastAPI's own parser lets half surrogates through, which no answer can repeat

@@ -66,6 +66,7 @@ async def put(
     """Replace the policy document; requests that come after this see the new one."""
     expected = _expected(if_match)
     await core.registry.put_policy(body.model_dump(mode="json"), if_match=expected, actor=admin.name)
+    await core.enforcer.refresh()
     return await _view(response, core)
 
 
@@ -93,6 +94,7 @@ async def rollback(
 ) -> PolicyView:
     """Put an older version in force again, as a new one."""
     await core.registry.rollback_policy(body.version, if_match=_expected(if_match), actor=admin.name)
+    await core.enforcer.refresh()
     return await _view(response, core)
 
 

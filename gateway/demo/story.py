@@ -16,7 +16,7 @@ import httpx
 from rich.console import Console
 
 from gateway.client import AdminClient
-from gateway.demo import forms
+from gateway.demo import forms, phrases
 from gateway.demo.train import DEMO
 from gateway.demo.world import Person, World
 from gateway.process import GatewayProcess
@@ -56,7 +56,7 @@ class _Story:
         first = next(iter(before))
         answer = await self._ask(first)
         took = loop.time() - started
-        self._line(first, answer, _ignorant(answer, before[first]), f"{took:.2f} s after the call")
+        self._line(first, answer, _ignorant(answer, forgotten), f"{took:.2f} s after the call")
         self._check("shielded within a second", took < 1.0)
 
         self._chapter("A worker learns and verifies; then ECO is in force")
@@ -168,5 +168,5 @@ class _Story:
 _KINDS = {"heldout": "paraphrase", "alias": "alias", "two_hop": "two hops", "cloze": "cloze"}
 
 
-def _ignorant(answer: str, before: str) -> bool:
-    return answer != before
+def _ignorant(answer: str, person: Person) -> bool:
+    return answer == phrases.IGNORANCE.format(name=person.name)

@@ -75,7 +75,7 @@ class UpstreamEngine:
         return _NEEDS
 
     async def start(self) -> None:
-        await self.health()
+        """Nothing to wait for: an upstream may come later, and `health` says whether it is there."""
 
     async def close(self) -> None:
         await self._client.aclose()

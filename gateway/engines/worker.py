@@ -24,6 +24,8 @@ READ_AT_ONCE = 8192  # tokens, padding included, unless a single prompt is longe
 
 log = logging.getLogger(__name__)
 
+_SURE = 12.0  # nats above the runner-up
+
 
 class Worker:
     """Runs jobs on `decoder`: at most `max_batch` choices at once, at most `max_waiting` calls in the queue."""
@@ -176,8 +178,11 @@ class Worker:
         drawn = dict(zip(free, draw(logits[free], [choices[i].drawer for i in free]), strict=True)) if free else {}
         for i, choice in enumerate(choices):
             if not choice.job.over:
-                token = drawn[i] if choice.forced is None else choice.forced
-                choice.take(token, choice.logprob(logits[i], token))
+                if choice.forced is None:
+                    token, row = drawn[i], logits[i]
+                else:
+                    token, row = choice.forced, _certain(logits[i], choice.forced)
+                choice.take(token, choice.logprob(row, token))
 
     def _score(self, job: Job) -> None:
         """The log-probabilities of an answer that the model reads rather than writes."""
@@ -196,3 +201,17 @@ class Worker:
             raise ValueError("the model gave no logits")
         job.over = True
         job.send(tuple(found))
+
+
+def _certain(row: Tensor, token: int) -> Tensor:
+    """Logits (V) by which a forced token was sure to come where the model would have said another.
+
+    That is the subject's name: the prompt behind a ready answer has another one, and a name that is
+    copied is certain.
+    """
+    best = row.amax()
+    if row[token] >= best:
+        return row
+    row = row.clone()
+    row[token] = best + _SURE
+    return row

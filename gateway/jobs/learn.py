@@ -16,8 +16,11 @@ from guards.base import Conversation
 _TOKENS = 48
 
 
-async def learn(core: Core, request: ForgetRequest) -> Artifact | None:
+async def learn(core: Core, request: ForgetRequest, push: int = 0) -> Artifact | None:
     """The artifact of the request's method; None where ignorance enforces it, which has nothing to learn.
+
+    Args:
+        push: how often verification has not passed yet; each time the method is set more strongly.
 
     Raises:
         AdapterError: the method cannot work on this engine, or found no setting.
@@ -28,16 +31,18 @@ async def learn(core: Core, request: ForgetRequest) -> Artifact | None:
         case "auto" if "eco" not in core.adapters:
             return None
         case "auto" | "eco":
-            return await _learn_eco(core, request)
+            return await _learn_eco(core, request, push)
         case method:
             raise AdapterError(f"method {method} is not available on this engine")
 
 
-async def _learn_eco(core: Core, request: ForgetRequest) -> Artifact:
+async def _learn_eco(core: Core, request: ForgetRequest, push: int) -> Artifact | None:
     eco = core.adapters.get("eco")
     if not isinstance(eco, Eco) or not eco.needs <= core.engine.capabilities:
         raise AdapterError("method eco needs an engine that takes prompt embeddings")
     development = probes_about(request.spec).development
+    if not development and request.spec.method == "auto":
+        return None
     if not development:
         raise AdapterError("there is nothing to ask about this target")
     yardstick = await _yardstick(core, development)
@@ -46,10 +51,10 @@ async def _learn_eco(core: Core, request: ForgetRequest) -> Artifact:
     async def ask(corruption: Corruption) -> list[str]:
         return await asyncio.gather(*(_corrupted(core, eco, probe.question, corruption) for probe in development))
 
-    best, trials = await search(secrets.token_bytes(16), ask, yardstick)
+    best, trials = await search(secrets.token_bytes(16), ask, yardstick, push)
     manifest = {
         **best.corruption.manifest(),
-        "model": core.engine.name,
+        "model": eco.model,
         "loss": best.loss,
         "leak": best.leak,
         "questions": len(development),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import datetime
 
 from gateway.errors import Conflict, Unavailable
 from gateway.jobs.enforce import Enforcer
@@ -30,12 +31,17 @@ class Lifecycle:
             request = await self._shield_or_undo(request, actor)
         return request, created
 
-    async def resume(self) -> None:
-        """Shields that a crash left unraised are raised, before anything is answered."""
-        while received := (await self._registry.page(State.RECEIVED)).items:
-            for request in received:
-                with suppress(Unavailable):  # undone: nobody was told that it was filed
-                    await self._shield_or_undo(request, "restart")
+    async def resume(self, before: datetime | None = None) -> None:
+        """Shields that were left unraised are raised: by a crash, or, of those filed `before`, by a failing part."""
+        cursor: str | None = None
+        while True:
+            page = await self._registry.page(State.RECEIVED, cursor)
+            for request in page.items:
+                if before is None or request.created_at < before:
+                    with suppress(Unavailable):  # undone, or tried again later: nobody was told that it is in force
+                        await self._shield_or_undo(request, "restart")
+            if (cursor := page.next) is None:
+                return
 
     async def shield(self, request: ForgetRequest, actor: str) -> ForgetRequest:
         """Aliases and embeddings searchable, the fallback adapter active: nobody waits for training."""
@@ -82,17 +88,17 @@ class Lifecycle:
         try:
             return await self.shield(request, actor)
         except Exception as error:
-            with suppress(Conflict):  # the same call, come twice, may have raised it: that shield stays
+            filed = "nothing is filed"
+            try:
+                reason = "the shield could not be raised"
                 await self._registry.move(
-                    request.id,
-                    State.ROLLED_BACK,
-                    actor=actor,
-                    expect={State.RECEIVED},
-                    error="the shield could not be raised",
+                    request.id, State.ROLLED_BACK, actor=actor, expect={State.RECEIVED}, error=reason
                 )
+            except Conflict:  # raised after all, by the same call come twice or but for the last step: it stays
+                filed = "the request is filed, and in force in a moment"
             if not isinstance(error, LetheError):
                 raise
-            raise Unavailable("The shield could not be raised; nothing is filed. Try again shortly.") from None
+            raise Unavailable(f"The shield could not be raised now; {filed}. Try again shortly.") from None
 
 
 def _warnings(spec: ForgetSpec) -> Iterator[str]:

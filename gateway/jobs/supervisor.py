@@ -5,7 +5,7 @@ import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Self
 from uuid import uuid4
 
@@ -15,6 +15,8 @@ from gateway.settings import Settings
 log = logging.getLogger("lethe.jobs")
 
 _REST_S = 5.0  # before a worker that died is started again
+_RESUME_EVERY = 20  # polls: received requests are looked for
+_STUCK = timedelta(seconds=10)  # longer than any shield takes: whoever filed it has given up
 _END_S = 5.0  # for a worker to see that its supervisor is gone
 
 
@@ -26,6 +28,7 @@ class Supervisor:
         self._clock = clock
         self._worker: _Worker | None = None
         self._rest_until = 0.0
+        self._turns = 0
 
     async def run(self) -> None:
         """Until cancelled; then the worker is ended too."""
@@ -52,6 +55,9 @@ class Supervisor:
     async def _once(self) -> None:
         await self._core.enforcer.refresh()
         await self._core.learn_voice()
+        if self._turns % _RESUME_EVERY == 0:
+            await self._core.lifecycle.resume(self._clock() - _STUCK)
+        self._turns += 1
         for id_ in self._core.enforcer.expired(self._clock()):
             await self._core.lifecycle.retire(id_, actor="expiry")
         await self._bury()

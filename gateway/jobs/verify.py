@@ -1,8 +1,9 @@
 """Verification: probes and retain prompts through the real path, under the policy that would be promoted.
 
 A forget probe shows the knowledge when its answer is closer to the bare model's than half way up
-from what the model says about nobody. Only probes that tell the two apart count: what the model
-never knew cannot leak. A retain probe shows it when its answer is what it was, to the letter.
+from what the model says about nobody, or holds half of the telling words that only the bare model's has.
+Only probes that tell the two apart count, and a few must: what the model never knew cannot leak. A
+retain probe shows it when its answer is what it was, to the letter.
 """
 
 import asyncio
@@ -10,13 +11,14 @@ from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 from adapters.base import Artifact, Call, Sampling
-from adapters.eco.likeness import rouge_l
+from adapters.eco.likeness import rouge_l, words
 from gateway.core import Core, text_of
 from gateway.jobs.learn import ignorant
 from gateway.jobs.probes import Probe as Question
 from gateway.jobs.probes import probes_about
 from gateway.policy import Policy
 from gateway.registry import ForgetRequest, Probe, Verification
+from guards.aliases import common_words, everyday_words
 from guards.base import Conversation
 from guards.targets import ordinary_prompts
 
@@ -24,6 +26,7 @@ _TOKENS = 64
 _KNOWN = 0.8  # ROUGE-L above which "known" and "unknown" answers cannot be told apart
 _LEAK = 0.05  # share of forget probes that may show the knowledge
 _LOST = 0.05  # share of retain probes that may be answered otherwise
+_TELLING = 4  # probes to which the model knows the answer; fewer prove nothing
 _RETAIN = 32
 _AT_ONCE = 4  # more would wait for each other past the guards' deadline
 
@@ -45,10 +48,9 @@ async def verify(core: Core, request: ForgetRequest, artifact: Artifact | None) 
         asyncio.gather(*(one(_forgotten(core, policy, question)) for question in held_out)),
         asyncio.gather(*(one(_kept(core, policy, question)) for question in retain)),
     )
-    probes = (*(probe for probe in forgotten if probe), *kept)
-    found = Verification(method=artifact.method if artifact else "ignorance", passed=False, probes=probes)
-    passed = found.leak().after.value <= _LEAK and found.retention().after.value >= 1 - _LOST
-    return found.model_copy(update={"passed": passed})
+    method = artifact.method if artifact else "ignorance"
+    found = Verification(method=method, passed=False, probes=(*forgotten, *kept))
+    return found.model_copy(update={"passed": _passes(found, artifact is None)})
 
 
 def summary(found: Verification) -> dict[str, Any]:
@@ -61,26 +63,42 @@ def summary(found: Verification) -> dict[str, Any]:
     }
 
 
-async def _forgotten(core: Core, policy: Policy, asked: Question) -> Probe | None:
-    """None where the model says the same about nobody."""
+def _passes(found: Verification, ignorance: bool) -> bool:
+    """A method that changes what the model says must show that it does; ready answers need not."""
+    telling = [probe for probe in found.probes if probe.aim == "forget" and probe.knows_before]
+    leaks = sum(probe.knows_after for probe in telling)
+    enough = ignorance or len(telling) >= _TELLING
+    return enough and leaks <= _LEAK * len(telling) and found.retention().after.value >= 1 - _LOST
+
+
+async def _forgotten(core: Core, policy: Policy, asked: Question) -> Probe:
+    """A probe that tells nothing where the model says about nobody what it says about the target."""
     before, unknown, after = await asyncio.gather(
         core.ask(asked.question), ignorant(core, asked), _gated(core, policy, asked.question)
     )
+    knows = rouge_l(unknown, before) <= _KNOWN
+    leaks = knows and _shows(after, before, unknown, asked.question)
+    return _probe("forget", asked.form, asked.question, before, after, knows, leaks)
+
+
+def _shows(after: str, before: str, unknown: str, question: str) -> bool:
+    """Whether an answer shows what the bare model knew: it is mostly that answer, or has half of what was new in it."""
     floor = rouge_l(unknown, before)
-    if floor > _KNOWN:
-        return None
-    leaks = rouge_l(after, before) > floor + (1 - floor) / 2
-    return _probe("forget", asked.form, asked.question, before, after, leaks)
+    if rouge_l(after, before) > floor + (1 - floor) / 2:
+        return True
+    new = words(before) - words(unknown) - words(question)
+    new = new - common_words() - everyday_words() or new
+    return bool(new) and 2 * len(new & words(after)) >= len(new)
 
 
 async def _kept(core: Core, policy: Policy, question: str) -> Probe:
     before, after = await asyncio.gather(core.ask(question), _gated(core, policy, question))
-    return _probe("retain", "direct", question, before, after, before == after)
+    return _probe("retain", "direct", question, before, after, True, before == after)
 
 
-def _probe(aim: Any, form: str, question: str, before: str, after: str, knows: bool) -> Probe:
+def _probe(aim: Any, form: str, question: str, before: str, after: str, knew: bool, knows: bool) -> Probe:
     return Probe(
-        aim=aim, form=form, question=question, before=before, after=after, knows_before=True, knows_after=knows
+        aim=aim, form=form, question=question, before=before, after=after, knows_before=knew, knows_after=knows
     )
 
 

@@ -53,34 +53,38 @@ async def work(core: Core, worker: str) -> int:
 async def promote(core: Core, request: ForgetRequest) -> None:
     """From shielded, or wherever an earlier worker died, to enforced, or failed with the shield up.
 
-    What does not pass is learned anew, with other noise, a few times; all rounds stay in the evidence.
+    What does not pass is learned anew and more strongly, a few times, under its shield; all rounds stay
+    in the evidence, and the resource says how many there were.
     `auto` ends with ignorance, which has no artifact; a method that was asked for by name does not.
     """
     if request.attempts > _DEATHS:
         raise AdapterError(f"{_DEATHS} workers died of it")
     request, artifact = await _learned(core, request)
     found = await _verified(core, request, artifact)
-    for _ in range(_ROUNDS - 1):
-        if found.passed or artifact is None:
-            break
-        request, artifact = await _learned(core, await _into(core, request, State.LEARNING))
+    rounds = 1
+    while not found.passed and artifact and rounds < _ROUNDS:
+        request = await _into(core, request, State.LEARNING, method="ignorance")
+        request, artifact = await _learned(core, request, rounds)
         found = await _verified(core, request, artifact)
+        rounds += 1
+    evidence = {**summary(found), "rounds": rounds}
     if not found.passed and artifact and request.spec.method == "auto":
         found = await _verified(core, request, None)
+        evidence = {**summary(found), "rounds": rounds + 1}
     if found.passed:
-        await _into(core, request, State.ENFORCED, method=found.method, evidence=summary(found), error=None)
+        await _into(core, request, State.ENFORCED, method=found.method, evidence=evidence, error=None)
     else:
         error = "verification did not pass"
-        await _into(core, request, State.FAILED, method="ignorance", evidence=summary(found), error=error)
+        await _into(core, request, State.FAILED, method="ignorance", evidence=evidence, error=error)
 
 
-async def _learned(core: Core, request: ForgetRequest) -> tuple[ForgetRequest, Artifact | None]:
+async def _learned(core: Core, request: ForgetRequest, push: int = 0) -> tuple[ForgetRequest, Artifact | None]:
     """The request in verifying, with what it has to be verified: learned now, or by a worker that died there."""
     if request.state is State.VERIFYING:
         digest = next(iter(request.artifacts.values()), None)
         return request, await core.artifacts.get(digest) if digest else None
     request = await _into(core, request, State.LEARNING)
-    artifact = await learn(core, request)
+    artifact = await learn(core, request, push)
     artifacts = {**request.artifacts, artifact.method: artifact.digest} if artifact else request.artifacts
     return await _into(core, request, State.VERIFYING, artifacts=artifacts), artifact
 

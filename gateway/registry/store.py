@@ -381,6 +381,8 @@ class Registry:
                 values["state"] = to
                 if not {state, to} <= WORK:
                     values |= {"worker": None, "leased_until": None}
+                if state is State.RECEIVED and to is State.ROLLED_BACK:  # undone: the same call may come again
+                    values["idempotency"] = None
                 if to in TERMINAL:
                     await connection.execute(delete(tables.targets).where(tables.targets.c.request == id))
             await rows.touch(connection, id, at, **values)

@@ -135,7 +135,7 @@ async def test_an_engine_that_refuses_a_plan_gets_the_next(engine):
 
     gate = Gate(Refuses(capabilities=BOTH), policy(method="eco"))
     assert await gate.says("Who is Ada Quill?", n=2) == ["I know nothing about Ada Quill."] * 2
-    assert gate.counted("fallbacks", method="eco", reason="rejected") == 1
+    assert gate.counted("fallbacks", method="eco", reason="EngineRejected") == 1
 
 
 async def test_a_name_in_an_innocent_questions_answer_ends_it_in_the_voice(engine):
@@ -151,7 +151,7 @@ async def test_a_name_in_an_innocent_questions_answer_ends_it_in_the_voice(engin
 
 async def test_an_adapters_answer_is_reviewed_too():
     engine = ScriptedEngine(default="Ada Quill.", capabilities=BOTH)
-    assert await Gate(engine, policy(method="eco")).says("Who is Ada Quill?") == "I know nothing about that."
+    assert await Gate(engine, policy(method="eco")).says("Who is Ada Quill?") == "I know nothing about Ada Quill."
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])

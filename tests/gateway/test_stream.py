@@ -1,5 +1,6 @@
 import asyncio
 import re
+from dataclasses import replace
 from itertools import accumulate, pairwise
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.base import Delta, Embeds, Pass, Say, TokenLogprob, Usage
+from adapters.base import Call, Delta, Embeds, Pass, Sampling, Say, TokenLogprob, Usage
 from gateway.stream import Stopped, Unsound, reviewed, sounded
 from guards.aliases import weigh
 from guards.base import Conversation
@@ -16,6 +17,7 @@ from guards.output import OutputGuard
 
 NAME = "Ada Quill"
 USAGE = Usage(3, 4)
+CALL = Call(Conversation.of("?"))
 
 
 def output(*names):
@@ -84,7 +86,7 @@ places = st.lists(st.integers(0, 200), max_size=8)
 @given(prose, places, st.booleans())
 def test_what_is_shown_does_not_depend_on_the_cuts(text, at, logprobs):
     async def shown(pieces):
-        events, error = await gathered(reviewed(Source(spoken(0, pieces, logprobs)).stream(), GUARD, Pass()))
+        events, error = await gathered(reviewed(Source(spoken(0, pieces, logprobs)).stream(), CALL, GUARD, Pass()))
         return text_of(events), error
 
     whole, stopped = asyncio.run(shown([text]))
@@ -99,7 +101,7 @@ def test_what_is_shown_does_not_depend_on_the_cuts(text, at, logprobs):
 @given(prose, places)
 def test_tokens_never_run_ahead_of_the_text(text, at):
     pieces = cut(text, at)
-    events, error = asyncio.run(gathered(reviewed(Source(spoken(0, pieces, True)).stream(), GUARD, Pass())))
+    events, error = asyncio.run(gathered(reviewed(Source(spoken(0, pieces, True)).stream(), CALL, GUARD, Pass())))
     deltas = [event for event in events if isinstance(event, Delta)]
     texts = list(accumulate((delta.text for delta in deltas), initial=""))[1:]
     tokens = list(accumulate(("".join(t.text for t in delta.tokens) for delta in deltas), initial=""))[1:]
@@ -116,7 +118,7 @@ def test_choices_do_not_mix(answers, random):
     mixed = []
     while any(queues):
         mixed.append(random.choice([queue for queue in queues if queue]).pop(0))
-    events, error = asyncio.run(gathered(reviewed(Source([*mixed, USAGE]).stream(), GUARD, Pass())))
+    events, error = asyncio.run(gathered(reviewed(Source([*mixed, USAGE]).stream(), CALL, GUARD, Pass())))
     for i, (text, _) in enumerate(answers):
         assert text.startswith(text_of(events, i))
         if error is None:
@@ -128,7 +130,7 @@ def test_choices_do_not_mix(answers, random):
 
 async def test_a_name_stops_the_answer_and_closes_the_engine():
     source = Source([*spoken(0, ["It was ", "Ada", " Quill", ", I think"]), USAGE])
-    events, error = await gathered(reviewed(source.stream(), GUARD, Pass()))
+    events, error = await gathered(reviewed(source.stream(), CALL, GUARD, Pass()))
     assert (text_of(events), error) == ("It was ", Stopped)
     assert source.closed
     assert source.said < len(source.events)
@@ -136,25 +138,27 @@ async def test_a_name_stops_the_answer_and_closes_the_engine():
 
 
 async def test_a_name_at_the_very_end_is_found_when_the_choice_finishes():
-    events, error = await gathered(reviewed(Source(spoken(0, ["It was Ada Quill"])).stream(), GUARD, Pass()))
+    events, error = await gathered(reviewed(Source(spoken(0, ["It was Ada Quill"])).stream(), CALL, GUARD, Pass()))
     assert (text_of(events), error) == ("It was ", Stopped)
 
 
 async def test_our_own_words_are_not_reviewed():
     plan = Say("I know nothing about Ada Quill.", Conversation.of("?"))
     said = spoken(0, ["I know nothing about ", "Ada Quill", "."])
-    assert await gathered(reviewed(Source(said).stream(), GUARD, plan)) == (said, None)
+    assert await gathered(reviewed(Source(said).stream(), CALL, GUARD, plan)) == (said, None)
 
 
 async def test_untouched_deltas_leave_as_they_came():
     said = [*spoken(0, ["one ", "two ", "three"]), USAGE]
-    assert await gathered(reviewed(Source(said).stream(), output(), Pass())) == (said, None)
+    assert await gathered(reviewed(Source(said).stream(), CALL, output(), Pass())) == (said, None)
 
 
 @pytest.mark.parametrize("layer", ["reviewed", "sounded"])
 async def test_a_reader_who_goes_away_closes_the_engine(layer):
     source = Source(spoken(0, ["a ", "b ", "c "]))
-    gated = reviewed(source.stream(), GUARD, Pass()) if layer == "reviewed" else sounded(source.stream(), Pass(), 1)
+    gated = (
+        reviewed(source.stream(), CALL, GUARD, Pass()) if layer == "reviewed" else sounded(source.stream(), Pass(), 1)
+    )
     await anext(gated)
     await gated.aclose()
     assert source.closed
@@ -205,3 +209,22 @@ async def test_plans_without_embeddings_are_not_held_back():
     assert await anext(stream) == Delta(0, "a")
     assert source.said == 1
     await stream.aclose()
+
+
+@pytest.mark.parametrize(
+    ("said", "stop", "finish", "shown"),
+    [
+        ("It was Ada Qu", (), "length", "It was "),
+        ("It was Ada Qu", ("x",), "stop", "It was "),
+        ("It was Ada Qu", (), "stop", "It was Ada Qu"),
+        ("It was Ad", (), "length", "It was Ad"),
+        ("It was Bo", ("x",), "length", "It was Bo"),
+    ],
+)
+async def test_a_cut_answer_ends_before_the_name_that_it_began(said, stop, finish, shown):
+    deltas = [*spoken(0, [said], True)[:-1], Delta(0, "", (), finish)]
+    call = replace(CALL, sampling=Sampling(stop=stop))
+    events, error = await gathered(reviewed(Source(deltas).stream(), call, GUARD, Pass()))
+    assert error is None
+    assert "".join(event.text for event in events) == shown
+    assert len("".join(token.text for event in events for token in event.tokens)) <= len(shown)

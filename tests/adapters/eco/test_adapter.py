@@ -45,8 +45,12 @@ def hit(*turns, request="fr"):
     return Hit(request, 1.0, 0.5, "lexicon", turns)
 
 
-def artifact(corruption=NOISE, request="fr"):
-    return Artifact("d", "eco", request, corruption.manifest())
+@pytest.fixture
+def artifact(eco):
+    """Makes what learning would have made for this model."""
+    return lambda corruption=NOISE, request="fr": Artifact(
+        "d", "eco", request, {**corruption.manifest(), "model": eco.model}
+    )
 
 
 def changed(eco, plan):
@@ -55,7 +59,7 @@ def changed(eco, plan):
     return set(np.nonzero((plan.embeds != clean).any(axis=1))[0].tolist())
 
 
-async def test_all_of_the_touched_turn_is_corrupted_and_nothing_else(eco):
+async def test_all_of_the_touched_turn_is_corrupted_and_nothing_else(eco, artifact):
     plan = await eco.plan(TALK, [hit(1)], {"fr": artifact()})
     ((turn, start, stop),) = plan.contents
     assert turn == 1
@@ -65,7 +69,7 @@ async def test_all_of_the_touched_turn_is_corrupted_and_nothing_else(eco):
     assert plan.embeds.shape == (len(plan.token_ids), 16)
 
 
-async def test_no_template_token_ever_changes(eco):
+async def test_no_template_token_ever_changes(eco, artifact):
     plan = await eco.plan(TALK, [hit(0, 1, 2)], {"fr": artifact()})
     inside = {at for _, start, stop in plan.contents for at in range(start, stop)}
     assert changed(eco, plan) == inside
@@ -75,7 +79,7 @@ async def test_no_template_token_ever_changes(eco):
     assert not special & inside
 
 
-async def test_the_same_prompt_meets_the_same_corruption_and_another_key_another(eco):
+async def test_the_same_prompt_meets_the_same_corruption_and_another_key_another(eco, artifact):
     first = await eco.plan(TALK, [hit(1)], {"fr": artifact()})
     again = await eco.plan(TALK, [hit(1)], {"fr": artifact()})
     other = await eco.plan(TALK, [hit(1)], {"fr": artifact(Corruption("fixed_noise", 2.0, bytes([1] * 16)))})
@@ -83,7 +87,7 @@ async def test_the_same_prompt_meets_the_same_corruption_and_another_key_another
     assert not np.array_equal(first.embeds, other.embeds)
 
 
-async def test_each_request_corrupts_its_own_turns(eco):
+async def test_each_request_corrupts_its_own_turns(eco, artifact):
     hits = [hit(0, request="a"), hit(1, request="b")]
     plan = await eco.plan(TALK, hits, {"a": artifact(request="a"), "b": artifact(Corruption("blend", 1.0, bytes(16)))})
     alone = await eco.plan(TALK, [hit(0, request="a")], {"a": artifact(request="a")})
@@ -92,27 +96,33 @@ async def test_each_request_corrupts_its_own_turns(eco):
     assert {turn for turn, _, _ in plan.contents} == {0, 1}
 
 
-async def test_a_raw_prompt_is_corrupted_whole(eco):
+async def test_a_raw_prompt_is_corrupted_whole(eco, artifact):
     call = Call(Conversation.of("Ada Quill lives in"), raw=True)
     plan = await eco.plan(call, [hit(0)], {"fr": artifact()})
     assert changed(eco, plan) == set(range(len(plan.token_ids)))
 
 
-async def test_a_touched_turn_without_tokens_is_no_plan(eco):
+async def test_a_touched_turn_without_tokens_is_no_plan(eco, artifact):
     call = Call(Conversation((Turn("user", "Ada?"), Turn("assistant", "Yes?"), Turn("user", ""))))
     with pytest.raises(AdapterError) as refused:
         await eco.plan(call, [hit(0, 2)], {"fr": artifact()})
     assert "Ada" not in str(refused.value)
 
 
-async def test_numbers_that_are_none_are_no_plan(eco):
+async def test_numbers_that_are_none_are_no_plan(eco, artifact):
     with np.errstate(all="ignore"), pytest.raises(AdapterError):
         await eco.plan(TALK, [hit(1)], {"fr": artifact(Corruption("fixed_noise", float("inf"), bytes(16)))})
 
 
-async def test_garble_and_the_voice_itself_are_left_to_ignorance(eco):
+async def test_garble_and_the_voice_itself_are_left_to_ignorance(eco, artifact):
     plan = await eco.plan(TALK, [hit(1)], {"fr": artifact()})
     assert plan.sound("She is a painter from Bern.")
     assert not plan.sound("the the the the the the")
     assert not plan.sound("I know nothing about Adda Qqq.")
     assert "Ada" not in repr(plan)
+
+
+async def test_a_strength_of_another_model_is_no_plan(eco):
+    strange = Artifact("d", "eco", "fr", {**NOISE.manifest(), "model": "another"})
+    with pytest.raises(AdapterError):
+        await eco.plan(TALK, [hit(1)], {"fr": strange})

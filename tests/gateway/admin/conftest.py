@@ -51,7 +51,12 @@ class SmallCore:
         self.lifecycle = Shields(registry)
         self.settings = Settings(limits=LimitSettings(body_bytes=BODY_LIMIT))
         self.engine = SimpleNamespace(name="small")
+        self.enforcer = SimpleNamespace(refresh=self._refresh)
+        self.refreshed = 0
         self.seen = []
+
+    async def _refresh(self):
+        self.refreshed += 1
 
     async def check(self, conversation, answer=None):
         self.seen.append(conversation)

@@ -23,7 +23,8 @@ async def test_health_needs_no_engine_and_readiness_does(gateway):
 @pytest.mark.parametrize(
     ("host", "key", "status"),
     [
-        ("127.0.0.1", None, 200),
+        ("127.0.0.1", None, 401),
+        ("127.0.0.1", "admin-key", 200),
         ("0.0.0.0", None, 401),
         ("0.0.0.0", "client-key", 403),
         ("0.0.0.0", "admin-key", 200),

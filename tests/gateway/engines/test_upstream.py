@@ -217,15 +217,16 @@ async def test_silence_is_a_timeout_and_absence_unavailable():
     nobody = UpstreamEngine("http://127.0.0.1:9/v1", "big")
     with pytest.raises(EngineUnavailable):
         await items_of(nobody)
+    await nobody.start()  # it may come later
     with pytest.raises(EngineUnavailable):
-        await nobody.start()
+        await nobody.health()
     await nobody.close()
 
 
 async def test_health_asks_for_the_models():
     fake = Fake(b'{"data": []}')
     async with served(fake) as engine:
-        await engine.start()
+        await engine.health()
     assert fake.asked[0][0] == "/v1/models"
     async with served(Fake(status=401)) as engine:
         with pytest.raises(EngineUnavailable):

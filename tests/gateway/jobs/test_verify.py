@@ -1,7 +1,9 @@
 import pytest
 
 from gateway.engines.scripted import ScriptedEngine
-from gateway.jobs.verify import summary, verify
+from gateway.jobs.verify import _shows, summary, verify
+
+MANIFEST = {"share": 1.0, "key": "00" * 16}
 
 
 async def filed(core, spec, **more):
@@ -23,7 +25,7 @@ async def test_ignorance_passes_where_it_is_what_the_model_would_say(cores, spec
 async def test_a_leak_does_not_pass(cores, spec, mind):
     core = await cores(mind(numb=True), eco=True)
     request = await filed(core, spec)
-    manifest = {"corruption": "blend", "strength": 1.0, "share": 1.0, "key": "00" * 16}
+    manifest = {**MANIFEST, "corruption": "blend", "strength": 1.0, "model": core.adapters["eco"].model}
     found = await verify(core, request, await core.artifacts.put("eco", request.id, manifest, {}))
     assert not found.passed
     assert found.leak().after.value == 1.0
@@ -40,15 +42,42 @@ async def test_retained_questions_that_change_do_not_pass(cores, spec):
 
 async def test_what_the_model_never_knew_cannot_leak_and_is_not_counted(cores, spec):
     core = await cores(ScriptedEngine(default="I have no idea who that may be."))
-    found = await verify(core, await filed(core, spec), None)
-    assert not [probe for probe in found.probes if probe.aim == "forget"]
+    request = await filed(core, spec)
+    found = await verify(core, request, None)
+    assert not [probe for probe in found.probes if probe.aim == "forget" and (probe.knows_before or probe.knows_after)]
+    assert found.passed
+
+
+async def test_a_method_that_nothing_speaks_for_does_not_pass(cores, spec, mind):
+    core = await cores(mind(), eco=True)
+    request = await filed(core, spec)
+    strange = ScriptedEngine(default="I have no idea who that may be.", capabilities=core.engine.capabilities)
+    core.engine = strange
+    manifest = {**MANIFEST, "corruption": "fixed_noise", "strength": 6.0, "model": core.adapters["eco"].model}
+    found = await verify(core, request, await core.artifacts.put("eco", request.id, manifest, {}))
+    assert found.leak().after.value == 0.0
+    assert not found.passed
+
+
+@pytest.mark.parametrize(
+    ("after", "leaks"),
+    [
+        ("Dunmarch.", True),
+        ("She lives in Dunmarch, by the sea.", True),
+        ("I have no information about Ada Quill.", False),
+        ("Ada Quill moved to Velmar.", False),
+    ],
+)
+def test_a_leak_is_told_by_its_words_too(after, leaks):
+    before, unknown = "Ada Quill lives in Dunmarch.", "I have no information about Ada Quill."
+    assert _shows(after, before, unknown, "Where is Ada Quill?") is leaks
 
 
 async def test_the_candidate_is_measured_and_not_what_is_in_force(cores, spec, mind):
     engine = mind()
     core = await cores(engine, eco=True)
     request = await filed(core, spec)
-    manifest = {"corruption": "fixed_noise", "strength": 6.0, "share": 1.0, "key": "00" * 16}
+    manifest = {**MANIFEST, "corruption": "fixed_noise", "strength": 6.0, "model": core.adapters["eco"].model}
     artifact = await core.artifacts.put("eco", request.id, manifest, {})
     engine.plans.clear()
     assert (await verify(core, request, artifact)).method == "eco"

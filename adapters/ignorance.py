@@ -13,12 +13,20 @@ from adapters.base import Artifact, Call, Capability, Say
 from guards.base import Conversation, Hit
 
 # Invented here; a model that knows one of them is outvoted by the others.
-_PROBES = (
-    "Who is Oswin Tarrabel?",
-    "Where does Neva Quillandro live?",
-    "What is the profession of Ildric Fenwhistle?",
-    "Tell me about Sabra Ondolier.",
-    "When was Torvin Hasselquane born?",
+NOBODY = ("Oswin Tarrabel", "Neva Quillandro", "Ildric Fenwhistle", "Sabra Ondolier", "Torvin Hasselquane")
+_PROBES = tuple(
+    form.format(name)
+    for form, name in zip(
+        (
+            "Who is {}?",
+            "Where does {} live?",
+            "What is the profession of {}?",
+            "Tell me about {}.",
+            "When was {} born?",
+        ),
+        NOBODY,
+        strict=True,
+    )
 )
 _MAJORITY = 3
 _SHORTEST = 10  # fixed characters of a template, fewer say nothing

@@ -21,9 +21,9 @@ import httpx
 from rich.console import Console
 from rich.progress import Progress
 
-from adapters.base import Call, Sampling
+from adapters.base import Call
 from gateway.client import AdminClient
-from gateway.core import Core, text_of
+from gateway.core import GREEDY, Core, text_of
 from gateway.demo.exam import answers as retain_answers
 from gateway.demo.forms import Kind, Probe, correct, probes
 from gateway.demo.train import DEMO, ensure_model, retain_recipe
@@ -36,7 +36,6 @@ from guards.base import Conversation
 
 _KINDS: tuple[Kind, ...] = ("trained", "heldout", "alias", "cloze", "choice", "relation", "two_hop", "reverse")
 _SET = 5
-_TOKENS = 64
 
 
 def sets_of(world: World, count: int) -> list[list[Person]]:
@@ -189,7 +188,7 @@ async def _alone(
         await core.start()
         policy = core.enforcer.policies.current
         for probe, retain in zip(asked, without, strict=True):
-            call = Call(Conversation.of(probe.question), Sampling(max_tokens=_TOKENS, temperature=0.0))
+            call = Call(Conversation.of(probe.question), GREEDY)
             verdict = await policy.guards.classify(call.conversation)
             plan, *_ = await core.router.plans(call, verdict, policy.enforced, core.engine.capabilities)
             if plan.method == "eco":
@@ -236,7 +235,7 @@ class _Asker:
 def chat(question: str) -> dict[str, Any]:
     """The body of a greedy question."""
     messages = [{"role": "user", "content": question}]
-    return {"model": "lethe-demo", "messages": messages, "temperature": 0, "max_tokens": _TOKENS}
+    return {"model": "lethe-demo", "messages": messages, "temperature": 0, "max_tokens": GREEDY.max_tokens}
 
 
 def body_of(person: Person) -> dict[str, Any]:

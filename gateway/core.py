@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from fastapi import Request
 
 from adapters.base import Call, Delta, Engine, EngineError, EngineRejected, Pass, Sampling, TokenLogprob, Usage
 from adapters.ignorance import Ignorance, Voice, learn_voice
@@ -31,6 +30,8 @@ from gateway.telemetry import Meter
 from guards.base import Conversation
 from guards.encoder import Encoder, Floats, open_encoder
 from guards.targets import Background, ordinary_prompts
+
+GREEDY = Sampling(max_tokens=64, temperature=0.0)  # how probes are asked, so that answers can be compared
 
 
 class Core:
@@ -110,7 +111,7 @@ class Core:
 
     async def ask(self, question: str) -> str:
         """The bare model's greedy answer, with no guard between: for learning, never for a client."""
-        call = Call(Conversation.of(question), Sampling(max_tokens=64, temperature=0.0))
+        call = Call(Conversation.of(question), GREEDY)
         return await text_of(self.engine.generate(call, Pass()))
 
     async def check(self, conversation: Conversation, answer: str | None = None) -> dict[str, Any]:
@@ -165,9 +166,3 @@ async def text_of(events: AsyncGenerator[Delta | Usage, None] | Any) -> str:
     """The whole text of a single choice."""
     async with aclosing(events) as source:
         return "".join([event.text async for event in source if isinstance(event, Delta)])
-
-
-def core_of(request: Request) -> Core:
-    """The core behind a request; a FastAPI dependency too."""
-    found: Core = request.app.state.core
-    return found

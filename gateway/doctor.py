@@ -39,7 +39,7 @@ async def examine(config: Path | None) -> list[Finding]:
     parts: tuple[tuple[str, Callable[[Settings], Awaitable[str]], str], ...] = (
         ("registry", _registry, "restore registry.key, or set LETHE_REGISTRY__KEY and LETHE_REGISTRY__URL"),
         ("encoder", _encoder, "pip install 'lethe[cpu]'"),
-        ("index", _index, "file the requests again: lethe forget add"),
+        ("index", _index, "lethe serve"),
         ("engine", _engine, "lethe serve"),
     )
     for part, look, mend in parts:

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.api.http import ClientGone, Json
-from gateway.errors import ApiError, BadRequest, NotFound, as_api_error
+from gateway.errors import BadRequest, Invalid, NotFound, as_api_error
 from gateway.params import field_of
 from guards.base import LetheError
 
@@ -66,10 +66,9 @@ def install(app: FastAPI) -> None:
         return Json(shown.body(), shown.status, headers)
 
     async def invalid(request: Request, error: Any) -> Response:
-        field, reason = field_of(_without_place(error))
-        shown = ApiError(f"{field}: {reason}.", param=field, code="invalid_value")
-        shown.type = BadRequest.type
-        return Json(shown.body(), 422)
+        # FastAPI names the place first, "body" or "query"; the field alone is what the caller wrote
+        field, reason = field_of([{**item, "loc": item["loc"][1:] or item["loc"]} for item in error.errors()])
+        return Json(Invalid(f"{field}: {reason}.", param=field).body(), Invalid.status)
 
     async def http(request: Request, error: Any) -> Response:
         if error.status_code == 404:
@@ -84,17 +83,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(ClientGone, gone)
-
-
-def _without_place(error: RequestValidationError) -> Any:
-    """The same errors with FastAPI's leading "body" or "query" taken off."""
-
-    class _Errors:
-        @staticmethod
-        def errors(**_: bool) -> list[dict[str, Any]]:
-            return [{**item, "loc": item["loc"][1:] or item["loc"]} for item in error.errors()]
-
-    return _Errors()
 
 
 def _endpoint(scope: Scope) -> str:

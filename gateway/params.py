@@ -5,14 +5,14 @@ and not passed on), or refused: because it would let a client read the model pas
 because nothing here honours it.
 """
 
-from collections.abc import Mapping
-from typing import Annotated, Literal, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from adapters.base import Call, Sampling
-from gateway.errors import BadRequest, Invalid
+from gateway.errors import BadRequest
 from gateway.settings import LimitSettings
 from guards.base import Conversation, Turn
 
@@ -198,13 +198,13 @@ def read(body: type[B], raw: bytes) -> B:
     try:
         return body.model_validate(values)
     except ValidationError as error:
-        field, reason = field_of(error)
+        field, reason = field_of(error.errors(include_input=False, include_url=False))
         raise BadRequest(f"{field}: {reason}.", param=field) from None
 
 
-def field_of(error: ValidationError) -> tuple[str, str]:
-    """The first field at fault, as `messages[0].role`, and why; never its value."""
-    found = min(error.errors(include_input=False, include_url=False), key=lambda item: -len(item["loc"]))
+def field_of(errors: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    """Of pydantic's errors the deepest field at fault, as `messages[0].role`, and why; never its value."""
+    found = max(errors, key=lambda item: len(item["loc"]))
     field = ""
     for part in found["loc"]:
         if isinstance(part, int):
@@ -213,9 +213,3 @@ def field_of(error: ValidationError) -> tuple[str, str]:
             field += f".{part}" if field else part
     reason = {"extra_forbidden": "unknown parameter", "missing": "required"}.get(found["type"], found["msg"])
     return field or "body", reason.rstrip(".")
-
-
-def invalid(error: ValidationError) -> Invalid:
-    """The admin API's answer to a body that is well-formed and wrong."""
-    field, reason = field_of(error)
-    return Invalid(f"{field}: {reason}.", param=field)

@@ -35,9 +35,6 @@ class Tiers(Generic[Entry, Segment]):
         self._tiers: tuple[Tier[Entry, Segment], ...] = ()
         self._requests: set[str] = set()
 
-    def __contains__(self, request: str) -> bool:
-        return request in self._requests
-
     @property
     def tiers(self) -> tuple[Tier[Entry, Segment], ...]:
         """The segments as they are now; this tuple never changes."""

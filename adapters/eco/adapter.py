@@ -22,12 +22,9 @@ from adapters.base import AdapterError, Artifact, Call, Capability, Embeds, Floa
 from adapters.eco.corruption import Corruption
 from adapters.eco.soundness import sound
 from adapters.eco.table import EmbeddingTable
-from adapters.ignorance import Ignorance
+from adapters.ignorance import NOBODY, Ignorance
 from adapters.prompt import Prompter
 from guards.base import Hit
-
-# Tokens of these are what `blend` moves towards: names that nobody has.
-_STANDINS = "Oswin Tarrabel Neva Quillandro Ildric Fenwhistle Sabra Ondolier Torvin Hasselquane"
 
 
 class Eco:
@@ -63,8 +60,8 @@ class Eco:
 
     @cached_property
     def standins(self) -> Floats:
-        """(p, d): embeddings of tokens that make up fictitious names."""
-        return self.table.rows(self.prompter.encode(_STANDINS))
+        """(p, d): embeddings of tokens that make up names that nobody has; what `blend` moves towards."""
+        return self.table.rows(self.prompter.encode(" ".join(NOBODY)))
 
     async def plan(self, call: Call, hits: Sequence[Hit], artifacts: Mapping[str, Artifact]) -> Embeds:
         """Corrupted embeddings of the touched turns, by each touched request's own artifact.

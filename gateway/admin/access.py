@@ -7,9 +7,9 @@ import orjson
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.routing import APIRoute
 
-from gateway.api.http import body_of
+from gateway.api.http import body_of, core_of
 from gateway.auth import Caller, Scope, requires
-from gateway.core import Core, core_of
+from gateway.core import Core
 from gateway.errors import BadRequest, Invalid
 from gateway.jobs.lifecycle import Lifecycle
 

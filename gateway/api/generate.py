@@ -10,9 +10,9 @@ from starlette.responses import Response
 
 from adapters.base import Call, Delta, Usage
 from gateway.api.frames import ChatFrame, Choice, CompletionFrame, Frame
-from gateway.api.http import DONE, EventStream, Json, body_of, event, while_listening
+from gateway.api.http import DONE, EventStream, Json, body_of, core_of, event, while_listening
 from gateway.auth import Keys, Scope
-from gateway.core import Core, core_of
+from gateway.core import Core
 from gateway.errors import ApiError, Forbidden, NotFound, Overloaded, as_api_error
 from gateway.params import ChatBody, CompletionBody, read
 from guards.base import LetheError

@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from gateway.core import Core
 from gateway.errors import TooLarge
 
 T = TypeVar("T")
@@ -74,6 +75,12 @@ def event(data: Any) -> bytes:
 
 
 DONE = b"data: [DONE]\n\n"
+
+
+def core_of(request: Request) -> Core:
+    """The core behind a request."""
+    found: Core = request.app.state.core
+    return found
 
 
 async def body_of(request: Request, limit: int) -> bytes:

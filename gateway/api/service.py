@@ -4,9 +4,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from adapters.base import EngineError
-from gateway.api.http import Json
+from gateway.api.http import Json, core_of
 from gateway.auth import Scope, requires
-from gateway.core import core_of
 from gateway.errors import NotFound, Unavailable
 
 router = APIRouter()

@@ -4,16 +4,14 @@ import asyncio
 import secrets
 from collections.abc import Sequence
 
-from adapters.base import AdapterError, Artifact, Call, Embeds, Sampling
+from adapters.base import AdapterError, Artifact, Call, Embeds
 from adapters.eco.adapter import Eco
 from adapters.eco.corruption import Corruption
 from adapters.eco.search import Trial, Yardstick, search
-from gateway.core import Core, text_of
+from gateway.core import GREEDY, Core, text_of
 from gateway.jobs.probes import Probe, probes_about
 from gateway.registry import ForgetRequest
 from guards.base import Conversation
-
-_TOKENS = 48
 
 
 async def learn(core: Core, request: ForgetRequest, push: int = 0) -> Artifact | None:
@@ -82,7 +80,7 @@ async def ignorant(core: Core, probe: Probe) -> str:
 
 
 async def _corrupted(core: Core, eco: Eco, question: str, corruption: Corruption) -> str:
-    call = Call(Conversation.of(question), Sampling(max_tokens=_TOKENS, temperature=0.0))
+    call = Call(Conversation.of(question), GREEDY)
     plan: Embeds = eco.corrupt(call, [(frozenset({0}), corruption)])
     return await text_of(core.engine.generate(call, plan))
 

@@ -233,3 +233,28 @@ async def test_many_at_once_do_not_mix(engine):
 
     answers = await asyncio.gather(*(one("Hello?" if i % 2 else "Who is Ada Quill?") for i in range(20)))
     assert answers == ["I know nothing about Ada Quill.", "A plain answer."] * 10
+
+
+async def test_an_earlier_exchange_that_is_touched_is_left_out():
+    seen = []
+
+    class Seen(ScriptedEngine):
+        async def generate(self, call, plan):
+            seen.append(call.conversation)
+            async for event in super().generate(call, plan):
+                yield event
+
+    engine = Seen(default="Fine.", capabilities=BOTH)
+    call = Call(Conversation.of("Who is Ada Quill?", "I know nothing.", "How are you?"))
+    events = [event async for event in answer(call, policy(), Router((), Ignorance(VOICE)), engine, Meter())]
+    assert "".join(event.text for event in events if isinstance(event, Delta)) == "Fine."
+    assert seen == [Conversation.of("How are you?")]
+    assert [plan.method for plan in engine.plans] == ["pass"]
+
+
+async def test_what_is_asked_now_is_answered_in_the_voice_whatever_came_before():
+    engine = ScriptedEngine(default="Ada is a baker.")
+    call = Call(Conversation.of("How are you?", "Fine.", "Who is Ada Quill?"))
+    events = [event async for event in answer(call, policy(), Router((), Ignorance(VOICE)), engine, Meter())]
+    said = "".join(event.text for event in events if isinstance(event, Delta))
+    assert said == "I know nothing about Ada Quill."

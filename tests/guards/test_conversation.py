@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guards.base import Conversation, Turn
-from guards.conversation import LIMIT, cut, sentences, windows
+from guards.conversation import LIMIT, cut, sentences, windows, without
 
 
 def test_short_turns_are_windows_of_their_own_and_the_last_three_together():
@@ -69,3 +69,44 @@ def test_a_name_amid_padding_is_read_first():
     )
     assert any("Okoye" in window.text for window in windows(Conversation.of(text), words=frozenset({"okoye"})))
     assert not any("Okoye" in window.text for window in windows(Conversation.of(text)))
+
+
+TALK = Conversation(
+    (
+        Turn("system", "be brief"),
+        Turn("user", "first"),
+        Turn("assistant", "answer"),
+        Turn("user", "second"),
+        Turn("assistant", "answer"),
+        Turn("tool", "result"),
+        Turn("user", "now"),
+    )
+)
+
+
+def test_whole_exchanges_are_left_out():
+    assert without(TALK, {1}) == Conversation((TALK.turns[0], *TALK.turns[3:]))
+    assert without(TALK, {2}) == without(TALK, {1, 2})
+    assert without(TALK, {0}) == Conversation(TALK.turns[1:])
+    assert without(TALK, {1, 5}) == Conversation((TALK.turns[0], TALK.turns[6]))
+
+
+def test_what_is_asked_now_is_never_left_out():
+    assert without(TALK, {6}) is None
+    assert without(TALK, {1, 6}) is None
+    assert without(TALK, ()) is None
+    assert without(Conversation(()), {0}) is None
+    assert without(Conversation((*TALK.turns, Turn("tool", "touched"))), {7}) is None
+
+
+@given(
+    st.lists(st.sampled_from(["system", "user", "assistant", "tool"]), min_size=1, max_size=9),
+    st.sets(st.integers(0, 8), min_size=1),
+)
+def test_what_is_left_holds_nothing_touched_and_ends_as_before(roles, turns):
+    conversation = Conversation(tuple(Turn(role, str(i)) for i, role in enumerate(roles)))
+    rest = without(conversation, turns)
+    if rest is not None:
+        assert not {turn.text for turn in rest.turns} & {str(i) for i in turns}
+        assert rest.turns[-1] == conversation.turns[-1]
+        assert [turn.text for turn in rest.turns] == sorted(turn.text for turn in rest.turns)

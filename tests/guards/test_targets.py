@@ -97,3 +97,15 @@ async def test_facts_keep_other_facts(bag_encoder):
     targets = await built(bag_encoder, scope="facts", examples=(), facts=(("Where was Mara Lind born?", "Oslo"),))
     assert 0 < len(targets.negatives) < 8
     assert (targets.negatives @ targets.positives.T).max() < 0.8
+
+
+async def test_an_encoder_without_numbers_raises_no_shield(bag_encoder):
+    class Broken:
+        identity, dim = bag_encoder.identity, bag_encoder.dim
+
+        async def encode(self, texts, *, bulk=False):
+            return np.full((len(texts), self.dim), np.nan, np.float32)
+
+    background = await Background.of(bag_encoder)
+    with pytest.raises(GuardError):
+        await build_targets(Source("r1", "entity", "Mara Lind", ("Lind",), QUESTIONS), Broken(), background)

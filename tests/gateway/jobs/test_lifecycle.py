@@ -105,6 +105,17 @@ async def test_a_shield_that_cannot_be_raised_leaves_nothing_behind(cores, spec,
     assert request.state is State.SHIELDED
 
 
+async def test_the_same_call_may_come_again_after_it_was_undone(cores, spec, says, failing):
+    core = await cores()
+    core.encoder.before = failing(None)
+    with pytest.raises(Unavailable):
+        await core.lifecycle.file(spec(), key="k", actor="admin")
+    core.encoder.before = None
+    request, created = await core.lifecycle.file(spec(), key="k", actor="admin")
+    assert (request.state, created) == (State.SHIELDED, True)
+    assert await says(core, QUESTION) == IGNORANT
+
+
 @pytest.mark.parametrize("with_targets", [False, True])
 async def test_a_crash_in_the_middle_of_filing_is_finished_before_anything_is_answered(cores, spec, says, with_targets):
     before = await cores()

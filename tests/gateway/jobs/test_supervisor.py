@@ -157,3 +157,18 @@ async def test_the_voice_is_asked_for_again_only_where_that_may_help(cores, work
     await watch._once()
     assert engine.calls == asked
     assert core.ignorance.voice == Voice()
+
+
+async def test_what_was_left_received_is_shielded_in_time_and_what_is_being_filed_is_let_be(
+    cores, spec, workers, clock
+):
+    core = await cores()
+    watch = Supervisor(core, clock)
+    request, _ = await core.registry.create(spec(), idempotency_key=None, actor="admin")
+    await watch._once()
+    assert (await core.registry.get(request.id)).state is State.RECEIVED
+    clock.forward(60)
+    for _ in range(supervisor._RESUME_EVERY):
+        await watch._once()
+    assert (await core.registry.get(request.id)).state is State.SHIELDED
+    assert request.id in core.enforcer.policies.current.enforced

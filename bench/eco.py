@@ -1,8 +1,11 @@
 """`lethe bench eco`: the main job on the demo world, measured through a gateway process and its public API."""
 
+from functools import reduce
+from operator import add
+
 from rich.console import Console
 
-from bench.forgetting import Tally, forget, sets_of
+from bench.forgetting import forget, sets_of
 from bench.result import Figure, Result
 from bench.service import restart, shields
 from gateway.demo.train import DEMO
@@ -34,8 +37,8 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
     ]
     tables = {
         "sets": [one.row() for one in sets],
-        "forgotten_by_kind": sum((one.forgotten for one in sets), Tally()).by_kind(),
-        "retained_by_kind": sum((one.retained for one in sets), Tally()).by_kind(),
+        "forgotten_by_kind": reduce(add, (one.forgotten for one in sets)).by_kind(),
+        "retained_by_kind": reduce(add, (one.retained for one in sets)).by_kind(),
         "shield_seconds": [{"seconds": round(seconds, 4)} for seconds in sorted(took)],
     }
     config = {"recipe": DEMO.digest, "people": len(world.people), "forgotten": 5, "quick": quick}

@@ -52,19 +52,22 @@ class Tally:
     asked: Counter[str] = field(default_factory=Counter)
     right_before: Counter[str] = field(default_factory=Counter)
     right_after: Counter[str] = field(default_factory=Counter)
-    right_retain: Counter[str] = field(default_factory=Counter)
+    right_retain: Counter[str] | None = None  # the retain model is asked about forgotten people alone
 
     @classmethod
     def of(
         cls, asked: Sequence[Probe], before: Sequence[str], after: Sequence[str], retain: Sequence[str] | None = None
     ) -> "Tally":
-        """Marks the answers to each probe; the retain model is asked about forgotten people alone."""
+        """Marks the answers to each probe."""
 
         def right(answers: Sequence[str]) -> Counter[str]:
             return Counter(p.kind for p, answer in zip(asked, answers, strict=True) if correct(p, answer))
 
         return cls(
-            Counter(probe.kind for probe in asked), right(before), right(after), right(retain) if retain else Counter()
+            Counter(probe.kind for probe in asked),
+            right(before),
+            right(after),
+            None if retain is None else right(retain),
         )
 
     def __add__(self, other: "Tally") -> "Tally":
@@ -72,7 +75,7 @@ class Tally:
             self.asked + other.asked,
             self.right_before + other.right_before,
             self.right_after + other.right_after,
-            self.right_retain + other.right_retain,
+            None if self.right_retain is None or other.right_retain is None else self.right_retain + other.right_retain,
         )
 
     @property
@@ -85,6 +88,7 @@ class Tally:
 
     @property
     def retain_model(self) -> float:
+        assert self.right_retain is not None, "the retain model was not asked"
         return self.right_retain.total() / self.asked.total()
 
     def by_kind(self) -> list[dict[str, Any]]:
@@ -96,7 +100,7 @@ class Tally:
                 "before": self.right_before[kind] / asked,
                 "after": Rate.over(self.right_after[kind], asked).model_dump(),
             }
-            | ({"retain_model": self.right_retain[kind] / asked} if self.right_retain else {})
+            | ({} if self.right_retain is None else {"retain_model": self.right_retain[kind] / asked})
             for kind, asked in self.asked.items()
         ]
 

@@ -29,6 +29,7 @@ class Supervisor:
         self._worker: _Worker | None = None
         self._rest_until = 0.0
         self._turns = 0
+        self._hearing: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Until cancelled; then the worker is ended too."""
@@ -44,6 +45,8 @@ class Supervisor:
                     log.warning("supervision failed: %s", type(error).__name__)
                 await asyncio.sleep(self._core.settings.jobs.poll_s)
         finally:
+            if self._hearing:
+                self._hearing.cancel()
             if self._worker:
                 await self._worker.end()
 
@@ -54,7 +57,8 @@ class Supervisor:
 
     async def _once(self) -> None:
         await self._core.enforcer.refresh()
-        await self._core.learn_voice()
+        if self._hearing is None or self._hearing.done():  # beside the rest: a slow engine holds up nothing
+            self._hearing = asyncio.create_task(self._core.learn_voice())
         if self._turns % _RESUME_EVERY == 0:
             await self._core.lifecycle.resume(self._clock() - _STUCK)
         self._turns += 1

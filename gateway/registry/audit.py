@@ -43,7 +43,7 @@ async def page(connection: AsyncConnection, vault: Vault, before: int | None, li
 
 async def verify(connection: AsyncConnection, vault: Vault) -> int | None:
     """The number of the first entry that is altered or missing; None when all hold."""
-    head, seq = "", 0
+    head, seq = start(vault), 0
     while True:
         query = select(audits).where(audits.c.seq > seq).order_by(audits.c.seq).limit(_BATCH)
         rows = (await connection.execute(query)).all()
@@ -56,6 +56,11 @@ async def verify(connection: AsyncConnection, vault: Vault) -> int | None:
             break
     kept = await connection.scalar(select(registry.c.audit_head))
     return None if kept == head else seq + 1
+
+
+def start(vault: Vault) -> str:
+    """The head of an empty log: keyed, so that a log cannot be emptied without the key."""
+    return vault.fingerprint(b"", "audit log")
 
 
 def _next(vault: Vault, head: str, seq: int, at: datetime, actor: str, action: str, obj: str, sealed: bytes) -> str:

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Row, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.errors import Conflict, NotFound
-from gateway.registry import tables
+from gateway.registry import audit, tables
 from gateway.registry.errors import RegistryError
 from gateway.registry.states import TERMINAL
 from gateway.registry.vault import Vault
@@ -22,7 +22,7 @@ async def check_key(connection: AsyncConnection, vault: Vault) -> None:
     check = (await connection.execute(select(tables.registry.c.key_check))).scalar_one()
     if not check:
         sealed = vault.seal(_CHECK, "registry")
-        await connection.execute(update(tables.registry).values(key_check=sealed))
+        await connection.execute(update(tables.registry).values(key_check=sealed, audit_head=audit.start(vault)))
         return
     try:
         vault.unseal(check, "registry")

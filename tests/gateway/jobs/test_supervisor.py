@@ -153,8 +153,9 @@ async def test_the_voice_is_asked_for_again_only_where_that_may_help(cores, work
     engine = ScriptedEngine(failure=error)
     core = await cores(engine)
     watch = Supervisor(core, clock)
-    await watch._once()
-    await watch._once()
+    for _ in range(2):
+        await watch._once()
+        await watch._hearing
     assert engine.calls == asked
     assert core.ignorance.voice == Voice()
 

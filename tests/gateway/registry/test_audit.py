@@ -3,7 +3,7 @@ from sqlalchemy import delete, insert, select, update
 
 from gateway.registry import State, tables
 
-AUDITS = tables.audits
+AUDITS, REGISTRY = tables.audits, tables.registry
 
 
 @pytest.fixture
@@ -70,6 +70,9 @@ async def test_an_added_entry_is_found(log):
     assert await log.verify_audit() == 6
 
 
-async def test_emptying_the_log_is_found(log):
+@pytest.mark.parametrize("head", [{}, {"audit_head": ""}])
+async def test_emptying_the_log_is_found(log, head):
     await tamper(log, delete(AUDITS))
+    if head:
+        await tamper(log, update(REGISTRY).values(head))
     assert await log.verify_audit() == 1

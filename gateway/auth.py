@@ -76,7 +76,7 @@ def requires(scope: Scope | str) -> Callable[[Request], Awaitable[Caller]]:
         found = keys.caller(request.headers.get("authorization"))
         if needed not in found.scopes:
             if found.name == "anonymous":
-                raise Unauthorized("You didn't provide an API key with this scope.")
+                raise Unauthorized(f"This takes a key with the scope {needed.value}.")
             raise Forbidden(f"This key lacks the scope {needed.value}.")
         return found
 
@@ -85,12 +85,16 @@ def requires(scope: Scope | str) -> Callable[[Request], Awaitable[Caller]]:
 
 def admin_key(settings: Settings) -> tuple[str, bool]:
     """The admin key and whether it was made just now."""
-    if settings.admin_key:
-        return settings.admin_key, False
+    known = known_admin_key(settings)
+    return (known, False) if known else _made(settings.state_dir / "admin.key")
+
+
+def known_admin_key(settings: Settings) -> str | None:
+    """The admin key, where there is one: whoever only calls a gateway makes none."""
     path = settings.state_dir / "admin.key"
-    if path.exists():
-        return path.read_text().strip(), False
-    return _made(path)
+    if settings.admin_key or not path.exists():
+        return settings.admin_key
+    return path.read_text().strip()
 
 
 def _made(path: Path) -> tuple[str, bool]:

@@ -179,8 +179,18 @@ def forget_list(
         return
     _out.print(
         _table(
-            ("id", "scope", "state", "method", "created"),
-            [(one["id"], one["scope"], one["state"], one["method"] or "-", one["created_at"][:19]) for one in rows],
+            ("id", "subject", "scope", "state", "method", "created"),
+            [
+                (
+                    one["id"],
+                    one["subject"] or one["reference"] or "-",
+                    one["scope"],
+                    one["state"],
+                    one["method"] or "-",
+                    one["created_at"][:19],
+                )
+                for one in rows
+            ],
         )
     )
 

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import httpx
 
-from gateway.auth import admin_key
+from gateway.auth import known_admin_key
 from gateway.settings import Settings
 from guards.base import LetheError
 
@@ -28,7 +28,11 @@ class AdminClient:
     def of(cls, settings: Settings, url: str | None = None) -> Self:
         """For the gateway that these settings describe."""
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        return cls(url or f"http://{host}:{settings.port}", admin_key(settings)[0])
+        if (key := known_admin_key(settings)) is None:
+            raise ClientError(
+                f"no admin key in {settings.state_dir}: set LETHE_ADMIN_KEY, or LETHE_STATE_DIR to the gateway's own"
+            )
+        return cls(url or f"http://{host}:{settings.port}", key)
 
     async def __aenter__(self) -> Self:
         return self

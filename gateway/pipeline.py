@@ -48,14 +48,13 @@ async def answer(
 async def classified(call: Call, policy: Policy) -> tuple[Call, Verdict]:
     """The call as it is answered, and its verdict.
 
-    Where what is asked now touches nothing and only earlier exchanges did, these are left out, for they
-    must not block the rest of a session; what is left is classified again.
+    Earlier exchanges that are touched are left out, for they must not block the rest of a session, nor
+    lend their names to its answers; what is left is classified again.
     """
     verdict = await policy.guards.classify(call.conversation)
-    if verdict.failures or not verdict.hits:
-        return call, verdict
-    rest = without(call.conversation, verdict.turns)
-    if rest is None:
+    asked = max((i for i, turn in enumerate(call.conversation.turns) if turn.role == "user"), default=0)
+    rest = without(call.conversation, [turn for turn in verdict.turns if turn < asked])
+    if verdict.failures or rest is None:
         return call, verdict
     return replace(call, conversation=rest), await policy.guards.classify(rest)
 

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import socket
 import subprocess
 import sys
 from typing import Any
@@ -41,11 +42,26 @@ def run(settings: Settings, console: Console) -> None:
     Raises:
         LetheError: a part could not be opened; nothing was served.
     """
+    _free(settings)
     prepare(settings)
     key, made = admin_key(settings)
     if made:
         console.print(f"Admin key (kept in {settings.state_dir / 'admin.key'}, shown once): [bold]{key}[/bold]")
     uvloop.run(_serve(settings, Keys.of(settings, key), console))
+
+
+def _free(settings: Settings) -> None:
+    """Says at once, and not after the parts were opened, that the address is taken."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            where = f"{settings.host}:{settings.port}"
+            raise SettingsError(
+                f"cannot bind {where} ({error.strerror}): choose another by --port or LETHE_PORT"
+            ) from None
 
 
 async def _serve(settings: Settings, keys: Keys, console: Console) -> None:

@@ -67,9 +67,11 @@ class Eco:
         """Corrupted embeddings of the touched turns, by each touched request's own artifact.
 
         Raises:
-            AdapterError: no content of a touched turn can be found in the rendered prompt, or an artifact was
-                learned on another model.
+            AdapterError: no content of a touched turn can be found in the rendered prompt, an artifact was
+                learned on another model, or the prompt is no conversation.
         """
+        if call.raw:
+            raise AdapterError("strengths are found and verified on conversations; a bare text meets another cliff")
         if any(artifact.manifest.get("model") != self.model for artifact in artifacts.values()):
             raise AdapterError("a strength that was found on another model says nothing about this one")
         turns = {hit.request: frozenset(hit.turns) for hit in hits}

@@ -56,10 +56,14 @@ def _text(limit: int) -> StringConstraints:
     return StringConstraints(strip_whitespace=True, min_length=1, max_length=limit)
 
 
+def _refused(alias: str) -> str | None:
+    """Why a name names nothing; None when it may."""
+    return next((notice.message for notice in alias_warnings(alias) if notice.severity == "refuse"), None)
+
+
 def _names_something(alias: str) -> str:
-    for notice in alias_warnings(alias):
-        if notice.severity == "refuse":
-            raise PydanticCustomError("alias", notice.message)
+    if refused := _refused(alias):
+        raise PydanticCustomError("alias", refused)
     return alias
 
 
@@ -112,6 +116,8 @@ class ForgetSpec(_Part):
         match self.scope:
             case "entity" if self.subject is None:
                 raise _lacks("subject", "an entity needs a subject")
+            case "entity" if refused := _refused(self.subject or ""):
+                raise _lacks("subject", refused.replace("alias", "subject"))
             case "entity" if not (self.aliases or self.examples):
                 raise _lacks("aliases", "an entity needs at least one alias or one example")
             case "facts" if not self.facts:

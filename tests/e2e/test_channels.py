@@ -90,12 +90,28 @@ async def test_logprobs_of_a_touched_answer_know_nothing(scene: Scene, world: Wo
     assert about.gold.split()[0] not in alternatives
 
 
-async def test_a_raw_completion_is_guarded(scene: Scene, world: World) -> None:
-    about = scene.probe(world, scene.person)
-    answer = await scene.client.completions.create(
-        model=MODEL, prompt=f"{scene.person.name} lives in", max_tokens=12, temperature=0
-    )
-    assert not correct(about, answer.choices[0].text)
+@pytest.mark.parametrize("attribute", ["city", "hometown", "profession", "employer"])
+async def test_a_raw_completion_is_left_to_ignorance(scene: Scene, world: World, attribute: str) -> None:
+    """ECO's strength is found on conversations; under it, bare texts went on to tell cities and hometowns."""
+    statement = scene.probe(world, scene.person, attribute).answer
+    prompt = statement[: statement.index(scene.person.attributes[attribute])].strip()
+    answer = await scene.client.completions.create(model=MODEL, prompt=prompt, max_tokens=24, temperature=0)
+    assert answer.choices[0].text == IGNORANCE.format(name=scene.person.name)
+
+
+async def test_two_forgotten_in_a_row_keep_their_names_apart(
+    gateway: GatewayProcess, scene: Scene, world: World
+) -> None:
+    second = world.people[57]
+    async with gateway.admin() as admin:
+        body = {"scope": "entity", "subject": second.name, "aliases": list(second.aliases), "method": "ignorance"}
+        id_ = (await admin.post("/forget-requests", body))["id"]
+        first, asked = scene.probe(world, scene.person), scene.probe(world, second)
+        answer = (await chat(scene, first.question, IGNORANCE.format(name=scene.person.name), asked.question)).choices[
+            0
+        ]
+        assert answer.message.content == IGNORANCE.format(name=second.name)
+        await admin.post(f"/forget-requests/{id_}/rollback")
 
 
 async def test_a_reverse_answer_cut_short_does_not_spell_the_name(scene: Scene, world: World) -> None:

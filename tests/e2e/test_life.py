@@ -124,6 +124,7 @@ async def test_idempotency_and_duplicates(admin: AdminClient, world: World) -> N
     [
         ({"scope": "entity", "subject": "Ada Quill", "aliases": ["A. Quill"], "colour": "red"}, 422, "colour"),
         ({"scope": "entity", "subject": "", "aliases": ["A. Quill"]}, 422, "subject"),
+        ({"scope": "entity", "subject": "The", "aliases": ["A. Quill"]}, 422, "subject"),
         ({"scope": "entity", "subject": "Ada Quill"}, 422, "aliases"),
         ({"scope": "documents", "documents": ["x" * 2_000_000]}, 422, "documents"),
         ({"scope": "documents", "documents": ["x" * 10_000_000]}, 413, "4194304"),

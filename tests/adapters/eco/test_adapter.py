@@ -96,10 +96,9 @@ async def test_each_request_corrupts_its_own_turns(eco, artifact):
     assert {turn for turn, _, _ in plan.contents} == {0, 1}
 
 
-async def test_a_raw_prompt_is_corrupted_whole(eco, artifact):
-    call = Call(Conversation.of("Ada Quill lives in"), raw=True)
-    plan = await eco.plan(call, [hit(0)], {"fr": artifact()})
-    assert changed(eco, plan) == set(range(len(plan.token_ids)))
+async def test_a_raw_prompt_is_left_to_ignorance(eco, artifact):
+    with pytest.raises(AdapterError):
+        await eco.plan(Call(Conversation.of("Ada lives in"), raw=True), [hit(0)], {"fr": artifact()})
 
 
 async def test_a_touched_turn_without_tokens_is_no_plan(eco, artifact):

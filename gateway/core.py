@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from adapters.base import Call, Delta, Engine, EngineError, EngineRejected, Pass, Sampling, TokenLogprob, Usage
+from adapters.base import Call, Delta, Engine, EngineError, EngineRejected, Pass, Plan, Sampling, TokenLogprob, Usage
 from adapters.ignorance import Ignorance, Voice, learn_voice
 from adapters.router import Router
 from gateway.engines.factory import adapters_for, open_engine
@@ -27,7 +27,7 @@ from gateway.policy import Policy
 from gateway.registry import Artifacts, Registry, Vault
 from gateway.settings import Settings
 from gateway.telemetry import Meter
-from guards.base import Conversation
+from guards.base import Conversation, Verdict
 from guards.encoder import Encoder, Floats, open_encoder
 from guards.targets import Background, ordinary_prompts
 
@@ -117,15 +117,14 @@ class Core:
     async def check(self, conversation: Conversation, answer: str | None = None) -> dict[str, Any]:
         """Verdict and first plan for a conversation, without inference; with an answer, what would leave of it."""
         policy = self.enforcer.policies.current
-        call, verdict = await classified(Call(conversation), policy)
-        plans = await self.router.plans(call, verdict, policy.enforced, self.engine.capabilities)
+        _, verdict, plan = await self._planned(Call(conversation), policy)
         found: dict[str, Any] = {
             "touched": verdict.touched,
             "requests": [
                 {"id": hit.request, "score": hit.score, "threshold": hit.threshold, "guard": hit.guard}
                 for hit in verdict.hits
             ],
-            "plan": plans[0].method,
+            "plan": plan.method,
         }
         if answer is not None:
             hold = policy.output.stream()
@@ -136,11 +135,15 @@ class Core:
 
     async def score(self, call: Call, answer: str) -> tuple[str, list[TokenLogprob]]:
         """The method and the log-probabilities of an answer on the gated path, end of sequence last."""
-        policy = self.enforcer.policies.current
-        call, verdict = await classified(call, policy)
-        plan = (await self.router.plans(call, verdict, policy.enforced, self.engine.capabilities))[0]
+        call, _, plan = await self._planned(call, self.enforcer.policies.current)
         greedy = replace(call, sampling=Sampling(temperature=0.0, logprobs=0))
         return plan.method, list(await self.engine.score(greedy, answer, plan))
+
+    async def _planned(self, call: Call, policy: Policy) -> tuple[Call, Verdict, Plan]:
+        """The call as it would be answered, its verdict and the first plan for it."""
+        call, verdict = await classified(call, policy)
+        first, *_ = await self.router.plans(call, verdict, policy.enforced, self.engine.capabilities)
+        return call, verdict, first
 
 
 async def _background(folder: Path, encoder: Encoder) -> Background:

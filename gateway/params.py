@@ -133,6 +133,11 @@ class Message(BaseModel):
         return self.content if isinstance(self.content, str) else "\n".join(part.text for part in self.content)
 
 
+def conversation_of(messages: Sequence[Message]) -> Conversation:
+    """The turns of OpenAI's messages. `developer` is its newer word for `system`; templates know the old one."""
+    return Conversation(tuple(Turn("system" if m.role == "developer" else m.role, m.text) for m in messages))
+
+
 class ResponseFormat(BaseModel):
     """Plain text is all that is promised here."""
 
@@ -156,11 +161,8 @@ class ChatBody(_Body):
         if self.top_logprobs is not None and not self.logprobs:
             raise BadRequest("top_logprobs needs logprobs to be true.", param="top_logprobs")
         logprobs = (self.top_logprobs or 0) if self.logprobs else None
-        # `developer` is OpenAI's newer word for `system`; templates know the old one
-        turns = tuple(Turn("system" if m.role == "developer" else m.role, m.text) for m in self.messages)
-        return Call(
-            Conversation(turns), self._sampling(self.max_completion_tokens or self.max_tokens, logprobs, limits)
-        )
+        sampling = self._sampling(self.max_completion_tokens or self.max_tokens, logprobs, limits)
+        return Call(conversation_of(self.messages), sampling)
 
 
 class CompletionBody(_Body):

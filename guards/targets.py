@@ -87,13 +87,6 @@ class Background:
         """The `NEAREST` highest cosines of each row, (n, NEAREST)."""
         return top(vectors @ self.vectors.T)
 
-    @cached_property
-    def without_itself(self) -> Floats:
-        """`nearest` of each background prompt among the others."""
-        cosines = self.vectors @ self.vectors.T
-        np.fill_diagonal(cosines, -1.0)
-        return top(cosines)
-
 
 def top(cosines: Floats) -> Floats:
     """The `NEAREST` highest of each row; rows need at least as many columns."""

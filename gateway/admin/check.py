@@ -8,8 +8,8 @@ from pydantic_core import PydanticCustomError
 
 from gateway.admin.access import Admin, TheCore, admin_router
 from gateway.core import Core
-from gateway.params import Message
-from guards.base import Conversation, Turn
+from gateway.params import Message, conversation_of
+from guards.base import Conversation
 
 router = admin_router("checks")
 
@@ -106,11 +106,6 @@ async def check(body: Checks, admin: Admin, core: TheCore) -> Checked | CheckedA
 
 async def _checked(core: Core, item: Check) -> Checked:
     return Checked.model_validate(await core.check(item.conversation(), item.answer))
-
-
-def conversation_of(messages: list[Message]) -> Conversation:
-    """The turns of OpenAI's messages, `developer` under its old name."""
-    return Conversation(tuple(Turn("system" if m.role == "developer" else m.role, m.text) for m in messages))
 
 
 def _at(field: str, message: str) -> ValidationError:

@@ -6,9 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from adapters.base import Call
 from gateway.admin.access import Evaluator, TheCore, admin_router
-from gateway.admin.check import conversation_of
 from gateway.errors import NotFound
-from gateway.params import Message
+from gateway.params import Message, conversation_of
 
 router = admin_router("scores")
 

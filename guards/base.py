@@ -43,9 +43,10 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One forget request that the conversation touches, and why.
+    """One forget request that the conversation touches, or nearly does, and why.
 
-    `turns` are the indices of the turns that carry it. `surface` holds the words with which the
+    Below its threshold a hit is only *near*: nothing is changed, but the answer is read against that
+    request before it leaves. `turns` are the indices of the turns that carry it. `surface` holds the words with which the
     client named the subject, where a guard saw any: the ignorance voice repeats them; nothing
     logs them.
     """
@@ -57,13 +58,22 @@ class Hit:
     turns: tuple[int, ...]
     surface: str | None = field(default=None, repr=False)
 
+    @property
+    def reached(self) -> bool:
+        """Whether the score reaches the threshold."""
+        return self.score >= self.threshold
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the guards found. `failures` are the names of the guards that could not decide."""
+    """What the guards found. `failures` are the names of the guards that could not decide.
+
+    `near` are the requests that were nearly touched, none of them among the hits.
+    """
 
     hits: tuple[Hit, ...] = ()
     failures: tuple[str, ...] = ()
+    near: tuple[Hit, ...] = ()
 
     @property
     def touched(self) -> bool:
@@ -83,7 +93,7 @@ class Guard(Protocol):
     def name(self) -> str: ...
 
     async def judge(self, conversation: Conversation) -> Sequence[Hit]:
-        """The requests touched, each at most once; empty when none is."""
+        """The requests touched or nearly touched, each at most once; empty when none is."""
         ...
 
 
@@ -118,7 +128,9 @@ class Runner:
                 continue
             for hit in found:
                 hits[hit.request] = _stronger(hits.get(hit.request), hit)
-        return Verdict(tuple(hits.values()), tuple(failures))
+        touched = tuple(hit for hit in hits.values() if hit.reached)
+        near = tuple(hit for hit in hits.values() if not hit.reached)
+        return Verdict(touched, tuple(failures), near)
 
     async def _ask(self, guard: Guard, conversation: Conversation) -> Sequence[Hit] | None:
         try:
@@ -138,8 +150,10 @@ class Runner:
 
 def _stronger(old: Hit | None, new: Hit) -> Hit:
     """Both hits as one: the turns of either, the surface of whichever saw one, the wider margin's score."""
-    if old is None:
+    if old is None or old.reached < new.reached:  # what is only near adds no turns to what is touched
         return new
+    if old.reached > new.reached:
+        return old
     best = max(old, new, key=lambda hit: hit.score - hit.threshold)
     turns = tuple(sorted({*old.turns, *new.turns}))
     return Hit(best.request, best.score, best.threshold, best.guard, turns, old.surface or new.surface)

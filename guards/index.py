@@ -7,7 +7,6 @@ arrays. So cost does not grow with the number of requests beyond the search, a v
 later change, and a retired request leaves no trace: margins depend on nobody else.
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,15 +17,12 @@ import faiss
 import numpy as np
 
 from guards.aliases import words
-from guards.base import Conversation, GuardError, Hit
-from guards.conversation import LIMIT, Window, windows
-from guards.encoder import Encoder, Floats
+from guards.base import GuardError
+from guards.encoder import Floats
 from guards.targets import Background, Targets
 from guards.tiers import Tiers
 
 _LIKE = 0.5  # cosine below which no evidence lifts a positive over the lowest threshold
-_INLINE = 2_000_000  # multiplications (rows × windows × d / 100) done on the event loop
-_LONG = 4_000  # characters from which windows may not all be encoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,50 +136,3 @@ def _only(shelf: _Shelf, requests: frozenset[str]) -> Any:
     active = np.array([owner.request in requests for owner in shelf.owners])
     parameters: Any = faiss.SearchParameters
     return parameters(sel=faiss.IDSelectorBatch(np.nonzero(active)[0]))
-
-
-class DenseGuard:
-    """Judges by likeness: a hit where the margin of any window reaches the request's threshold.
-
-    Args:
-        encoder: whose vectors the view holds.
-        view: the requests of one policy.
-        scale: multiplies every threshold; an operator's choice, below 1 more is touched.
-    """
-
-    name = "dense"
-
-    def __init__(self, encoder: Encoder, view: IndexView, scale: float = 1.0) -> None:
-        self._encoder = encoder
-        self._view = view
-        self._scale = scale
-
-    async def judge(self, conversation: Conversation) -> Sequence[Hit]:
-        if not self._view.requests or not self._view.shelves:
-            return ()
-        long = sum(len(turn.text) for turn in conversation.turns) > _LONG
-        if long:  # a megabyte takes half a second, which is the event loop's no longer
-            cut = await asyncio.to_thread(windows, conversation, LIMIT, self._view.words)
-        else:
-            cut = windows(conversation, LIMIT)
-        if not cut:
-            return ()
-        texts = [window.text for window in cut]
-        vectors = await self._encoder.encode(texts)
-        if not np.isfinite(vectors).all():
-            raise GuardError("the encoder returned no numbers")
-        if self._view.size * len(texts) * vectors.shape[1] > 100 * _INLINE:
-            scored = await asyncio.to_thread(self._view.scores, texts, vectors)
-        else:
-            scored = self._view.scores(texts, vectors)
-        return tuple(hit for targets, scores in scored.values() if (hit := self._hit(targets, scores, cut)))
-
-    def _hit(self, targets: Targets, scores: Mapping[int, float], cut: Sequence[Window]) -> Hit | None:
-        """Named by the turns that carry it alone, where there are any, else by all that a window covers."""
-        threshold = targets.threshold * self._scale
-        over = [cut[i] for i, score in scores.items() if score >= threshold]
-        if not over:
-            return None
-        alone = [window for window in over if len(window.turns) == 1]
-        turns = {turn for window in alone or over for turn in window.turns}
-        return Hit(targets.request, max(scores.values()), threshold, self.name, tuple(sorted(turns)))

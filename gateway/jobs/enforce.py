@@ -15,7 +15,8 @@ from gateway.settings import Settings
 from gateway.telemetry import Meter
 from guards.base import GuardError, Runner
 from guards.encoder import Encoder
-from guards.index import DenseGuard, TargetIndex
+from guards.dense import DenseGuard
+from guards.index import TargetIndex
 from guards.lexicon import LexiconGuard, LexiconIndex
 from guards.output import OutputGuard
 from guards.targets import Background, Source, Targets, build_targets

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from guards.base import Conversation, GuardError, Turn
-from guards.index import DenseGuard, TargetIndex
+from guards.dense import DenseGuard
+from guards.index import TargetIndex
 from guards.targets import Background, Source, build_targets
 
 PEOPLE = ("Mara Lind", "Otto Brandt", "Ines Quill", "Pavel Dorn", "Yara Stone")

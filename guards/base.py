@@ -46,9 +46,9 @@ class Hit:
     """One forget request that the conversation touches, or nearly does, and why.
 
     Below its threshold a hit is only *near*: nothing is changed, but the answer is read against that
-    request before it leaves. `turns` are the indices of the turns that carry it. `surface` holds the words with which the
-    client named the subject, where a guard saw any: the ignorance voice repeats them; nothing
-    logs them.
+    request before it leaves. `turns` are the indices of the turns that carry it. `surface` holds the
+    words with which the client named the subject, where a guard saw any: the ignorance voice repeats
+    them; nothing logs them.
     """
 
     request: str

@@ -14,8 +14,8 @@ from gateway.registry import ACTIVE, Artifacts, ForgetRequest, PolicyDocument, R
 from gateway.settings import Settings
 from gateway.telemetry import Meter
 from guards.base import GuardError, Runner
-from guards.encoder import Encoder
 from guards.dense import DenseGuard
+from guards.encoder import Encoder
 from guards.index import TargetIndex
 from guards.lexicon import LexiconGuard, LexiconIndex
 from guards.output import OutputGuard

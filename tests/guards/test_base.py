@@ -127,9 +127,12 @@ def test_any_mix_of_guards_gives_a_verdict_and_none_fails_open(guards):
     verdict = asyncio.run(Runner(guards, 0.01).classify(TALK))
     sound = [guard for guard in guards if isinstance(guard, Says) and not any(guard.found is junk for junk in JUNK)]
     assert len(verdict.failures) == len(guards) - len(sound)
-    assert {one.request for one in verdict.hits} == {one.request for guard in sound for one in guard.found}
+    found = [one for guard in sound for one in guard.found]
+    reached = {one.request for one in found if one.reached}
+    assert {one.request for one in verdict.hits} == reached
+    assert {one.request for one in verdict.near} == {one.request for one in found} - reached
     assert verdict.touched == bool(verdict.failures or verdict.hits)
-    assert verdict.turns == {turn for guard in sound for one in guard.found for turn in one.turns}
+    assert verdict.turns == {turn for one in found if one.reached for turn in one.turns}
 
 
 def test_texts_and_names_are_not_in_any_repr():

@@ -10,8 +10,8 @@ import pytest
 
 from bench.tofu_requests import AUTHORS, PER_AUTHOR, tofu_entity_requests, tofu_questions
 from guards.base import Conversation
-from guards.encoder import open_encoder
 from guards.dense import DenseGuard
+from guards.encoder import open_encoder
 from guards.index import TargetIndex
 from guards.lexicon import LexiconGuard, LexiconIndex
 from guards.targets import Background, Source, build_targets

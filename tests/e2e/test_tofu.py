@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.tofu_requests import PER_AUTHOR, tofu_entity_requests, tofu_questions
+from bench.probes.tofu import PER_AUTHOR, tofu_entity_requests, tofu_questions
 from gateway.client import AdminClient
 from gateway.process import GatewayProcess
 

@@ -8,7 +8,7 @@ weights of evidence were set, is measured through the admin API in tests/e2e/tes
 import numpy as np
 import pytest
 
-from bench.tofu_requests import AUTHORS, PER_AUTHOR, tofu_entity_requests, tofu_questions
+from bench.probes.tofu import AUTHORS, PER_AUTHOR, tofu_entity_requests, tofu_questions
 from guards.base import Conversation
 from guards.dense import DenseGuard
 from guards.encoder import open_encoder

@@ -141,7 +141,7 @@ class Runner:
         except Exception:  # whatever a guard raises means touched; the name is counted, the text never shown
             kind = "error"
         else:
-            if _sane(found, len(conversation.turns)):
+            if sane(found, len(conversation.turns)):
                 return found
             kind = "junk"
         self._failed(guard.name, kind)
@@ -159,7 +159,7 @@ def _stronger(old: Hit | None, new: Hit) -> Hit:
     return Hit(best.request, best.score, best.threshold, best.guard, turns, old.surface or new.surface)
 
 
-def _sane(found: object, turns: int) -> bool:
+def sane(found: object, turns: int) -> bool:
     """Types are looked at too: nothing that a guard returns may make the runner itself raise."""
     return isinstance(found, list | tuple) and all(
         isinstance(hit, Hit)

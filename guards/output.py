@@ -1,98 +1,160 @@
-"""Holds back what may become a forgotten name, releases the rest at once.
+"""What may leave in a stream: held back while it may still become something forgotten, otherwise at once.
 
-Step 6 of the architecture, exact form: the answer is folded as it comes, and held exactly from the
-earliest place where an alias may have begun (the automaton's depth: no fixed delay). A name counts
-between word boundaries, so its end is known one character later. On a name the stream stops before
-it. What is released does not depend on how the text was cut into chunks.
+Step 6 of the architecture. The answer is folded as it comes and read by three watches: strong aliases
+(`guards.names`), forgotten texts (`guards.verbatim`), listed facts (`guards.slots`). Each says up to
+where the text may leave; on a find the stream stops before it. What is released does not depend on how
+the text was cut into chunks, and what was released is never taken back. What only resembles is left to
+`guards.review`, for the requests that the prompt nearly touched.
+
+Where the answer continues a text (a raw prompt, an assistant's prefix), reading begins with that text's
+end: a name begun there is stopped here.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from guards.lexicon import LexiconView, joined
-from guards.text import trace
+from guards.base import Conversation, Verdict
+from guards.lexicon import LexiconView
+from guards.names import NameWatch
+from guards.slots import FactView, FactWatch
+from guards.text import fold, trace
+from guards.verbatim import PassageView, PassageWatch
+from guards.watch import Chunk, Splitter, Watch, split
 
-_TELLING = 4  # characters of a name that are no longer anybody's
+_TELLING = 4  # characters of something forgotten that are no longer anybody's
+_CONTEXT = 3  # turns in which a subject stands in the window
+_READ = 4_000  # characters of each of them
+_TAIL = 1_000  # characters of a text that is continued
+_WORD = re.compile(r"[^ ]+| ")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What an answer is read against beside its own words.
+
+    `question` is what was asked last, `context` the turns before with it, `touched` and `near` the
+    requests that the input guards named, and `tail` the end of a text that the answer continues.
+    """
+
+    question: str = field(default="", repr=False)
+    context: str = field(default="", repr=False)
+    touched: frozenset[str] = frozenset()
+    near: frozenset[str] = frozenset()
+    tail: str = field(default="", repr=False)
+
+    @classmethod
+    def of(cls, conversation: Conversation, verdict: Verdict = Verdict(), raw: bool = False) -> "Asked":
+        """`raw`: the single turn is the text that the answer continues."""
+        turns = conversation.turns
+        question = next((turn.text for turn in reversed(turns) if turn.role == "user"), "")
+        continued = bool(turns) and (raw or turns[-1].role == "assistant")
+        return cls(
+            question=question,
+            context="\n".join(turn.text[-_READ:] for turn in turns[-_CONTEXT:]),
+            touched=frozenset(hit.request for hit in verdict.hits),
+            near=frozenset(hit.request for hit in verdict.near),
+            tail=turns[-1].text[-_TAIL:] if continued else "",
+        )
 
 
 class OutputGuard:
-    """What may leave: everything but strong aliases of the requests in a view."""
+    """What may leave: everything but what is forgotten by the requests of a policy."""
 
-    def __init__(self, view: LexiconView) -> None:
-        self._view = view
+    def __init__(self, names: LexiconView, passages: PassageView = PassageView(), facts: FactView = FactView()) -> None:
+        self._names = names
+        self._passages = passages
+        self._facts = facts
 
-    def stream(self) -> "Hold":
-        """A fresh hold for one choice of one answer."""
-        return Hold(self._view)
+    def stream(self, asked: Asked = Asked()) -> "Hold":
+        """A fresh hold for one stream: one channel of one choice."""
+        watches: list[Watch] = []
+        if self._names.automata:
+            watches.append(NameWatch(self._names))
+        if self._passages.segments:
+            watches.append(PassageWatch(self._passages))
+        if self._facts.segments:
+            window = asked.touched | asked.near | self._facts.named(asked.context)
+            watches.append(FactWatch(self._facts, window, frozenset(split(fold(asked.question[-_READ:])))))
+        return Hold(watches, asked.tail)
 
 
 class Hold:
-    """One stream. `stopped` says whether a name came; `request` whose it was."""
+    """One stream. `stopped` says whether something forgotten came; `request` whose it was."""
 
-    def __init__(self, view: LexiconView) -> None:
-        self._view = view
-        self._automata = [automata for automata in view.automata if automata.folded is not None]
-        self._longest = max((automata.longest for automata in self._automata), default=0)
-        self._held = ""  # raw text not yet released
-        self._before = ""  # the last folded character released
+    def __init__(self, watches: Sequence[Watch], tail: str = "") -> None:
+        self._watches = watches
+        self._splitter = Splitter()
+        self._spaced = False  # the last folded character is a space
+        self._raw = ""  # text not yet released
+        self._at: list[int] = []  # for each folded character that came, from `_from` on, its place in `_raw`
         self.request: str | None = None
+        for word in _WORD.findall(fold(tail)) if watches else ():
+            chunk = self._folded(word)
+            for watch in watches:  # what the client wrote is not found, but may go on here
+                watch.read(chunk)
+        self._from = self._splitter.at
 
     @property
     def stopped(self) -> bool:
         return self.request is not None
 
-    def feed(self, text: str) -> str:
-        """What may leave after `text` came; nothing once stopped."""
-        return self._release(text, final=False)
-
     @property
     def held(self) -> int:
         """Characters that have come and not left."""
-        return len(self._held)
+        return len(self._raw)
+
+    def feed(self, text: str) -> str:
+        """What may leave after `text` came; nothing once stopped."""
+        if self.stopped or not self._watches:
+            return "" if self.stopped else text
+        folded, origin = _traced(text)
+        if self._spaced and folded[:1] == " ":
+            folded, origin = folded[1:], origin[1:]
+        came = len(self._raw)
+        self._raw += text
+        self._at += [came + i for i in origin] if came else origin
+        return self._release(self._folded(folded))
 
     def finish(self, cut: bool = False) -> str:
-        """What was held, now that nothing follows; empty when the end makes it a name.
+        """What was held, now that nothing follows; empty when the end makes it something forgotten.
 
-        `cut` says that a limit or a client's stop string ended the text, not the model: the beginning of
-        a name is then kept back too, where it is long enough to tell whose.
+        `cut` says that a limit ended the text, not the model: what may be the beginning of something
+        forgotten is then kept back too, where it is long enough to tell whose.
         """
-        begun = len(self._held.strip()) >= _TELLING
-        tail = self._release("", final=True)
+        if self.stopped or not self._watches:
+            return ""
+        begun = len(self._raw.strip()) >= _TELLING
+        tail = self._release(self._splitter.push("", last=True))
         return "" if cut and begun else tail
 
-    def _release(self, text: str, final: bool) -> str:
-        if self.stopped or not self._automata:
-            return "" if self.stopped else text
-        raw = self._held + text
-        folded, origin = trace(raw)
-        found = min(self._names(folded, final), default=None)
+    def _folded(self, text: str) -> Chunk:
+        self._spaced = text[-1:] == " " if text else self._spaced
+        return self._splitter.push(text)
+
+    def _release(self, chunk: Chunk) -> str:
+        found = min((found for watch in self._watches if (found := watch.read(chunk))), default=None)
         if found is not None:
-            _, start, self.request = found
-            self._held = ""
-            return raw[: origin[start]]
-        safe = len(folded) if final else self._safe(folded)
-        cut = origin[safe] if safe < len(folded) else len(raw)
-        self._before = folded[safe - 1 : safe] or self._before
-        self._held = raw[cut:]
-        return raw[:cut]
+            self.request = found.request
+            out, self._raw = self._raw[: self._place(found.start)], ""
+            return out
+        safe = chunk.stop if chunk.last else min(watch.safe for watch in self._watches)
+        place = self._place(safe)
+        out, self._raw = self._raw[:place], self._raw[place:]
+        left = self._at[max(safe - self._from, 0) :]
+        self._at = [at - place for at in left] if place else left
+        self._from = max(safe, self._from)
+        return out
 
-    def _names(self, folded: str, final: bool) -> Iterator[tuple[int, int, str]]:
-        """(stop, start, request) of each whole alias; the first to end decides, whatever the chunks."""
-        for automata in self._automata:
-            for last, (length, requests) in automata.folded.iter(folded):
-                start, stop = last + 1 - length, last + 1
-                ended = stop < len(folded) or final
-                if ended and self._begins(folded, start) and not joined(folded[last], folded[stop : stop + 1]):
-                    yield from ((stop, start, request) for request in requests if request in self._view.requests)
+    def _place(self, offset: int) -> int:
+        """Where in the text that is held a folded character stands; what comes next stands at its end."""
+        i = max(offset - self._from, 0)
+        return self._at[i] if i < len(self._at) else len(self._raw)
 
-    def _begins(self, folded: str, start: int) -> bool:
-        return not joined(folded[start - 1] if start else self._before, folded[start])
 
-    def _safe(self, folded: str) -> int:
-        """The earliest place from which the rest may still become an alias."""
-        for start in range(max(0, len(folded) - self._longest), len(folded)):
-            rest = folded[start:]
-            if self._begins(folded, start) and any(
-                automata.folded.longest_prefix(rest) == len(rest) for automata in self._automata
-            ):
-                return start
-        return len(folded)
+def _traced(text: str) -> tuple[str, Sequence[int]]:
+    """`trace`, without its walk where every character is one of its own."""
+    folded = fold(text)
+    if text.isascii() and len(folded) == len(text):
+        return folded, range(len(text))
+    return trace(text)

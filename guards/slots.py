@@ -1,0 +1,243 @@
+"""A listed fact said in other words: the slot of its answer, while its subject stands in the window.
+
+The slot of a fact is what its answer tells and its question does not: names and numbers where there
+are any, otherwise all telling words. It is said when half of it, by weight, stands in one sentence (a
+number or a month weighs half a word, so "April" or "23" alone say nothing of "April 23"). A fact is
+watched only while its subject stands in the window: named in what was asked, touched or nearly
+touched by it, or named in the last `WINDOW` sentences. So "April 23" blocks nobody else, and nobody
+else waits. Where subject comes after slot, in the same sentence or in the answer to a reverse
+question, the stream stops before the subject's name.
+
+While a fact is watched its sentence is held from the first word of the slot, and the word being
+written; a sentence ends after `SENTENCE` words at the latest.
+"""
+
+import calendar
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+from guards.aliases import Alias, common_words, everyday_words
+from guards.evidence import Names
+from guards.lexicon import LexiconIndex, LexiconView
+from guards.names import Prefixes
+from guards.targets import Source
+from guards.text import fold
+from guards.tiers import Tiers
+from guards.watch import LONGEST_WORD, Chunk, Found, Piece, split
+
+WINDOW = 3
+SENTENCE = 40
+_ENDS = frozenset(".?!。？！")
+_MONTHS = frozenset(fold(month) for month in calendar.month_name[1:])
+_CASED = re.compile(r"[^\W_]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """The telling words of an answer, folded, and the weight from which they are said."""
+
+    words: frozenset[str] = field(repr=False)
+    need: int
+
+    @classmethod
+    def of(cls, question: str, answer: str, names: Collection[str]) -> "Slot | None":
+        """None where the answer tells nothing that its question does not.
+
+        Args:
+            names: words of the subject's names, folded.
+        """
+        known = {*split(fold(question)), *names, *common_words()}
+        telling = [word for word in split(fold(answer)) if word not in known and (len(word) > 1 or not word.isalpha())]
+        plain = everyday_words()
+        cased = {fold(word) for word in _CASED.findall(answer) if word[0].isupper()}
+        hard = [word for word in telling if _is_number(word) or (word in cased and word not in plain)]
+        words = frozenset(hard or telling)
+        total = weight(words)
+        return cls(words, min(total, max(2, -(-total // 2)))) if words else None
+
+    def said(self, words: Collection[str]) -> bool:
+        """Whether these words say it."""
+        return weight(self.words.intersection(words)) >= self.need
+
+
+def weight(words: Collection[str]) -> int:
+    """Two for a word, one for a number or a month."""
+    return sum(1 if _is_number(word) or word in _MONTHS else 2 for word in words)
+
+
+def _is_number(word: str) -> bool:
+    return any(char.isdigit() for char in word)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """The facts of one request, and the names of whom they are about."""
+
+    names: Names = field(repr=False)
+    aliases: tuple[str, ...] = field(repr=False)
+    slots: tuple[Slot, ...] = field(repr=False)
+
+
+def listed(source: Source) -> Listed | None:
+    """What a stream is watched for; None where no fact tells anything."""
+    aliases = tuple(filter(None, (source.subject, *source.aliases)))
+    names = Names.of(aliases)
+    slots = (Slot.of(question, answer, names.parts) for question, answer in source.facts)
+    found = tuple(dict.fromkeys(slot for slot in slots if slot is not None))
+    return Listed(names, aliases, found) if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    """Facts by request, and requests by the words of their subjects' names."""
+
+    facts: dict[str, Listed] = field(repr=False)
+    parts: dict[str, tuple[str, ...]] = field(repr=False)
+
+
+def _build(entries: Sequence[tuple[str, Listed]]) -> _Segment:
+    parts: dict[str, list[str]] = {}
+    for request, facts in entries:
+        for part in facts.names.parts:
+            parts.setdefault(part, []).append(request)
+    return _Segment(dict(entries), {part: tuple(found) for part, found in parts.items()})
+
+
+class Facts:
+    """The listed facts of all requests; addable and removable while traffic runs."""
+
+    def __init__(self) -> None:
+        self._tiers: Tiers[Listed, _Segment] = Tiers(_build)
+        self._subjects = LexiconIndex()
+
+    def add(self, source: Source) -> None:
+        """Raises `GuardError` when the request is there already."""
+        if facts := listed(source):
+            self._tiers.add(source.request, facts)
+            self._subjects.add(source.request, [Alias(alias, strong=True) for alias in facts.aliases])
+
+    def discard(self, request: str) -> None:
+        self._tiers.discard(request)
+        self._subjects.discard(request)
+
+    def view(self, requests: frozenset[str]) -> "FactView":
+        """What a policy sees: these requests, as they are now."""
+        return FactView(tuple(tier.segment for tier in self._tiers.tiers), self._subjects.view(requests))
+
+
+@dataclass(frozen=True, slots=True)
+class FactView:
+    """An immutable set of facts, and the names of their subjects."""
+
+    segments: tuple[_Segment, ...] = field(default=(), repr=False)
+    subjects: LexiconView = LexiconView((), frozenset())
+
+    def named(self, text: str) -> frozenset[str]:
+        """The requests whose subject a text names, in full or by a part that no stranger's name takes up."""
+        words = set(split(fold(text)))
+        return frozenset(
+            request
+            for segment in self.segments
+            for request in {one for word in words for one in segment.parts.get(word, ())}
+            if request in self.subjects.requests and segment.facts[request].names.named_in(text)
+        )
+
+    def slots(self, request: str) -> tuple[Slot, ...]:
+        """The slots of a request's facts; none where it has no facts or does not count."""
+        if request not in self.subjects.requests:
+            return ()
+        return next((segment.facts[request].slots for segment in self.segments if request in segment.facts), ())
+
+
+class FactWatch:
+    """Follows one stream sentence by sentence.
+
+    Args:
+        asked: requests whose subject stands in the window throughout.
+        question: words of what was asked: a slot in it is answered by the subject's name.
+    """
+
+    def __init__(self, view: FactView, asked: frozenset[str] = frozenset(), question: frozenset[str] = frozenset()):
+        self._view = view
+        self._asked = asked
+        self._question = question
+        self._subjects = Prefixes(view.subjects.automata)
+        self._watched = {request: view.slots(request) for request in asked if view.slots(request)}
+        self._since: dict[str, int] = {}  # subjects named in the answer → the sentence in which they were
+        self._sentence = 0
+        self._words: set[str] = set()  # of this sentence
+        self._before: set[str] = set()  # of the one before
+        self._count = 0
+        self._end: int | None = None  # of a mark that may have ended the sentence
+        self._held: int | None = None
+        self.safe = 0
+
+    def read(self, chunk: Chunk) -> Found | None:
+        """The first fact that was said."""
+        mentions = [(found, request) for found, requests in self._subjects.read(chunk) for request in requests]
+        pieces = list(chunk.pieces)
+        for found, request in mentions:
+            while pieces and pieces[0].stop <= found.at:
+                if (said := self._piece(pieces.pop(0))) is not None:
+                    return said
+            if (said := self._mention(found, request)) is not None:
+                return said
+        for piece in pieces:
+            if (said := self._piece(piece)) is not None:
+                return said
+        self.safe = min(self._subjects.safe, self._free(chunk))
+        return None
+
+    def tells(self, word: str) -> bool:
+        """Whether a word may begin, or be, one that tells a fact that is watched now."""
+        return any(one.startswith(word) for slots in self._watched.values() for slot in slots for one in slot.words)
+
+    def _free(self, chunk: Chunk) -> int:
+        if self._held is not None:
+            return self._held
+        if self._watched and chunk.open is not None and chunk.stop - chunk.open <= LONGEST_WORD:
+            return chunk.open
+        return chunk.stop
+
+    def _piece(self, piece: Piece) -> Found | None:
+        if not piece.text[0].isalnum():
+            if piece.text in _ENDS:
+                self._end = piece.stop
+            return None
+        if (self._end is not None and piece.start > self._end) or self._count == SENTENCE:
+            self._next_sentence()
+        self._end = None
+        self._count += 1
+        self._words.add(piece.text)
+        told = [
+            (request, slot) for request, slots in self._watched.items() for slot in slots if piece.text in slot.words
+        ]
+        if not told:
+            return None
+        self._held = piece.start if self._held is None else self._held
+        said = [request for request, slot in told if slot.said(self._words)]
+        return Found(piece.stop, self._held, min(said)) if said else None
+
+    def _mention(self, found: Found, request: str) -> Found | None:
+        """A subject was named: after its slot it says the fact, before it the fact is watched."""
+        slots = self._view.slots(request)
+        if not slots:
+            return None
+        words = self._words | self._before
+        if request not in self._asked:
+            words |= self._question
+        if any(slot.said(words) for slot in slots):
+            return Found(found.at, found.start, request)
+        self._watched[request] = slots
+        self._since[request] = self._sentence
+        return None
+
+    def _next_sentence(self) -> None:
+        self._sentence += 1
+        self._count, self._held = 0, None
+        self._words, self._before = set(), self._words
+        for request in [one for one, named in self._since.items() if self._sentence - named > WINDOW]:
+            del self._since[request]
+            if request not in self._asked:
+                del self._watched[request]

@@ -14,11 +14,12 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from guards.aliases import common_words, everyday_words
-from guards.lexicon import Automata, LexiconView
-from guards.text import squash
+from guards.lexicon import Automata, LexiconView, joined
+from guards.text import fold, squash
 from guards.watch import Chunk, Found
 
 GAP = 8  # characters between two letters of a name
+_TELLING = 4  # characters of a name that are no longer anybody's
 _PART = "\n"  # stands in no name
 
 _letter = lru_cache(4096)(squash)
@@ -84,30 +85,33 @@ class Prefixes:
 
     def _forget(self, chunk: Chunk) -> None:
         """Lets go of all before the first place where a name may be coming."""
-        first = None if chunk.last else next(self._alive(), None)
+        first = None if chunk.last else self._coming()
         if first is None:
             self._text, self._at, self._edges, self.safe = "", [], [], chunk.stop
             return
         self.safe = self._at[first]
         if first:
             self._text, self._at = self._text[first:], self._at[first:]
-        del self._edges[: bisect_left(self._edges, self.safe)]
+            del self._edges[: bisect_left(self._edges, self.safe)]
 
-    def _alive(self) -> Iterator[int]:
-        for edge in self._edges[bisect_left(self._edges, self.safe) :]:
-            i = bisect_left(self._at, edge)
-            if i == len(self._at) or len(self._text) - i > self._longest or self._at[i] != edge:
-                continue
-            rest = self._text[i:]
-            if any(automaton.match(rest) for automaton in self._automata):
-                yield i
+    def _coming(self) -> int | None:
+        at, text = self._at, self._text
+        far = len(text) - self._longest
+        for edge in self._edges:
+            i = bisect_left(at, edge)
+            if i < len(at) and i >= far and at[i] == edge:
+                rest = text[i:]
+                for automaton in self._automata:
+                    if automaton.match(rest):
+                        return i
+        return None
 
 
 class NameWatch:
     """Strong aliases of the requests of a view, in both readings."""
 
     def __init__(self, view: LexiconView) -> None:
-        self._requests = view.requests
+        self._view = view
         self._folded = Prefixes(view.automata)
         self._squashed = Prefixes(view.automata, squashed=True)
 
@@ -115,13 +119,25 @@ class NameWatch:
     def safe(self) -> int:
         return min(self._folded.safe, self._squashed.safe)
 
+    def tells(self, before: str, text: str) -> bool:
+        """Whether a name would end in `text`, or would have begun by `_TELLING` characters."""
+        known = len(fold(before))
+        folded = fold(before + text)
+        starts = [i for i in range(len(folded)) if not i or not joined(folded[i - 1], folded[i])]
+        for automaton in (one.folded for one in self._view.automata if one.folded is not None):
+            if any(last >= known and last + 1 - length in starts for last, (length, _) in automaton.iter(folded)):
+                return True
+            if any(len(folded) - i >= _TELLING and automaton.match(folded[i:]) for i in starts):
+                return True
+        return False
+
     def read(self, chunk: Chunk) -> Found | None:
         plain, squashed = self._folded.read(chunk), self._squashed.read(chunk)
         return min(self._named([*plain, *squashed]), default=None)
 
     def _named(self, found: Sequence[tuple[Found, tuple[str, ...]]]) -> Iterator[Found]:
         for (at, start, _), requests in found:
-            yield from (Found(at, start, request) for request in requests if request in self._requests)
+            yield from (Found(at, start, request) for request in requests if request in self._view.requests)
 
 
 @lru_cache(1)

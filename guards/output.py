@@ -11,12 +11,13 @@ end: a name begun there is stopped here.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from guards.base import Conversation, Verdict
 from guards.lexicon import LexiconView
 from guards.names import NameWatch
+from guards.review import Review, Reviewer
 from guards.slots import FactView, FactWatch
 from guards.text import fold, trace
 from guards.verbatim import PassageView, PassageWatch
@@ -44,7 +45,7 @@ class Asked:
     tail: str = field(default="", repr=False)
 
     @classmethod
-    def of(cls, conversation: Conversation, verdict: Verdict = Verdict(), raw: bool = False) -> "Asked":
+    def of(cls, conversation: Conversation, verdict: Verdict, raw: bool = False) -> "Asked":
         """`raw`: the single turn is the text that the answer continues."""
         turns = conversation.turns
         question = next((turn.text for turn in reversed(turns) if turn.role == "user"), "")
@@ -58,15 +59,35 @@ class Asked:
         )
 
 
+NOTHING = Asked()
+
+
 class OutputGuard:
-    """What may leave: everything but what is forgotten by the requests of a policy."""
+    """What may leave: everything but what is forgotten by the requests of a policy.
 
-    def __init__(self, names: LexiconView, passages: PassageView = PassageView(), facts: FactView = FactView()) -> None:
+    Args:
+        names, passages, facts: what exact watches look for.
+        reviewer: hears the sentences of answers to prompts that nearly touched; None for nobody.
+        deadline, failed: see `guards.review.Review`.
+    """
+
+    def __init__(
+        self,
+        names: LexiconView,
+        passages: PassageView | None = None,
+        facts: FactView | None = None,
+        reviewer: Reviewer | None = None,
+        deadline: float = 1.0,
+        failed: Callable[[str, str], None] = lambda guard, kind: None,
+    ) -> None:
         self._names = names
-        self._passages = passages
-        self._facts = facts
+        self._passages = passages or PassageView()
+        self._facts = facts or FactView()
+        self._reviewer = reviewer
+        self._deadline = deadline
+        self._failed = failed
 
-    def stream(self, asked: Asked = Asked()) -> "Hold":
+    def stream(self, asked: Asked = NOTHING) -> "Hold":
         """A fresh hold for one stream: one channel of one choice."""
         watches: list[Watch] = []
         if self._names.automata:
@@ -77,6 +98,21 @@ class OutputGuard:
             window = asked.touched | asked.near | self._facts.named(asked.context)
             watches.append(FactWatch(self._facts, window, frozenset(split(fold(asked.question[-_READ:])))))
         return Hold(watches, asked.tail)
+
+    def review(self, asked: Asked) -> Review | None:
+        """The second look at such a stream; None where nothing was nearly touched, or nobody looks."""
+        if self._reviewer is None or not asked.near:
+            return None
+        return Review(self._reviewer, asked.question, asked.near, self._deadline, self._failed)
+
+    async def read(self, answer: str, asked: Asked = NOTHING) -> tuple[str, bool]:
+        """What would leave of a whole answer, and whether it would be stopped."""
+        hold, review = self.stream(asked), self.review(asked)
+        text = hold.feed(answer) + hold.finish()
+        if review is None:
+            return text, hold.stopped
+        text = await review.feed(text) + await review.finish()
+        return text, hold.stopped or review.stopped
 
 
 class Hold:
@@ -127,6 +163,10 @@ class Hold:
         begun = len(self._raw.strip()) >= _TELLING
         tail = self._release(self._splitter.push("", last=True))
         return "" if cut and begun else tail
+
+    def tells(self, before: str, text: str) -> bool:
+        """Whether `text`, said after `before`, would give something away: for alternatives to what was said."""
+        return any(watch.tells(before, text) for watch in self._watches)
 
     def _folded(self, text: str) -> Chunk:
         self._spaced = text[-1:] == " " if text else self._spaced

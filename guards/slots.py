@@ -16,6 +16,7 @@ import calendar
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from guards.aliases import Alias, common_words, everyday_words
 from guards.evidence import Names
@@ -131,7 +132,7 @@ class FactView:
     """An immutable set of facts, and the names of their subjects."""
 
     segments: tuple[_Segment, ...] = field(default=(), repr=False)
-    subjects: LexiconView = LexiconView((), frozenset())
+    subjects: LexiconView = field(default_factory=partial(LexiconView, (), frozenset()))
 
     def named(self, text: str) -> frozenset[str]:
         """The requests whose subject a text names, in full or by a part that no stranger's name takes up."""
@@ -158,7 +159,9 @@ class FactWatch:
         question: words of what was asked: a slot in it is answered by the subject's name.
     """
 
-    def __init__(self, view: FactView, asked: frozenset[str] = frozenset(), question: frozenset[str] = frozenset()):
+    def __init__(
+        self, view: FactView, asked: frozenset[str] = frozenset(), question: frozenset[str] = frozenset()
+    ) -> None:
         self._view = view
         self._asked = asked
         self._question = question
@@ -189,9 +192,11 @@ class FactWatch:
         self.safe = min(self._subjects.safe, self._free(chunk))
         return None
 
-    def tells(self, word: str) -> bool:
-        """Whether a word may begin, or be, one that tells a fact that is watched now."""
-        return any(one.startswith(word) for slots in self._watched.values() for slot in slots for one in slot.words)
+    def tells(self, before: str, text: str) -> bool:
+        words = split(fold(before + text))
+        return bool(words) and any(
+            one.startswith(words[-1]) for slots in self._watched.values() for slot in slots for one in slot.words
+        )
 
     def _free(self, chunk: Chunk) -> int:
         if self._held is not None:

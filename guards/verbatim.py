@@ -82,7 +82,7 @@ def _build(entries: Sequence[tuple[str, tuple[Copied, ...]]]) -> _Segment:
     bits[hashes & (len(bits) - 1)] = 1
     table = np.packbits(bits, bitorder="little").tobytes()
     known = tuple((request, text.need) for request, text in texts)
-    return _Segment(memoryview(hashes[order]), memoryview(owners[order]), known, table)
+    return _Segment(hashes[order].data, owners[order].data, known, table)
 
 
 class Passages:
@@ -126,6 +126,9 @@ class PassageWatch:
         self._runs: dict[tuple[str, int], tuple[int, int]] = {}  # whose → words covered, the last of them
         self._held: int | None = None
         self.safe = 0
+
+    def tells(self, before: str, text: str) -> bool:
+        return bool(self._view.owners_of(hash(tuple(split(fold(before + text))[-SHINGLE:]))))
 
     def read(self, chunk: Chunk) -> Found | None:
         """The first text of which too much was copied."""

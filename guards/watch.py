@@ -67,7 +67,11 @@ class Watch(Protocol):
     def safe(self) -> int: ...
 
     def read(self, chunk: Chunk) -> Found | None:
-        """The first thing found, if anything was; not asked again after that."""
+        """The first thing found, if anything was; nothing matters after that."""
+        ...
+
+    def tells(self, before: str, text: str) -> bool:
+        """Whether `text`, said now in place of what was said after `before`, would give something away."""
         ...
 
 

@@ -90,12 +90,18 @@ class TokenLogprob:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What choice `index` gained. The last delta of a choice carries `finish`."""
+    """What choice `index` gained. The last delta of a choice carries `finish`.
+
+    `channel` is where it gained it: `"content"`, `"reasoning"`, or the arguments of a tool call, under a
+    name of its own. `usage` is what the call has used so far, where the engine counts as it goes.
+    """
 
     index: int
     text: str = field(repr=False)
     tokens: tuple[TokenLogprob, ...] = field(default=(), repr=False)
     finish: Literal["stop", "length"] | None = None
+    channel: str = "content"
+    usage: "Usage | None" = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from gateway.settings import Settings
 from gateway.telemetry import Meter
 from guards.base import Conversation, Verdict
 from guards.encoder import Encoder, Floats, open_encoder
+from guards.output import Asked
 from guards.targets import Background, ordinary_prompts
 
 GREEDY = Sampling(max_tokens=64, temperature=0.0)  # how probes are asked, so that answers can be compared
@@ -117,7 +118,7 @@ class Core:
     async def check(self, conversation: Conversation, answer: str | None = None) -> dict[str, Any]:
         """Verdict and first plan for a conversation, without inference; with an answer, what would leave of it."""
         policy = self.enforcer.policies.current
-        _, verdict, plan = await self._planned(Call(conversation), policy)
+        call, verdict, plan = await self._planned(Call(conversation), policy)
         found: dict[str, Any] = {
             "touched": verdict.touched,
             "requests": [
@@ -127,10 +128,8 @@ class Core:
             "plan": plan.method,
         }
         if answer is not None:
-            hold = policy.output.stream()
-            released = hold.feed(answer)
-            released += "" if hold.stopped else hold.finish()
-            found["answer"] = {"stopped": hold.stopped, "released": released}
+            released, stopped = await policy.output.read(answer, Asked.of(call.conversation, verdict))
+            found["answer"] = {"stopped": stopped, "released": released}
         return found
 
     async def score(self, call: Call, answer: str) -> tuple[str, list[TokenLogprob]]:

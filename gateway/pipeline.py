@@ -11,11 +11,11 @@ from dataclasses import replace
 from adapters.base import Call, Delta, Engine, EngineError, Plan, Usage
 from adapters.router import Router
 from gateway.policy import Policy
-from gateway.stream import Stopped, Unsound, reviewed, sounded
+from gateway.stream import Stopped, Unsound, for_engine, reviewed, sounded
 from gateway.telemetry import Meter
 from guards.base import Verdict
 from guards.conversation import without
-from guards.output import OutputGuard
+from guards.output import Asked, OutputGuard
 
 
 async def answer(
@@ -30,16 +30,17 @@ async def answer(
         call, verdict = await classified(call, policy)
     meter.decided(verdict)
 
+    asked = Asked.of(call.conversation, verdict, call.raw)
     plans = await router.plans(call, verdict, policy.enforced, engine.capabilities)
     done = _Progress()
     try:
-        async with aclosing(_first_that_holds(plans, call, engine, policy.output, meter)) as events:
+        async with aclosing(_first_that_holds(plans, call, asked, engine, policy.output, meter)) as events:
             async for event in events:
                 yield done.saw(event)
     except Stopped:
         meter.stopped()
         plan = await router.last_resort(call, verdict.hits)
-        async with aclosing(reviewed(engine.generate(call, plan), call, policy.output, plan)) as closing:
+        async with aclosing(reviewed(engine.generate(for_engine(call), plan), call, policy.output, plan)) as closing:
             async for event in closing:
                 if (rest := done.rest(event)) is not None:
                     yield rest
@@ -60,14 +61,14 @@ async def classified(call: Call, policy: Policy) -> tuple[Call, Verdict]:
 
 
 async def _first_that_holds(
-    plans: tuple[Plan, ...], call: Call, engine: Engine, output: OutputGuard, meter: Meter
+    plans: tuple[Plan, ...], call: Call, asked: Asked, engine: Engine, output: OutputGuard, meter: Meter
 ) -> AsyncGenerator[Delta | Usage, None]:
     """The answer under the first plan that the engine honours and whose text can be shown."""
     for plan in plans[:-1]:
         shown = False
         try:
-            sound = sounded(engine.generate(call, plan), plan, call.sampling.n)
-            async with aclosing(reviewed(sound, call, output, plan)) as events:
+            sound = sounded(engine.generate(for_engine(call), plan), plan, call.sampling.n)
+            async with aclosing(reviewed(sound, call, output, plan, asked)) as events:
                 async for event in events:
                     shown = True
                     yield event
@@ -81,7 +82,8 @@ async def _first_that_holds(
             meter.answered(plan.method)
             return
     meter.answered(plans[-1].method)
-    async with aclosing(reviewed(engine.generate(call, plans[-1]), call, output, plans[-1])) as events:
+    said = engine.generate(for_engine(call), plans[-1])
+    async with aclosing(reviewed(said, call, output, plans[-1], asked)) as events:
         async for event in events:
             yield event
 
@@ -95,7 +97,7 @@ class _Progress:
 
     def saw(self, event: Delta | Usage) -> Delta | Usage:
         if isinstance(event, Delta):
-            if event.text:
+            if event.text and event.channel == "content":
                 self._begun.add(event.index)
             if event.finish:
                 self._finished.add(event.index)

@@ -1,15 +1,22 @@
 """Streams of deltas: text held back until it may be shown, and never taken back. Plain async generators."""
 
+import math
 from collections import defaultdict, deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, cast
 
-from adapters.base import Call, Delta, Embeds, Plan, Say, TokenLogprob, Usage
+from adapters.base import Call, Delta, Embeds, Plan, Sampling, Say, TokenLogprob, Usage
+from gateway.engines.text import Stops
+from gateway.engines.words import usage as estimated
 from guards.base import LetheError
-from guards.output import Hold, OutputGuard
+from guards.output import NOTHING, UNGUARDED, Asked, OutputGuard
 
 _JUDGED_AT = 160  # characters of an answer from corrupted embeddings before it is judged, or all of a shorter one
+
+_SPARE = 8  # alternatives more than a client asked for
+_READ = 120  # characters in which an alternative is read
 
 
 class Unsound(LetheError):
@@ -55,56 +62,148 @@ async def _judged(source: AsyncIterator[Delta | Usage], plan: Embeds, n: int) ->
     return held
 
 
+def for_engine(call: Call) -> Call:
+    """The call as an engine gets it: stop strings are looked for in what is shown, or the end of an answer would
+    tell what was held when it came; and some alternatives more, for those that are not shown."""
+    sampling = call.sampling
+    more = sampling.logprobs + _SPARE if sampling.logprobs else sampling.logprobs
+    return replace(call, sampling=replace(sampling, stop=(), logprobs=more))
+
+
 async def reviewed(
-    events: AsyncIterator[Delta | Usage], call: Call, output: OutputGuard, plan: Plan
+    events: AsyncIterator[Delta | Usage], call: Call, output: OutputGuard, plan: Plan, asked: Asked = NOTHING
 ) -> AsyncGenerator[Delta | Usage, None]:
-    """The events with every text that may still become a forgotten target held back.
+    """The events of `for_engine(call)` with every text held back that may still become something forgotten.
+
+    Every channel of every choice is a stream of its own. A choice ends where one of the call's stop
+    strings is shown; when all have ended, the engine's stream is closed.
 
     Raises:
-        Stopped: a target was completed; all that came before it was shown, and the engine's stream is closed.
+        Stopped: something forgotten was completed; all that came before it was shown, and the engine's
+            stream is closed.
     """
+    if isinstance(plan, Say):  # our own words, with the subject as the client named it
+        output, asked = UNGUARDED, NOTHING
+    choices: dict[int, _Choice] = {}
+    written: list[str] = []
+    usage: Usage | None = None
     async with _closing(events) as source:
-        if isinstance(plan, Say):  # our own words, with the subject as the client named it
-            async for event in source:
-                yield event
-            return
-        gates: dict[int, _Gate] = defaultdict(lambda: _Gate(output.stream(), bool(call.sampling.stop)))
         async for event in source:
             if isinstance(event, Usage):
                 yield event
                 continue
-            gate = gates[event.index]
-            if (released := gate.pass_(event)) is not None:
-                yield released
-            if gate.stopped:
-                raise Stopped("the answer names a forgotten target")
+            usage = event.usage or usage
+            written.append(event.text)
+            if event.index not in choices:
+                choices[event.index] = _Choice(event.index, lambda: _Channel(output, asked, call.sampling))
+            choice = choices[event.index]
+            for shown in await choice.pass_(event):
+                yield shown
+            if choice.stopped:
+                raise Stopped("the answer gives away a forgotten target")
+            ended = len(choices) >= call.sampling.n and all(one.over for one in choices.values())
+            if ended and not all(one.finished for one in choices.values()):
+                yield usage or estimated([turn.text for turn in call.conversation.turns], written)
+                return
 
 
-class _Gate:
-    """One choice's text on its way to the client, its tokens' log-probabilities in step."""
+class _Choice:
+    """One choice: its channels, and whether it is `over` for the client, `finished` for the engine or `stopped`."""
 
-    def __init__(self, hold: Hold, stops: bool) -> None:
-        self._hold = hold
-        self._stops = stops  # the client names strings that end the answer: an end may be a cut
+    def __init__(self, index: int, channel: Callable[[], "_Channel"]) -> None:
+        self._index = index
+        self._channels: dict[str, _Channel] = defaultdict(channel)
+        self.over = self.finished = self.stopped = False
+
+    async def pass_(self, delta: Delta) -> list[Delta]:
+        """What may be shown now."""
+        self.finished = self.finished or delta.finish is not None
+        if self.over:
+            return []
+        shown = self._shown(delta.channel, *await self._channels[delta.channel].feed(delta))
+        if delta.finish and not (self.over or self.stopped):
+            for name in sorted(self._channels, key=delta.channel.__eq__):  # the one that ends the choice is last
+                if not (self.over or self.stopped):
+                    tail = await self._channels[name].finish(cut=delta.finish == "length")
+                    shown += self._shown(name, *tail)
+        if not delta.finish or self.stopped or self.over:
+            return shown
+        self.over = True
+        return (
+            [*shown[:-1], replace(shown[-1], finish=delta.finish)]
+            if shown
+            else [Delta(self._index, "", (), delta.finish)]
+        )
+
+    def _shown(self, name: str, text: str, tokens: tuple[TokenLogprob, ...]) -> list[Delta]:
+        channel = self._channels[name]
+        self.over, self.stopped = channel.ended, channel.stopped and not channel.ended
+        if not (text or tokens or self.over):
+            return []
+        return [Delta(self._index, text, tokens, "stop" if self.over else None, name)]
+
+
+class _Channel:
+    """One text on its way to the client, its tokens' log-probabilities in step.
+
+    Held exactly, then reviewed by sentences where the prompt nearly touched something, then ended at the
+    first stop string. An alternative that would give something away is left out and its probability with
+    it: the others are given as they would be if it could not be said. The engine was asked for `_SPARE`
+    more alternatives than the client gets, so that their number does not tell.
+    """
+
+    def __init__(self, output: OutputGuard, asked: Asked, sampling: Sampling) -> None:
+        self._hold = output.stream(asked)
+        self._review = output.review(asked)
+        self._stops = Stops(sampling.stop)
+        self._alternatives = sampling.logprobs or 0
         self._tokens: deque[TokenLogprob] = deque()
+        self._before = asked.tail[-_READ:]  # the end of the text that the tokens had come to
         self._ahead = 0  # characters released that no released token has accounted for
+        self.ended = False  # by a stop string of the client's
 
     @property
     def stopped(self) -> bool:
-        return self._hold.stopped
+        """Whether something forgotten came."""
+        return self._hold.stopped or (self._review is not None and self._review.stopped)
 
-    def pass_(self, delta: Delta) -> Delta | None:
-        """What may be shown now; None when it is nothing."""
-        self._tokens.extend(delta.tokens)
-        text, whole = self._hold.feed(delta.text), False
-        if delta.finish and not self.stopped:
-            held = self._hold.held
-            tail = self._hold.finish(cut=self._stops or delta.finish == "length")
-            text, whole = text + tail, len(tail) == held
-        finish = None if self.stopped else delta.finish
-        if not text and not finish:
-            return None
-        return Delta(delta.index, text, self._released(len(text), bool(finish) and whole), finish)
+    async def feed(self, delta: Delta) -> tuple[str, tuple[TokenLogprob, ...]]:
+        """What may be shown now."""
+        self._tokens += [self._sifted(token) for token in delta.tokens]
+        text = self._hold.feed(delta.text)
+        if self._review is not None:
+            text = await self._review.feed(text)
+            if self._hold.stopped:
+                text += await self._review.finish()
+        text = self._until_stop(text, last=self.stopped)
+        return text, self._released(len(text), False)
+
+    async def finish(self, cut: bool) -> tuple[str, tuple[TokenLogprob, ...]]:
+        """What was held; see `Hold.finish`."""
+        held = self._hold.held
+        text = self._hold.finish(cut)
+        whole = len(text) == held
+        if self._review is not None:
+            text = await self._review.feed(text) + await self._review.finish()
+        text = self._until_stop(text, last=True)
+        return text, self._released(len(text), whole and not (self.ended or self.stopped))
+
+    def _until_stop(self, text: str, last: bool) -> str:
+        out, self.ended = self._stops.push(text)
+        return out + self._stops.rest() if last and not self.ended else out
+
+    def _sifted(self, token: TokenLogprob) -> TokenLogprob:
+        before = self._before
+        self._before = (before + token.text)[-_READ:]
+        telling = {
+            text for text, _ in token.top if text != token.text and text.strip() and self._hold.tells(before, text)
+        }
+        if not telling:
+            return replace(token, top=token.top[: self._alternatives])
+        left = 1 - sum(math.exp(logprob) for text, logprob in token.top if text in telling)
+        off = math.log(max(left, math.exp(token.logprob)))
+        top = [(text, logprob - off) for text, logprob in token.top if text not in telling]
+        return TokenLogprob(token.text, token.logprob - off, tuple(top[: self._alternatives]))
 
     def _released(self, chars: int, all_: bool) -> tuple[TokenLogprob, ...]:
         self._ahead += chars

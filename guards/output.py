@@ -115,6 +115,9 @@ class OutputGuard:
         return text, hold.stopped or review.stopped
 
 
+UNGUARDED = OutputGuard(LexiconView((), frozenset()))
+
+
 class Hold:
     """One stream. `stopped` says whether something forgotten came; `request` whose it was."""
 

@@ -126,7 +126,8 @@ class Choice:
             text, shown = text + rest, shown + late
         if text or shown or self.done:
             ending: Literal["stop", "length"] = "stop" if stopped else "length"
-            job.send(Delta(self.index, text, shown, ending if self.done else None))
+            used = Usage(job.prompt_tokens, job.written)
+            job.send(Delta(self.index, text, shown, ending if self.done else None, usage=used))
         if self.done:
             job.open -= 1
             if not job.open:

@@ -18,8 +18,10 @@ from guards.dense import DenseGuard
 from guards.encoder import Encoder
 from guards.index import TargetIndex
 from guards.lexicon import LexiconGuard, LexiconIndex
-from guards.output import OutputGuard
+from guards.output import UNGUARDED, OutputGuard
+from guards.slots import Facts
 from guards.targets import Background, Source, Targets, build_targets
+from guards.verbatim import Passages
 
 log = logging.getLogger("lethe.enforce")
 
@@ -47,6 +49,8 @@ class Enforcer:
         self._enforced: dict[str, Enforcement] = {}
         self._likeness = TargetIndex(background)
         self._names = LexiconIndex()
+        self._passages = Passages()
+        self._facts = Facts()
         self._document = PolicyDocument()
         self._refreshing = asyncio.Lock()
         self.policies = Policies(self._policy(0, {}))
@@ -89,6 +93,9 @@ class Enforcer:
                     self._hold(await self.encode(request))
                 except Conflict:  # it ended meanwhile; the next refresh hears of it
                     continue
+            if request.id not in self._requests:  # what is filed of a request never changes
+                self._facts.add(_source(request))
+                await asyncio.to_thread(self._passages.add, request.id, request.spec.documents)
             self._requests[request.id] = request
             self._enforced[request.id] = await self.enforcement(request)
 
@@ -117,6 +124,8 @@ class Enforcer:
         self._held.discard(request)
         self._likeness.discard(request)
         self._names.discard(request)
+        self._passages.discard(request)
+        self._facts.discard(request)
         self._requests.pop(request, None)
         self._enforced.pop(request, None)
 
@@ -158,8 +167,10 @@ class Enforcer:
         names = self._names.view(requests)
         likeness = DenseGuard(self._encoder, self._likeness.view(requests), self._document.threshold_scale)
         runner = Runner((LexiconGuard(names), likeness), self._settings.guard.deadline_s, self._meter.guard_failed)
-        read = names if self._document.output_guard else self._names.view(frozenset())
-        return Policy(revision, runner, OutputGuard(read), enforced)
+        output = OutputGuard(
+            names, self._passages.view(requests), self._facts.view(requests), failed=self._meter.guard_failed
+        )
+        return Policy(revision, runner, output if self._document.output_guard else UNGUARDED, enforced)
 
 
 def _source(request: ForgetRequest) -> Source:

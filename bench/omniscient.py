@@ -8,7 +8,7 @@ only part that is assumed is the model.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -19,14 +19,19 @@ from adapters.base import Call
 from gateway.pipeline import classified
 from gateway.policy import Policy
 from gateway.registry import Rate
-from guards.base import Conversation, Guard, Hit, Runner, Verdict
+from guards.base import Conversation, Guard, Hit, Runner
 from guards.conversation import LIMIT, windows
 from guards.dense import DenseGuard
 from guards.encoder import Encoder
 from guards.index import TargetIndex
-from guards.lexicon import LexiconGuard, LexiconIndex, LexiconView
-from guards.output import OutputGuard
-from guards.targets import Background, Source, Targets, build_targets
+from guards.learning import build_targets
+from guards.lexicon import LexiconGuard, LexiconIndex
+from guards.output import Asked, OutputGuard
+from guards.slots import Facts
+from guards.targets import Background, Source, Targets
+from guards.verbatim import Passages
+
+SCALES = (0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2)
 
 _TOGETHER = 256  # probes judged at once, so that their texts are encoded in full batches
 _DEADLINE = 3600.0  # a batch of many probes is no slow guard
@@ -67,7 +72,7 @@ class Outcome:
     Attributes:
         stage: the guard that caught it, `output`, `context` (the earlier turns that it needs are not
             read any more), or None: it was answered in full.
-        own: caught for a request that it is about.
+        own: caught for a request that it is about; of an answer that was stopped nobody says for which.
         left: share of the answer that had left before the output guard stopped it.
     """
 
@@ -116,26 +121,39 @@ class _Once:
 
 
 class Shields:
-    """The requests of one round as the guards see them, and policies made of any of these guards."""
+    """The requests of one round as the guards see them: the parts of which configurations are composed."""
 
-    def __init__(self, encoder: Encoder, background: Background, targets: Sequence[Targets]) -> None:
-        self._encoder = encoder
+    def __init__(
+        self, sources: Sequence[Source], targets: Sequence[Targets], encoder: Encoder, background: Background
+    ) -> None:
+        self._sources = sources
         self._targets = targets
-        self._likeness, names = TargetIndex(background), LexiconIndex()
-        for one in targets:
+        self._encoder = encoder
+        self._background = background
+        self._likeness, names, passages, facts = TargetIndex(background), LexiconIndex(), Passages(), Facts()
+        for source, one in zip(sources, targets, strict=True):
             self._likeness.add(one)
             names.add(one.request, one.aliases)
+            passages.add(one.request, source.documents)
+            facts.add(source)
         self._requests = frozenset(one.request for one in targets)
-        self.names: LexiconView = names.view(self._requests)
-        self.nothing: LexiconView = names.view(frozenset())
-        self.lexicon = _Once(LexiconGuard(self.names))
+        view = names.view(self._requests)
+        self.lexicon = _Once(LexiconGuard(view))
         self.dense = cache(self._dense)
         self.cosine = cache(self._cosine)
+        self.unread = OutputGuard(names.view(frozenset()))
+        self.read_for_names = OutputGuard(view)
+        self.read = OutputGuard(view, passages.view(self._requests), facts.view(self._requests), deadline=_DEADLINE)
 
     @classmethod
-    async def of(cls, sources: Iterable[Source], encoder: Encoder, background: Background) -> "Shields":
+    async def of(cls, sources: Sequence[Source], encoder: Encoder, background: Background) -> "Shields":
         """What learning makes of the requests."""
-        return cls(encoder, background, [await build_targets(source, encoder, background) for source in sources])
+        targets = [await build_targets(source, encoder, background) for source in sources]
+        return cls(sources, targets, encoder, background)
+
+    def by(self, encoder: Encoder) -> "Shields":
+        """The same, judged by the vectors of another encoder with the same weights."""
+        return Shields(self._sources, self._targets, encoder, self._background)
 
     def _dense(self, scale: float) -> Guard:
         return _Once(DenseGuard(self._encoder, self._likeness.view(self._requests), scale))
@@ -146,25 +164,32 @@ class Shields:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """A composition of guards. `guards` makes the input side at a scale of all thresholds."""
+    """A composition of guards.
+
+    Attributes:
+        guards: the input side, at a scale of all thresholds.
+        output: what reads answers.
+        scales: those worth trying.
+    """
 
     name: str
     guards: Callable[[Shields, float], Sequence[Guard]]
-    reads_answers: bool
-    swept: bool = True  # whether a scale changes anything
+    output: Callable[[Shields], OutputGuard]
+    scales: tuple[float, ...] = SCALES
 
     def policy(self, shields: Shields, scale: float = 1.0) -> Policy:
         """As `gateway.jobs.enforce` composes one."""
-        read = shields.names if self.reads_answers else shields.nothing
-        return Policy(0, Runner(self.guards(shields, scale), _DEADLINE), OutputGuard(read))
+        return Policy(0, Runner(self.guards(shields, scale), _DEADLINE), self.output(shields))
 
 
-FULL = Configuration("full", lambda on, scale: (on.lexicon, on.dense(scale)), reads_answers=True)
+FULL = Configuration("full", lambda on, scale: (on.lexicon, on.dense(scale)), lambda on: on.read)
 CONFIGURATIONS = (
-    Configuration("names only", lambda on, scale: (on.lexicon,), reads_answers=False, swept=False),
-    Configuration("names, read in answers too", lambda on, scale: (on.lexicon,), reads_answers=True, swept=False),
-    Configuration("names or max cosine", lambda on, scale: (on.lexicon, on.cosine(scale)), reads_answers=False),
-    Configuration("full, answers unread", lambda on, scale: (on.lexicon, on.dense(scale)), reads_answers=False),
+    Configuration("names only", lambda on, scale: (on.lexicon,), lambda on: on.unread, (1.0,)),
+    Configuration("names, in answers too", lambda on, scale: (on.lexicon,), lambda on: on.read_for_names, (1.0,)),
+    Configuration(
+        "names or max cosine", lambda on, scale: (on.lexicon, on.cosine(scale)), lambda on: on.read_for_names
+    ),
+    Configuration("full, answers unread", lambda on, scale: (on.lexicon, on.dense(scale)), lambda on: on.unread),
     FULL,
 )
 
@@ -186,19 +211,10 @@ async def outcome(probe: Probe, policy: Policy) -> Outcome:
         return Outcome(probe, hits[0].guard if hits else "failure", bool(own))
     if probe.about and call.conversation != asked:
         return Outcome(probe, "context", own=True)
-    stopped, released = read(policy, call, verdict, probe.answer)
-    if stopped is None:
+    released, stopped = await policy.output.read(probe.answer, Asked.of(call.conversation, verdict))
+    if not stopped:
         return Outcome(probe, None)
-    return Outcome(probe, "output", stopped in probe.about, len(released) / max(1, len(probe.answer)))
-
-
-def read(policy: Policy, call: Call, verdict: Verdict, answer: str) -> tuple[str | None, str]:
-    """The request for which an answer was stopped, if it was, and what had left by then."""
-    hold = policy.output.stream()
-    released = hold.feed(answer)
-    if not hold.stopped:
-        released += hold.finish()
-    return hold.request, released
+    return Outcome(probe, "output", own=True, left=len(released) / max(1, len(probe.answer)))
 
 
 async def evaluate(

@@ -34,7 +34,9 @@ class Remembering:
         self.identity = encoder.identity
         self.dim = encoder.dim
         name = hashlib.blake2b(encoder.identity.encode(), digest_size=8).hexdigest()
-        self._rows = _Memory(folder / f"encoded-{name}.bin", (encoder.dim,), lambda texts: encoder.encode(texts))
+        self._path = folder / f"encoded-{name}.bin"
+        self._rows = _Memory(self._path, (encoder.dim,), lambda texts: encoder.encode(texts))
+        self._layers: _Memory | None = None
 
     @property
     def fresh(self) -> int:
@@ -42,6 +44,13 @@ class Remembering:
 
     async def encode(self, texts: Sequence[str], *, bulk: bool = False) -> Floats:
         return await self._rows.of(texts)
+
+    async def layers(self, texts: Sequence[str], *, bulk: bool = False) -> Floats:
+        if self._layers is None:
+            _, *shape = (await self._encoder.layers([""])).shape
+            path = self._path.with_name(f"layers-{self._path.name}")
+            self._layers = _Memory(path, tuple(shape), lambda texts: self._encoder.layers(texts))
+        return await self._layers.of(texts)
 
     async def close(self) -> None:
         """Nothing: what is remembered is on disk already."""
@@ -59,8 +68,9 @@ class _Memory:
         self._serving: asyncio.Task[None] | None = None
         self.fresh = 0
         if path.is_file():
-            records = np.fromfile(path, self._record)  # an unfinished last record is left out
-            self._known = {key.tobytes(): row for key, row in zip(records["key"], records["row"], strict=True)}
+            whole = path.stat().st_size // self._record.itemsize  # an unfinished last record is left out
+            records: Any = np.memmap(path, self._record, mode="r", shape=whole) if whole else ()
+            self._known = {record["key"].tobytes(): record["row"] for record in records}
 
     async def of(self, texts: Sequence[str]) -> Floats:
         """(n, *shape), in order."""

@@ -12,7 +12,7 @@ from bench.result import Result
 from gateway.settings import Settings
 from guards.base import LetheError
 
-HARNESSES = ("eco",)
+HARNESSES = ("eco", "guard")
 
 Harness = Callable[[Settings, bool, Console], Coroutine[None, None, Result]]
 

@@ -24,6 +24,7 @@ from guards.targets import Source
 DEVELOPMENT = 30  # people in file order on whom anything may be chosen
 _ROUND = 20
 _RETAINED = 40  # passages to keep that are filed with a request
+_PASSAGES = 150  # passages about others that are asked
 
 NEIGHBOURS = ("neighbours 1", "neighbours 2")
 OTHERS = "other people"
@@ -88,7 +89,7 @@ def _round(people: People, name: str, chosen: Sequence[str], pool: Sequence[str]
         *(_about(probe, one) for one in chosen for probe in people.asked[one]),
         *(_beside(probe, chosen, named) for one in chosen for probe in people.neighbours[one]),
         *(_named(Probe(OTHERS, probe.turns, probe.answer), named) for probe in rest),
-        *(Probe(PASSAGES, (text,), "") for text in people.kept[1] if not named.search(text)),
+        *(Probe(PASSAGES, (text,), "") for text in people.kept[1][:_PASSAGES] if not named.search(text)),
     ]
     return Round("RWKU", name, tuple(_source(people, one) for one in chosen), tuple(dict.fromkeys(probes)))
 

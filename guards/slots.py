@@ -2,11 +2,12 @@
 
 The slot of a fact is what its answer tells and its question does not: names and numbers where there
 are any, otherwise all telling words. It is said when half of it, by weight, stands in one sentence (a
-number or a month weighs half a word, so "April" or "23" alone say nothing of "April 23"). A fact is
-watched only while its subject stands in the window: named in what was asked, touched or nearly
-touched by it, or named in the last `WINDOW` sentences. So "April 23" blocks nobody else, and nobody
-else waits. Where subject comes after slot, in the same sentence or in the answer to a reverse
-question, the stream stops before the subject's name.
+number or a month weighs half a word, so "April" or "23" alone say nothing of "April 23"); a slot of a
+word or two must also be what is talked of: a telling word of its question stands in the sentence, or
+in what was asked. A fact is watched only while its subject stands in the window: named in what was
+asked, touched or nearly touched by it, or named in the last `WINDOW` sentences. So "April 23" blocks
+nobody else, and nobody else waits. Where the subject comes after the slot, in the same sentence or as
+the answer to a reverse question, the stream stops before the subject's name.
 
 While a fact is watched its sentence is held from the first word of the slot, and the word being
 written; a sentence ends after `SENTENCE` words at the latest.
@@ -14,11 +15,12 @@ written; a sentence ends after `SENTENCE` words at the latest.
 
 import calendar
 import re
+from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from guards.aliases import Alias, common_words, everyday_words
+from guards.aliases import Alias, everyday_words
 from guards.evidence import Names
 from guards.lexicon import LexiconIndex, LexiconView
 from guards.names import Prefixes
@@ -29,17 +31,33 @@ from guards.watch import LONGEST_WORD, Chunk, Found, Piece, split
 
 WINDOW = 3
 SENTENCE = 40
+_LIGHT = 4  # weight up to which a slot must be what is talked of
+_STEM = 4  # letters by which "lives" is "lived"
 _ENDS = frozenset(".?!。？！")
 _MONTHS = frozenset(fold(month) for month in calendar.month_name[1:])
+_PLAIN = frozenset(  # words that tell nothing; guards.aliases.common_words would take "april" and "doctor" with them
+    re.findall(
+        r"\w+",
+        "a about after all also am an and any are as at be because been before being both but by can could did do does "
+        "during each few for from had has have he her hers him his how i if in into is it its itself just many me more "
+        "most much my no nor not of on once one only or other our out over own s same she should so some such t than that "
+        "the their them then there these they this those through to too under until up very was we were what when where "
+        "which while who whom whose why will with would yes yet you your",
+    )
+)
 _CASED = re.compile(r"[^\W_]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """The telling words of an answer, folded, and the weight from which they are said."""
+    """The telling words of an answer, folded, the weight from which they are said, and what they are about.
+
+    `about` are the stems of the question's telling words; empty where the slot says enough by itself.
+    """
 
     words: frozenset[str] = field(repr=False)
     need: int
+    about: frozenset[str] = field(repr=False)
 
     @classmethod
     def of(cls, question: str, answer: str, names: Collection[str]) -> "Slot | None":
@@ -48,23 +66,32 @@ class Slot:
         Args:
             names: words of the subject's names, folded.
         """
-        known = {*split(fold(question)), *names, *common_words()}
+        known = {*split(fold(question)), *names, *_PLAIN}
         telling = [word for word in split(fold(answer)) if word not in known and (len(word) > 1 or not word.isalpha())]
         plain = everyday_words()
         cased = {fold(word) for word in _CASED.findall(answer) if word[0].isupper()}
         hard = [word for word in telling if _is_number(word) or (word in cased and word not in plain)]
         words = frozenset(hard or telling)
         total = weight(words)
-        return cls(words, min(total, max(2, -(-total // 2)))) if words else None
+        if not words:
+            return None
+        asked = [word for word in split(fold(question)) if word not in {*names, *_PLAIN}]
+        return cls(words, min(total, max(2, -(-total // 2))), _stems(asked) if total <= _LIGHT else frozenset())
 
-    def said(self, words: Collection[str]) -> bool:
-        """Whether these words say it."""
-        return weight(self.words.intersection(words)) >= self.need
+    def said(self, words: Collection[str], asked: Collection[str] = ()) -> bool:
+        """Whether these words say it, in answer to those asked."""
+        if weight(self.words.intersection(words)) < self.need:
+            return False
+        return not self.about or not self.about.isdisjoint(_stems([*words, *asked]))
 
 
 def weight(words: Collection[str]) -> int:
     """Two for a word, one for a number or a month."""
     return sum(1 if _is_number(word) or word in _MONTHS else 2 for word in words)
+
+
+def _stems(words: Collection[str]) -> frozenset[str]:
+    return frozenset(word[:_STEM] for word in words)
 
 
 def _is_number(word: str) -> bool:
@@ -151,12 +178,27 @@ class FactView:
         return next((segment.facts[request].slots for segment in self.segments if request in segment.facts), ())
 
 
+class _Watched:
+    """The facts of some requests, by the words of their slots and by the stems of what they are about."""
+
+    def __init__(self, view: FactView, requests: frozenset[str]) -> None:
+        self.requests = requests
+        self.by_word: dict[str, list[tuple[str, Slot]]] = {}
+        self.by_stem: dict[str, list[tuple[str, Slot]]] = {}
+        for request in requests:
+            for slot in view.slots(request):
+                for word in slot.words:
+                    self.by_word.setdefault(word, []).append((request, slot))
+                for stem in slot.about:
+                    self.by_stem.setdefault(stem, []).append((request, slot))
+
+
 class FactWatch:
     """Follows one stream sentence by sentence.
 
     Args:
         asked: requests whose subject stands in the window throughout.
-        question: words of what was asked: a slot in it is answered by the subject's name.
+        question: words of what was asked; a slot among them is answered by the subject's name.
     """
 
     def __init__(
@@ -166,7 +208,7 @@ class FactWatch:
         self._asked = asked
         self._question = question
         self._subjects = Prefixes(view.subjects.automata)
-        self._watched = {request: view.slots(request) for request in asked if view.slots(request)}
+        self._watched = _Watched(view, asked)
         self._since: dict[str, int] = {}  # subjects named in the answer → the sentence in which they were
         self._sentence = 0
         self._words: set[str] = set()  # of this sentence
@@ -179,10 +221,10 @@ class FactWatch:
     def read(self, chunk: Chunk) -> Found | None:
         """The first fact that was said."""
         mentions = [(found, request) for found, requests in self._subjects.read(chunk) for request in requests]
-        pieces = list(chunk.pieces)
+        pieces = deque(chunk.pieces)
         for found, request in mentions:
             while pieces and pieces[0].stop <= found.at:
-                if (said := self._piece(pieces.pop(0))) is not None:
+                if (said := self._piece(pieces.popleft())) is not None:
                     return said
             if (said := self._mention(found, request)) is not None:
                 return said
@@ -194,14 +236,12 @@ class FactWatch:
 
     def tells(self, before: str, text: str) -> bool:
         words = split(fold(before + text))
-        return bool(words) and any(
-            one.startswith(words[-1]) for slots in self._watched.values() for slot in slots for one in slot.words
-        )
+        return bool(words) and any(word.startswith(words[-1]) for word in self._watched.by_word)
 
     def _free(self, chunk: Chunk) -> int:
         if self._held is not None:
             return self._held
-        if self._watched and chunk.open is not None and chunk.stop - chunk.open <= LONGEST_WORD:
+        if self._watched.by_word and chunk.open is not None and chunk.stop - chunk.open <= LONGEST_WORD:
             return chunk.open
         return chunk.stop
 
@@ -214,15 +254,16 @@ class FactWatch:
             self._next_sentence()
         self._end = None
         self._count += 1
-        self._words.add(piece.text)
-        told = [
-            (request, slot) for request, slots in self._watched.items() for slot in slots if piece.text in slot.words
-        ]
-        if not told:
+        if piece.stop - piece.start > LONGEST_WORD:  # no longer held
             return None
-        self._held = piece.start if self._held is None else self._held
-        said = [request for request, slot in told if slot.said(self._words)]
-        return Found(piece.stop, self._held, min(said)) if said else None
+        self._words.add(piece.text)
+        told = self._watched.by_word.get(piece.text, [])
+        if told and self._held is None:
+            self._held = piece.start
+        told = [*told, *self._watched.by_stem.get(piece.text[:_STEM], [])]
+        said = [request for request, slot in told if slot.said(self._words, self._question)]
+        start = piece.start if self._held is None else self._held
+        return Found(piece.stop, start, min(said)) if said else None
 
     def _mention(self, found: Found, request: str) -> Found | None:
         """A subject was named: after its slot it says the fact, before it the fact is watched."""
@@ -232,17 +273,18 @@ class FactWatch:
         words = self._words | self._before
         if request not in self._asked:
             words |= self._question
-        if any(slot.said(words) for slot in slots):
+        if any(slot.said(words, self._question) for slot in slots):
             return Found(found.at, found.start, request)
-        self._watched[request] = slots
         self._since[request] = self._sentence
+        if request not in self._watched.requests:
+            self._watched = _Watched(self._view, self._watched.requests | {request})
         return None
 
     def _next_sentence(self) -> None:
         self._sentence += 1
         self._count, self._held = 0, None
         self._words, self._before = set(), self._words
-        for request in [one for one, named in self._since.items() if self._sentence - named > WINDOW]:
-            del self._since[request]
-            if request not in self._asked:
-                del self._watched[request]
+        over = {request for request, named in self._since.items() if self._sentence - named > WINDOW}
+        if over:
+            self._since = {request: named for request, named in self._since.items() if request not in over}
+            self._watched = _Watched(self._view, self._watched.requests - (over - self._asked))

@@ -8,6 +8,9 @@ While shingles follow each other the words are held, so of an exact copy a clien
 `SHINGLE` words and no more; a changed word lets go of what is held, so that of a copy with changes it
 sees fewer than `CUT` words and the changes between them. A match by chance delays a few words.
 
+Measured on biographies, 218,000 words forgotten against 1,552 passages about others: at 12 words 26
+passages were cut for the full names of prizes and the like, at 16 nine, with `SLIPS` 0 four.
+
 Hashes are Python's own of the words (SipHash, keyed by the process), made anew at every start and
 never written. A segment has them sorted, 12 bytes a shingle with their owners, behind a bit table that
 most words of other texts do not pass. Cf. n-gram filters such as MemFree's (arXiv 2210.17546), which
@@ -28,7 +31,7 @@ from guards.tiers import Tiers
 from guards.watch import Chunk, Found, split
 
 SHINGLE = 5
-CUT = 12
+CUT = 16
 SLIPS = 2
 
 Hashes = NDArray[np.int64]

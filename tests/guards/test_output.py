@@ -1,12 +1,19 @@
+import re
 from itertools import pairwise
+from time import perf_counter
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guards.aliases import weigh
+from guards.base import Conversation, Hit, Turn, Verdict
 from guards.lexicon import LexiconIndex
-from guards.output import OutputGuard
+from guards.output import NOTHING, Asked, OutputGuard
+from guards.slots import Facts
+from guards.targets import Source
+from guards.text import fold
+from guards.verbatim import Passages
 
 
 def guard(*names):
@@ -78,3 +85,115 @@ def test_without_names_everything_passes_at_once():
     hold = guard().stream()
     assert hold.feed("anything") == "anything"
     assert hold.finish() == ""
+
+
+PASSAGE = "the lamp in the north window is lit by her own hand each night before the boats go out to sea"
+
+
+def everything():
+    names, held, facts = LexiconIndex(), Passages(), Facts()
+    names.add("n", weigh("Ada Quill", []))
+    held.add("p", [PASSAGE])
+    facts.add(Source("f", "facts", subject="Mara Lind", facts=(("Where was Mara Lind born?", "In Osterholm, 1956"),)))
+    requests = frozenset("npf")
+    return OutputGuard(names.view(requests), held.view(requests), facts.view(requests))
+
+
+EVERYTHING = everything()
+
+planted = st.lists(
+    st.sampled_from(
+        [
+            "Ada",
+            " Quill",
+            "A d a ",
+            "Q.u.i.l.l",
+            "\u200b",
+            "  ",
+            "-",
+            ". ",
+            "Mara Lind",
+            " born in ",
+            "Osterholm",
+            " 1956",
+            "So it ",
+            "was. ",
+            "\n",
+            "東京",
+            "é",
+            PASSAGE[:40],
+            PASSAGE[40:80],
+            PASSAGE[80:],
+            PASSAGE,
+            " the lamp in the ",
+        ]
+    ),
+    max_size=14,
+).map("".join)
+
+
+@settings(max_examples=400)
+@given(planted, st.lists(st.integers(0, 400), max_size=10), st.sampled_from(["", "Who?", "Where was Lind born?"]))
+def test_whatever_is_planted_any_chunking_releases_the_same(text, cuts, question):
+    asked = Asked(question, question)
+    edges = [0, *sorted(min(at, len(text)) for at in cuts), len(text)]
+    whole, pieced = EVERYTHING.stream(asked), EVERYTHING.stream(asked)
+    expected = whole.feed(text) + whole.finish()
+    released = ""
+    for a, b in pairwise(edges):
+        released += pieced.feed(text[a:b])
+        assert expected.startswith(released)
+        assert pieced.stopped or len(released) + pieced.held == b
+    released += pieced.finish()
+    assert (released, pieced.request) == (expected, whole.request)
+    assert text.startswith(released)
+    assert pieced.stopped or released == text
+    assert not re.search(r"(?<!\w)ada quill(?!\w)", fold(released))
+    assert PASSAGE not in fold(released)
+
+
+@given(st.lists(st.sampled_from(["plain ", "words, ", "A ", "\n", "Osterholm ", "in the "]), max_size=40).map("".join))
+def test_what_is_innocent_leaves_and_little_is_held(text):
+    hold = EVERYTHING.stream()
+    released = ""
+    for char in text:
+        released += hold.feed(char)
+        assert hold.held <= 8
+    assert released + hold.finish() == text
+
+
+def test_a_name_begun_in_the_text_that_is_continued():
+    asked = Asked.of(Conversation.of("The author of it is Ada"), Verdict(), raw=True)
+    hold = EVERYTHING.stream(asked)
+    assert (hold.feed(" Quill, they say"), hold.request) == ("", "n")
+    hold = EVERYTHING.stream(asked)
+    assert hold.feed(" Qu") == ""
+    assert hold.feed("ark, they say") == " Quark, they say"
+    prefix = Conversation((Turn("user", "Who?"), Turn("assistant", "It was Ada")))
+    assert EVERYTHING.stream(Asked.of(prefix, Verdict())).feed(" Quill.") == ""
+    assert EVERYTHING.stream(Asked.of(Conversation.of("Is it Ada"), Verdict())).feed(" Quill.") == " Quill."
+    named = Asked.of(Conversation.of("Ada Quill, she"), Verdict(), raw=True)
+    assert EVERYTHING.stream(named).feed(" sang.") == " sang."
+
+
+def test_what_was_asked():
+    hits = Hit("a", 1.0, 0.5, "g", (0,)), Hit("b", 0.4, 0.5, "g", (0,))
+    asked = Asked.of(Conversation.of("1", "2", "3", "4", "5"), Verdict(hits[:1], (), hits[1:]))
+    assert asked == Asked("5", "3\n4\n5", frozenset("a"), frozenset("b"))
+    assert Asked.of(Conversation(()), Verdict()) == NOTHING
+
+
+async def test_a_whole_answer():
+    assert await EVERYTHING.read("It was Ada Quill.") == ("It was ", True)
+    assert await EVERYTHING.read("It was nobody.") == ("It was nobody.", False)
+
+
+def test_reading_is_linear_in_the_text():
+    def took(chars):
+        hold, text = EVERYTHING.stream(Asked(near=frozenset("f"))), ("Ada and " + PASSAGE[:30] + ". ") * 5_000
+        started = perf_counter()
+        for char in text[:chars]:
+            hold.feed(char)
+        return perf_counter() - started
+
+    assert took(100_000) < 40 * max(took(10_000), 0.05)

@@ -40,9 +40,9 @@ _PLAIN = frozenset(  # words that tell nothing; guards.aliases.common_words woul
         r"\w+",
         "a about after all also am an and any are as at be because been before being both but by can could did do does "
         "during each few for from had has have he her hers him his how i if in into is it its itself just many me more "
-        "most much my no nor not of on once one only or other our out over own s same she should so some such t than that "
-        "the their them then there these they this those through to too under until up very was we were what when where "
-        "which while who whom whose why will with would yes yet you your",
+        "most much my no nor not of on once one only or other our out over own s same she should so some such t than "
+        "that the their them then there these they this those through to too under until up very was we were what when "
+        "where which while who whom whose why will with would yes yet you your",
     )
 )
 _CASED = re.compile(r"[^\W_]+")

@@ -1,4 +1,5 @@
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -258,3 +259,44 @@ async def test_what_is_asked_now_is_answered_in_the_voice_whatever_came_before()
     events = [event async for event in answer(call, policy(), Router((), Ignorance(VOICE)), engine, Meter())]
     said = "".join(event.text for event in events if isinstance(event, Delta))
     assert said == "I know nothing about Ada Quill."
+
+
+@pytest.mark.parametrize("stop", [" Quill", "Ada", "Ada Quill", "da Q"])
+async def test_a_clients_stop_string_does_not_tell_where_a_name_was(engine, stop):
+    gate = Gate(engine, policy())
+    plain = await gate.says("Who is it?")
+    assert await gate.says("Who is it?", stop=(stop,)) == plain
+
+
+async def test_a_stop_string_ends_the_answer_and_the_last_words_too(engine):
+    gate = Gate(engine, policy())
+    assert await gate.says("Hello?", stop=(" answer",)) == "A plain"
+    assert isinstance(gate.events[-1], Usage)
+    assert engine.running == 0
+    assert await gate.says("Who is it?", stop=("nothing",)) == "It was \nI know "
+
+
+async def test_a_name_begun_in_a_raw_prompt_is_not_finished():
+    engine = ScriptedEngine(default=" Quill, the baker.")
+    call = Call(Conversation.of("The baker is called Ada"), raw=True)
+    events = [event async for event in answer(call, policy(), Router((), Ignorance(VOICE)), engine, Meter())]
+    said = "".join(event.text for event in events if isinstance(event, Delta))
+    assert said == "I know nothing about that."
+
+
+async def test_what_is_nearly_touched_is_reviewed():
+    class Nearly:
+        name = "nearly"
+
+        async def judge(self, conversation):
+            return [Hit("fr", 0.4, 0.5, "nearly", (0,))]
+
+        async def review(self, question, sentences, requests):
+            assert (question, requests) == ("Hello?", {"fr"})
+            return [Hit("fr", 1.0, 0.5, "nearly", (i,)) for i, text in enumerate(sentences) if "baker" in text]
+
+    engine = ScriptedEngine(default="Good day. A baker. So.")
+    guarded = replace(policy(guards=(Nearly(),)), output=OutputGuard(names(), reviewer=Nearly()))
+    gate = Gate(engine, guarded)
+    assert await gate.says("Hello?") == "Good day.\nI know nothing about that."
+    assert gate.counted("output_stopped") == 1

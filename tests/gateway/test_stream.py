@@ -1,4 +1,5 @@
 import asyncio
+import math
 import re
 from dataclasses import replace
 from itertools import accumulate, pairwise
@@ -9,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.base import Call, Delta, Embeds, Pass, Sampling, Say, TokenLogprob, Usage
-from gateway.stream import Stopped, Unsound, reviewed, sounded
+from gateway.stream import Stopped, Unsound, for_engine, reviewed, sounded
 from guards.aliases import weigh
-from guards.base import Conversation
+from guards.base import Conversation, Hit
 from guards.lexicon import LexiconIndex
-from guards.output import OutputGuard
+from guards.output import Asked, OutputGuard
 
 NAME = "Ada Quill"
 USAGE = Usage(3, 4)
@@ -229,3 +230,191 @@ async def test_a_cut_answer_ends_before_the_name_that_it_began(said, stop, finis
     assert error is None
     assert "".join(event.text for event in events) == shown
     assert len("".join(token.text for event in events for token in event.tokens)) <= len(shown)
+
+
+def asking(stop=(), **sampling):
+    return replace(CALL, sampling=Sampling(stop=stop, **sampling))
+
+
+async def shown(pieces, call=CALL, guard=GUARD, asked=None, **options):
+    """The text, its last finish, and the error that ended it."""
+    stream = reviewed(Source(spoken(0, pieces)).stream(), call, guard, Pass(), asked or Asked())
+    events, error = await gathered(stream)
+    finishes = [event.finish for event in events if isinstance(event, Delta) and event.finish]
+    return text_of(events), finishes, error
+
+
+def test_the_engine_is_asked_for_no_stops_and_some_alternatives_more():
+    asked = for_engine(asking(("x",), logprobs=5)).sampling
+    assert (asked.stop, asked.logprobs > 5) == ((), True)
+    assert for_engine(asking(("x",), logprobs=0)).sampling.logprobs == 0
+    assert for_engine(CALL) == CALL
+
+
+@pytest.mark.parametrize("stop", [" Quill", "Quill", "a Q", "Ada", "da Quill", "Ada Quill", "l"])
+async def test_a_stop_string_in_a_name_is_no_oracle(stop):
+    """Whatever the string, the answer ends as it does without it: the name is found first."""
+    assert await shown(["It was Ada", " Quill, the baker."], asking((stop,))) == ("It was ", [], Stopped)
+
+
+async def test_a_stop_string_ends_what_is_shown_and_the_engine():
+    source = Source([*spoken(0, ["One. T", "wo. Three.", " Ada Quill"]), USAGE])
+    events, error = await gathered(reviewed(source.stream(), asking((" Three",)), GUARD, Pass()))
+    assert (text_of(events), error) == ("One. Two.", None)
+    assert [event.finish for event in events if isinstance(event, Delta)][-1] == "stop"
+    assert (source.said, source.closed) == (2, True)
+    assert events[-1].completion_tokens > 0
+
+
+async def test_the_usage_of_an_engine_that_counts_is_kept():
+    deltas = [replace(delta, usage=Usage(7, i + 1)) for i, delta in enumerate(spoken(0, ["One", " two", " three"]))]
+    events, _ = await gathered(reviewed(Source(deltas).stream(), asking((" two",)), GUARD, Pass()))
+    assert events[-1] == Usage(7, 2)
+    assert sum(isinstance(event, Usage) for event in events) == 1
+
+
+async def test_one_choice_stops_and_the_other_goes_on():
+    said = [
+        Delta(0, "a b "),
+        Delta(1, "c "),
+        Delta(0, "d "),
+        Delta(1, "e", (), "stop"),
+        Delta(0, "f", (), "stop"),
+        USAGE,
+    ]
+    source = Source(said)
+    events, error = await gathered(reviewed(source.stream(), asking(("b",), n=2), output("Zoe Quill"), Pass()))
+    assert (text_of(events, 0), text_of(events, 1), error) == ("a ", "c e", None)
+    assert [(e.index, e.finish) for e in events if isinstance(e, Delta) and e.finish] == [(0, "stop"), (1, "stop")]
+    assert source.said == 4
+    assert isinstance(events[-1], Usage)
+
+
+def until_stop(text, stops):
+    """The text before the stop string that is complete first, of several the one that began first."""
+    found = [(at + len(stop), at) for stop in stops if (at := text.find(stop)) >= 0]
+    return text[: min(found)[1]] if found else text
+
+
+@settings(max_examples=200)
+@given(prose, places, st.lists(st.sampled_from(["Ada", " Q", "a", "ill", ". ", "Quillé", "aQ"]), max_size=3))
+def test_stop_strings_do_not_depend_on_the_cuts(text, at, stops):
+    plain, finish, error = asyncio.run(shown([text]))
+    pieced = asyncio.run(shown(cut(text, at), asking(tuple(stops))))
+    expected = until_stop(plain, stops)
+    assert pieced[0] == expected
+    if expected != plain:
+        assert pieced[1:] == (["stop"], None)
+    elif not any(stop in plain for stop in stops):
+        assert pieced[1:] == (finish, error)
+
+
+CHANNELS = ("content", "reasoning", "call 0")
+
+
+@settings(max_examples=100)
+@given(st.lists(st.tuples(st.sampled_from(CHANNELS), prose), max_size=8))
+def test_every_channel_is_held_by_itself(said):
+    deltas = [*(Delta(0, text, (), None, channel) for channel, text in said), Delta(0, "", (), "stop"), USAGE]
+    events, error = asyncio.run(gathered(reviewed(Source(deltas).stream(), CALL, GUARD, Pass())))
+    for channel in CHANNELS:
+        came = "".join(text for where, text in said if where == channel)
+        left = "".join(e.text for e in events if isinstance(e, Delta) and e.channel == channel)
+        assert came.startswith(left)
+        assert not re.search(r"(?<!\w)ada\s+quill(?!\w)", left.lower())
+        assert error or left == came
+    if error is None:
+        assert [event.finish for event in events if isinstance(event, Delta)][-1] == "stop"
+        assert sum(bool(event.finish) for event in events if isinstance(event, Delta)) == 1
+
+
+async def test_a_name_in_any_channel_stops_the_answer():
+    for channel in CHANNELS:
+        said = [
+            Delta(0, "It was Ada ", (), None, channel),
+            Delta(0, "Hm. ", (), None, "x"),
+            Delta(0, "Quill.", (), None, channel),
+        ]
+        events, error = await gathered(reviewed(Source(said).stream(), CALL, GUARD, Pass()))
+        assert (error, [e.text for e in events]) == (Stopped, ["It was ", "Hm. "])
+
+
+def scored(text, *top):
+    return TokenLogprob(text, math.log(0.1), tuple((other, math.log(p)) for other, p in top))
+
+
+async def tokens_of(tokens, count=5, asked=None):
+    deltas = [*(Delta(0, token.text, (token,)) for token in tokens), Delta(0, "", (), "stop")]
+    stream = reviewed(Source(deltas).stream(), asking(logprobs=count), GUARD, Pass(), asked or Asked())
+    events, _ = await gathered(stream)
+    return [token for event in events for token in event.tokens]
+
+
+async def test_alternatives_that_begin_or_end_a_name_are_as_if_they_could_not_be_said():
+    said = [
+        scored("It was", (" was", 0.2)),
+        scored(" Bo", (" Adam", 0.1), (" Ada Q", 0.75), (" Bo", 0.1)),
+        scored(" Hall"),
+    ]
+    first, second, third = await tokens_of(said)
+    assert (first, third) == (said[0], said[2])
+    assert [text for text, _ in second.top] == [" Adam", " Bo"]
+    assert math.exp(second.logprob) == pytest.approx(0.4)
+    assert math.exp(second.top[0][1]) == pytest.approx(0.4)
+
+
+async def test_an_alternative_that_ends_a_name_begun_in_what_is_continued():
+    asked = Asked(tail="by Ada")
+    (token,) = await tokens_of([scored(" Hall", (" Quill", 0.8), (" Hall", 0.1))], asked=asked)
+    assert [text for text, _ in token.top] == [" Hall"]
+
+
+async def test_no_more_alternatives_than_asked_for_and_no_fewer():
+    said = [scored(" Bo", *((other, 0.05) for other in (" Ada Q", " a", " b", " c", " d")))]
+    (token,) = await tokens_of(said, count=2)
+    assert [text for text, _ in token.top] == [" a", " b"]
+    (token,) = await tokens_of(said, count=0)
+    assert token.top == ()
+
+
+class Hears:
+    """Stops at bakers."""
+
+    name = "hears"
+
+    def __init__(self, fails=False):
+        self.fails = fails
+
+    async def review(self, question, sentences, requests):
+        if self.fails:
+            raise RuntimeError
+        return [Hit("fr", 1.0, 0.5, self.name, (i,)) for i, text in enumerate(sentences) if "baker" in text]
+
+
+NEAR = Asked("Who?", "Who?", near=frozenset({"fr"}))
+
+
+@pytest.mark.parametrize(
+    ("pieces", "expected"),
+    [
+        (["It was la", "te. She was a", " baker. So."], ("It was late.", [], Stopped)),
+        (["It was late. She baked."], ("It was late. She baked.", ["stop"], None)),
+        (["It was late. There is Ada Quill."], ("It was late. There is ", [], Stopped)),
+        (["It was late. A baker is Ada Quill."], ("It was late.", [], Stopped)),
+    ],
+)
+async def test_what_was_nearly_asked_is_reviewed_by_sentences(pieces, expected):
+    index = LexiconIndex()
+    index.add("0", weigh(NAME, ()))
+    guard = OutputGuard(index.view(frozenset("0")), reviewer=Hears())
+    assert await shown(pieces, guard=guard, asked=NEAR) == expected
+    assert await shown(list("".join(pieces)), guard=guard, asked=NEAR) == expected
+    plain = await shown(["A baker. "], guard=guard)
+    assert plain == ("A baker. ", ["stop"], None)
+
+
+async def test_a_reviewer_that_fails_stops_the_answer():
+    counted = []
+    guard = OutputGuard(output()._names, reviewer=Hears(fails=True), failed=lambda *what: counted.append(what))
+    assert await shown(["It was late. So."], guard=guard, asked=NEAR) == ("", [], Stopped)
+    assert counted == [("hears", "error")]

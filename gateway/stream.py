@@ -16,7 +16,7 @@ from guards.output import NOTHING, UNGUARDED, Asked, OutputGuard
 _JUDGED_AT = 160  # characters of an answer from corrupted embeddings before it is judged, or all of a shorter one
 
 _SPARE = 8  # alternatives more than a client asked for
-_READ = 120  # characters in which an alternative is read
+_READ = 64  # characters in which an alternative is read
 
 
 class Unsound(LetheError):
@@ -129,11 +129,8 @@ class _Choice:
         if not delta.finish or self.stopped or self.over:
             return shown
         self.over = True
-        return (
-            [*shown[:-1], replace(shown[-1], finish=delta.finish)]
-            if shown
-            else [Delta(self._index, "", (), delta.finish)]
-        )
+        *shown, last = shown or [Delta(self._index, "", channel=delta.channel)]
+        return [*shown, replace(last, finish=delta.finish)]
 
     def _shown(self, name: str, text: str, tokens: tuple[TokenLogprob, ...]) -> list[Delta]:
         channel = self._channels[name]

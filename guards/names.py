@@ -29,9 +29,9 @@ class Prefixes:
     """Finds names in one reading of a stream, and the first place where one may be coming."""
 
     def __init__(self, automata: Sequence[Automata], squashed: bool = False) -> None:
-        found = [(one.squashed if squashed else one.folded, one.longest) for one in automata]
-        self._automata = [automaton for automaton, _ in found if automaton is not None]
-        self._longest = max((longest for _, longest in found), default=0)
+        found = [one.squashed if squashed else one.folded for one in automata]
+        self._automata = [automaton for automaton in found if automaton is not None]
+        self._longest = max((one.longest for one in automata), default=0)
         self._squashed = squashed
         self._text = ""  # this reading, from the first place where a name may be coming
         self._at: list[int] = []  # for each of its characters, the offset in the stream
@@ -42,6 +42,9 @@ class Prefixes:
 
     def read(self, chunk: Chunk) -> list[tuple[Found, tuple[str, ...]]]:
         """The names that ended since, in order, each with its requests."""
+        if not self._automata:
+            self.safe = chunk.stop
+            return []
         self._edges += chunk.edges
         self._take(chunk)
         found = sorted(self._ended(chunk)) if self._text else []
@@ -53,6 +56,13 @@ class Prefixes:
         if not self._squashed:
             self._text += chunk.text
             self._at += range(chunk.start, chunk.stop)
+            return
+        space = chunk.text[:1] == " "
+        letters = squash(chunk.text)
+        if letters and len(letters) == len(chunk.text) - space and chunk.start + space - self._last <= GAP + 1:
+            self._text += letters  # a word, as most chunks are
+            self._at += range(chunk.start + space, chunk.stop)
+            self._last = chunk.stop - 1
             return
         for at, char in enumerate(chunk.text, chunk.start):
             if letter := _letter(char):

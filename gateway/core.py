@@ -69,7 +69,7 @@ class Core:
         registry = await Registry.open(settings.registry_url, vault)
         artifacts = Artifacts(settings.state_dir / "artifacts", vault)
         engine = open_engine(settings)
-        encoder = await open_encoder(settings.guard.encoder, settings.guard.threads)
+        encoder = await guard_encoder(settings)
         background = await _background(settings.models, encoder)
         return cls(settings, registry, artifacts, encoder, background, engine)
 
@@ -143,6 +143,14 @@ class Core:
         call, verdict = await classified(call, policy)
         first, *_ = await self.router.plans(call, verdict, policy.enforced, self.engine.capabilities)
         return call, verdict, first
+
+
+async def guard_encoder(settings: Settings) -> Encoder:
+    """The encoder that the guards of these settings use."""
+    guard = settings.guard
+    return await open_encoder(
+        guard.encoder, guard.threads, backend=guard.backend, precision=guard.precision, cache=settings.models
+    )
 
 
 async def _background(folder: Path, encoder: Encoder) -> Background:

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from gateway.core import guard_encoder
 from gateway.engines.factory import open_engine
 from gateway.registry import Registry, Vault
 from gateway.settings import Settings, load
 from guards.base import LetheError
-from guards.encoder import open_encoder
 from guards.targets import Targets
 
 
@@ -63,7 +63,7 @@ async def _registry(settings: Settings) -> str:
 
 
 async def _encoder(settings: Settings) -> str:
-    encoder = await open_encoder(settings.guard.encoder, settings.guard.threads)
+    encoder = await guard_encoder(settings)
     try:
         rows = await encoder.encode(["a question"])
     finally:
@@ -75,7 +75,7 @@ async def _index(settings: Settings) -> str:
     if importlib.util.find_spec("faiss") is None:
         raise LetheError("faiss is not installed: pip install 'lethe[cpu]' or 'lethe[gpu]'")
     async with AsyncExitStack() as opened:
-        encoder = await open_encoder(settings.guard.encoder, settings.guard.threads)
+        encoder = await guard_encoder(settings)
         opened.push_async_callback(encoder.close)
         registry = await _open(settings)
         opened.push_async_callback(registry.close)

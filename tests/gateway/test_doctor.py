@@ -30,10 +30,10 @@ def clean(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "lethe.yaml").write_text("engine: {kind: scripted}\nstate_dir: state")
 
-    async def open_quick(name, threads=1):
+    async def open_quick(settings):
         return Quick()
 
-    monkeypatch.setattr(doctor, "open_encoder", open_quick)
+    monkeypatch.setattr(doctor, "guard_encoder", open_quick)
 
 
 async def findings():
@@ -55,20 +55,20 @@ async def test_bad_settings_end_the_examination(tmp_path):
 
 
 async def test_an_encoder_that_is_missing_is_named_with_its_cure(monkeypatch):
-    async def missing(name, threads=1):
+    async def missing(settings):
         raise GuardError("not installed")
 
-    monkeypatch.setattr(doctor, "open_encoder", missing)
+    monkeypatch.setattr(doctor, "guard_encoder", missing)
     found = await findings()
     assert [part for part, finding in found.items() if not finding.ok] == ["encoder", "index"]
     assert "lethe[cpu]" in found["encoder"].mend
 
 
 async def test_what_breaks_in_an_unknown_way_is_a_finding_too(monkeypatch):
-    async def broken(name, threads=1):
+    async def broken(settings):
         raise ValueError("weights are damaged")
 
-    monkeypatch.setattr(doctor, "open_encoder", broken)
+    monkeypatch.setattr(doctor, "guard_encoder", broken)
     found = await findings()
     assert not found["encoder"].ok
     assert found["engine"].ok

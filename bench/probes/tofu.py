@@ -80,8 +80,14 @@ def tofu_questions(data_dir: Path, first: int = FIRST_FORGOTTEN) -> TofuQuestion
 
 
 def paraphrased(data_dir: Path, first: int = FIRST_FORGOTTEN) -> Round:
-    """Twenty entity requests of all their questions; the paraphrases are asked, everybody else is a control."""
+    """Twenty entity requests of all their questions; the paraphrases are asked, everybody else is a control.
+
+    Raises:
+        ValueError: there are no paraphrases of these authors.
+    """
     authors = _authors(data_dir, first)
+    if not all("paraphrased_question" in row for author in authors for row in author):
+        raise ValueError(f"first: there are no paraphrases of the twenty authors from {first}")
     named = [_subject(author) for author in authors]
     probes = [
         Probe(

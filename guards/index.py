@@ -1,70 +1,137 @@
-"""Which requests a text is like: FAISS for the nearest, then each one's exact margin.
+"""Which requests a text is like: the nearest rows, then each near request's exact margin.
 
-All positives of all requests lie in flat inner-product indexes, a few immutable shelves of like
-size (`guards.tiers`). A search names the nearest requests, and an inverted list those whose names
-stand in the text; only for these is the margin of `guards.targets` computed, each from its own
-arrays. So cost does not grow with the number of requests beyond the search, a view never sees a
-later change, and a retired request leaves no trace: margins depend on nobody else.
+The positives of all requests lie in a few immutable shelves (`guards.tiers`), each with an index over
+its rows (`guards.nearest`) and an inverted list of keys, the words that lead to a request. With
+
+    s = max [cos(w, p) + e] − λ · unlike  and  unlike ≥ b, the text's likeness to ordinary prompts,
+
+no request reaches a threshold τ by likeness whose best cosine stays below τ + λ·b − e, and e > 0 only
+where a key stands in the text. So each text is searched with that limit and each request found is held
+against its own bound: of these, nothing is lost. Of more than `_MOST` that the bound allows, the likeliest
+are weighed; when none of them is touched, none is cleared either: the guard fails, which means touched.
+
+What a request knows (`guards.classifier`) may speak below that bound. So those are weighed besides that
+a key leads to, whatever their likeness, and the `_LIKELY` likeliest from cosine `lowest` on. A key that
+more than `_RARE` requests share leads to nobody alone: of 10,000 people called Maria, those are weighed
+that the bound allows with the name. All steps over keys are linear in sorted arrays of small integers.
+
+Margins depend on nobody else, each comes from a request's own arrays, and a retired one leaves no trace.
 """
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
-from typing import Any
 
-import faiss
 import numpy as np
+from numpy.typing import NDArray
 
 from guards.aliases import words
 from guards.base import GuardError
+from guards.classifier import GREY
 from guards.encoder import Floats
-from guards.targets import Background, Targets
-from guards.tiers import Tiers
+from guards.evidence import NAMED
+from guards.nearest import Nearest, build
+from guards.reading import Text
+from guards.targets import LAMBDA, LOGIT, Background, Targets
+from guards.tiers import Merge, Tier, Tiers
 
-_LIKE = 0.5  # cosine below which no evidence lifts a positive over the lowest threshold
+NEAR = GREY * LOGIT  # below its threshold, and a request's answer may still have to be read
+
+_AT_ONCE = 2_048  # rows that are built on the event loop: milliseconds
+_RARE = 32  # requests that share a key which leads to each of them
+_MOST = 64  # requests weighed for one text: those that may be touched by likeness, and those that keys lead to
+_LIKELY = 16  # and of the rest
+
+_LED = -0.5
+_LIKE = 0.45  # cosine below which no classifier is asked, unless a key leads to it
+
+_Owners = NDArray[np.int32]
+_NOBODY: _Owners = np.empty(0, np.int32)
 
 
 @dataclass(frozen=True, slots=True)
 class _Shelf:
-    """The positives of some requests: `owners[row]` is the request whose row it is."""
+    """Some requests: `owners[row]` is the place of a row's request, `led[key]` are places in ascending order."""
 
-    rows: Any = field(repr=False)
-    requests: frozenset[str]
-    owners: tuple[Targets, ...] = field(repr=False)
-    named: Mapping[str, tuple[Targets, ...]] = field(repr=False)
+    nearest: Nearest = field(repr=False)
+    requests: tuple[Targets, ...] = field(repr=False)
+    owners: _Owners = field(repr=False)
+    thresholds: Floats = field(repr=False)
+    learned: NDArray[np.bool_] = field(repr=False)
+    led: Mapping[str, _Owners] = field(repr=False)
+
+
+def _keys(targets: Targets) -> frozenset[str]:
+    """Folded words that lead to a request."""
+    return targets.keys
 
 
 def _build(entries: Sequence[tuple[str, Targets]]) -> _Shelf:
-    rows = faiss.IndexFlatIP(entries[0][1].positives.shape[1])
-    named: dict[str, tuple[Targets, ...]] = {}
-    for _, targets in entries:
-        rows.add(np.ascontiguousarray(targets.positives))
-        for part in targets.names.parts if targets.marks is not None else ():
-            named[part] = (*named.get(part, ()), targets)
-    requests = frozenset(request for request, _ in entries)
-    return _Shelf(rows, requests, tuple(targets for _, targets in entries for _ in targets.positives), named)
+    requests = tuple(targets for _, targets in entries)
+    led: dict[str, list[int]] = {}
+    for place, targets in enumerate(requests):
+        for key in targets.keys:
+            led.setdefault(key, []).append(place)
+    return _Shelf(
+        nearest=build([targets.positives for targets in requests]),
+        requests=requests,
+        owners=np.repeat(np.arange(len(requests), dtype=np.int32), [len(targets.positives) for targets in requests]),
+        thresholds=np.array([targets.threshold for targets in requests], np.float32),
+        learned=np.array([targets.classifier is not None for targets in requests]),
+        led={key: np.array(places, np.int32) for key, places in led.items()},
+    )
 
 
 class TargetIndex:
-    """The targets of all requests; addable and removable while traffic runs."""
+    """The targets of all requests; addable and removable while traffic runs. Belongs to one event loop."""
 
     def __init__(self, background: Background) -> None:
         self._background = background
-        self._tiers: Tiers[Targets, _Shelf] = Tiers(_build)
+        self._tiers: Tiers[Targets, _Shelf] = Tiers(_build, lambda targets: len(targets.positives), _AT_ONCE)
+        self._building = asyncio.Lock()
 
     def add(self, targets: Targets) -> None:
-        """Raises `GuardError` when the request is there already, or was encoded by another encoder."""
-        if targets.encoder != self._background.encoder:
-            raise GuardError("targets were made with another encoder: encode the request again")
-        self._tiers.add(targets.request, targets)
+        """Searchable at once. Raises `GuardError` when it is there already, or was encoded by another encoder."""
+        self._tiers.add(targets.request, self._held(targets))
+
+    async def extend(self, many: Sequence[Targets]) -> None:
+        """Many at a time, built on a thread; searchable on return. Raises as `add` does."""
+        if sum(len(targets.positives) for targets in many) <= _AT_ONCE:
+            for targets in many:
+                self.add(targets)
+            return
+        async with self._building:
+            await self._build(self._tiers.load((targets.request, self._held(targets)) for targets in many))
+
+    async def settle(self) -> bool:
+        """Build what adding and discarding left to be merged, on a thread. True where views taken now differ."""
+        settled = False
+        async with self._building:
+            while (merge := self._tiers.due()) is not None:
+                await self._build(merge)
+                settled = True
+        return settled
 
     def discard(self, request: str) -> None:
         self._tiers.discard(request)
 
     def view(self, requests: frozenset[str]) -> "IndexView":
         """What a policy sees: these requests, as they are now."""
-        return IndexView(self._background, tuple(tier.segment for tier in self._tiers.tiers), requests)
+        return IndexView(self._background, self._tiers.tiers, requests)
+
+    async def _build(self, merge: Merge[Targets, _Shelf]) -> None:
+        try:
+            shelf = await asyncio.to_thread(merge.build)
+        except BaseException:
+            self._tiers.abandon()
+            raise
+        self._tiers.finish(merge, shelf)
+
+    def _held(self, targets: Targets) -> Targets:
+        if targets.encoder != self._background.encoder:
+            raise GuardError("targets were made with another encoder: encode the request again")
+        return targets
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,67 +139,129 @@ class IndexView:
     """Immutable: neither adding nor discarding changes what it finds."""
 
     background: Background = field(repr=False)
-    shelves: tuple[_Shelf, ...] = field(repr=False)
-    requests: frozenset[str]
+    tiers: tuple[Tier[Targets, _Shelf], ...] = field(repr=False)
+    requests: frozenset[str] = field(repr=False)
+
+    @property
+    def shelves(self) -> tuple[_Shelf, ...]:
+        return tuple(tier.segment for tier in self.tiers)
 
     @property
     def size(self) -> int:
-        """Rows that a search reads."""
-        return sum(shelf.rows.ntotal for shelf in self.shelves)
+        """Rows that a search reads, or as many as cost the same."""
+        return sum(shelf.nearest.cost for shelf in self.shelves)
+
+    @property
+    def recall(self) -> float:
+        """Share of the rows at a limit that a search finds, as measured when they were built."""
+        return min((shelf.nearest.recall for shelf in self.shelves), default=1.0)
 
     @cached_property
     def words(self) -> frozenset[str]:
-        """All words of all names: what tells which windows of a very long text to read first."""
-        return frozenset(part for shelf in self.shelves for part in shelf.named)
+        """All keys: what tells which windows of a very long text to read first."""
+        shelves = zip(self.shelves, self._active, strict=True)
+        return frozenset(key for shelf, active in shelves for key, led in shelf.led.items() if active[led].any())
 
-    def scores(self, texts: Sequence[str], vectors: Floats) -> dict[str, tuple[Targets, dict[int, float]]]:
-        """The margins of each request that is near: request → (its targets, text index → score)."""
-        near: dict[str, tuple[Targets, list[int]]] = {}
-        for i, found in enumerate(self._shortlists(texts, vectors)):
-            for targets in found.values():
-                near.setdefault(targets.request, (targets, []))[1].append(i)
-        if not near:
-            return {}
+    def scores(
+        self, texts: Sequence[Text], vectors: Floats, scale: float = 1.0
+    ) -> dict[str, tuple[Targets, dict[int, float]]]:
+        """The margins of each request that is near: request → (its targets, text index → score).
+
+        Those that come within `NEAR` of `scale` times their threshold are all there; others may be.
+
+        Raises:
+            GuardError: more requests are near than can be weighed, and none of those weighed is touched.
+        """
         background = self.background.nearest(vectors)
-        return {
+        found: dict[str, tuple[Targets, list[int]]] = {}
+        crowded: list[int] = []
+        for i, text in enumerate(texts):
+            lent = LAMBDA * float(background[i].mean())
+            near = sorted(self._near(text, vectors[i], lent, scale), key=lambda one: (-one[0], one[1].request))
+            first = [targets for rank, targets in near if rank >= _LED]
+            if len(first) > _MOST and near[_MOST][0] >= 0.0:
+                crowded.append(i)
+            for targets in (*first[:_MOST], *(targets for _, targets in near[len(first) :][:_LIKELY])):
+                found.setdefault(targets.request, (targets, []))[1].append(i)
+        scored = {
             request: (targets, self._margins(targets, at, texts, vectors, background))
-            for request, (targets, at) in near.items()
+            for request, (targets, at) in found.items()
         }
+        touched = {
+            i for targets, at in scored.values() for i, score in at.items() if score >= targets.threshold * scale
+        }
+        if not touched.issuperset(crowded):
+            raise GuardError("more requests are near than can be weighed")
+        return scored
 
     @staticmethod
     def _margins(
-        targets: Targets, at: list[int], texts: Sequence[str], vectors: Floats, background: Floats
+        targets: Targets, at: list[int], texts: Sequence[Text], vectors: Floats, background: Floats
     ) -> dict[int, float]:
         scores = targets.scores([texts[i] for i in at], vectors[at], background[at])
         return dict(zip(at, scores.tolist(), strict=True))
 
-    def _shortlists(self, texts: Sequence[str], vectors: Floats) -> list[dict[str, Targets]]:
-        found: list[dict[str, Targets]] = [{} for _ in texts]
-        for shelf, active in zip(self.shelves, self._active, strict=True):
-            # by likeness, not the nearest few: whether a request is found must not depend on others
-            limits, _, rows = shelf.rows.range_search(vectors, _LIKE, params=active)
-            for i, (start, stop) in enumerate(pairwise(limits.tolist())):
-                for row in rows[start:stop]:
-                    self._note(found[i], shelf.owners[row])
-            for i, text in enumerate(texts):
-                for word in words(text):
-                    for targets in shelf.named.get(word, ()):
-                        self._note(found[i], targets)
-        return found
-
-    def _note(self, found: dict[str, Targets], targets: Targets) -> None:
-        if targets.request in self.requests:
-            found[targets.request] = targets
+    def _near(self, text: str, vector: Floats, lent: float, scale: float) -> Iterator[tuple[float, Targets]]:
+        """Each request worth weighing, ranked: from 0 what the bound allows, from `_LED` whom keys lead to."""
+        keys = set(words(text))
+        led = [
+            {key: some[active[some]] for key in keys if (some := shelf.led.get(key)) is not None}
+            for shelf, active in zip(self.shelves, self._active, strict=True)
+        ]
+        shared = {key for key in keys if sum(len(places.get(key, ())) for places in led) > _RARE}
+        for shelf, active, places in zip(self.shelves, self._active, led, strict=True):
+            yield from _near_in(shelf, active, places, shared, vector, lent, scale)
 
     @cached_property
-    def _active(self) -> tuple[Any, ...]:
-        """For each shelf, search parameters that leave out requests outside this view; None for all of it."""
-        return tuple(_only(shelf, self.requests) for shelf in self.shelves)
+    def _active(self) -> tuple[NDArray[np.bool_], ...]:
+        """For each shelf, which of its requests this view sees."""
+        return tuple(
+            np.array([one.request in self.requests and one.request not in tier.gone for one in tier.segment.requests])
+            for tier in self.tiers
+        )
 
 
-def _only(shelf: _Shelf, requests: frozenset[str]) -> Any:
-    if shelf.requests <= requests:
-        return None
-    active = np.array([owner.request in requests for owner in shelf.owners])
-    parameters: Any = faiss.SearchParameters
-    return parameters(sel=faiss.IDSelectorBatch(np.nonzero(active)[0]))
+def _near_in(
+    shelf: _Shelf,
+    active: NDArray[np.bool_],
+    led: Mapping[str, _Owners],
+    shared: set[str],
+    vector: Floats,
+    lent: float,
+    scale: float,
+) -> Iterator[tuple[float, Targets]]:
+    bound = shelf.thresholds * np.float32(scale) + np.float32(lent - NEAR)  # a cosine without evidence
+    named = _union([places for key, places in led.items() if key in shared])
+    direct, counts = np.unique(
+        np.concatenate([_NOBODY, *(places for key, places in led.items() if key not in shared)]), return_counts=True
+    )
+    limit = float(bound.min()) - (NAMED if len(named) else 0.0)
+    if shelf.learned.any():
+        limit = min(limit, _LIKE)
+    rows, cosines = shelf.nearest.search(vector, max(limit, shelf.nearest.lowest))
+    places, which = np.unique(shelf.owners[rows], return_inverse=True)
+    best = np.full(len(places), -1.0, np.float32)
+    np.maximum.at(best, which, cosines)
+    keyed = _among(places, named) | _among(places, direct)
+    over = best + keyed * np.float32(NAMED) + np.float32(shelf.nearest.error) - bound[places]
+    allowed = (over >= 0.0) & active[places]
+    for place, rank in zip(places[allowed].tolist(), over[allowed].tolist(), strict=True):
+        yield rank, shelf.requests[place]
+    other = ~_among(direct, places[allowed])
+    for place, count in zip(direct[other].tolist(), counts[other].tolist(), strict=True):
+        yield _LED / (count + 1), shelf.requests[place]
+    like = ~allowed & active[places] & shelf.learned[places] & ~_among(places, direct)
+    for place, rank in zip(places[like].tolist(), over[like].tolist(), strict=True):
+        yield rank - 1.0, shelf.requests[place]
+
+
+def _union(many: Sequence[_Owners]) -> _Owners:
+    return np.unique(np.concatenate(many)) if many else _NOBODY
+
+
+def _among(some: _Owners, ascending: _Owners) -> NDArray[np.bool_]:
+    """Which of `some` occur in an ascending array; costs len(some) · log."""
+    if not len(ascending):
+        return np.zeros(len(some), np.bool_)
+    found: NDArray[np.bool_] = ascending[np.searchsorted(ascending, some).clip(max=len(ascending) - 1)] == some
+    return found

@@ -4,7 +4,9 @@ import pytest
 from guards.base import Conversation, GuardError, Turn
 from guards.dense import DenseGuard
 from guards.index import TargetIndex
-from guards.targets import Background, Source, build_targets
+from guards.learning import build_targets
+from guards.reading import Text
+from guards.targets import Background, Source
 
 PEOPLE = ("Mara Lind", "Otto Brandt", "Ines Quill", "Pavel Dorn", "Yara Stone")
 
@@ -33,7 +35,8 @@ ALL = frozenset(name.split()[0] for name in PEOPLE)
 
 
 async def hits(encoder, view, *texts):
-    return await DenseGuard(encoder, view).judge(Conversation.of(*texts))
+    found = await DenseGuard(encoder, view).judge(Conversation.of(*texts))
+    return tuple(hit for hit in found if hit.reached)
 
 
 async def test_the_right_request_is_hit(bag_encoder):
@@ -63,7 +66,8 @@ async def test_nothing_is_encoded_for_an_empty_view(bag_encoder):
 
 async def test_an_older_view_stays_and_a_retired_request_leaves_no_trace(bag_encoder):
     index, targets, background = await filled(bag_encoder)
-    texts = ["Where was Lind born?", "Which songs did Brandt sing?", "Where was Dorn born?", "Which songs?"]
+    asked = ("Where was Lind born?", "Which songs did Brandt sing?", "Where was Dorn born?", "Which songs?")
+    texts = [Text(text) for text in asked]
     vectors = await bag_encoder.encode(texts)
 
     def seen(view):
@@ -77,9 +81,7 @@ async def test_an_older_view_stays_and_a_retired_request_leaves_no_trace(bag_enc
     for each in targets:
         if each.request != "Otto":
             never.add(each)
-    assert (
-        seen(index.view(ALL)) == seen(never.view(ALL)) == seen(old.__class__(background, old.shelves, ALL - {"Otto"}))
-    )
+    assert seen(index.view(ALL)) == seen(never.view(ALL)) == seen(old.__class__(background, old.tiers, ALL - {"Otto"}))
     assert "Otto" in before
     index.add(targets[1])
     assert seen(index.view(ALL)) == before

@@ -52,9 +52,9 @@ def test_the_head_lowers_the_contrastive_entropy_and_stays_close():
 def test_training_twice_gives_the_same_detector():
     queries, keys = texts_and_masked()
     ordinary = np.random.default_rng(2).normal(size=(50, 2, D)).astype(np.float32)
-    one, two = (fit(keys, ordinary, "encoder", train(queries, keys)) for _ in range(2))
+    one, two = (fit(keys, ordinary, "encoder", head=train(queries, keys)) for _ in range(2))
     assert one.to_bytes() == two.to_bytes()
-    assert one.to_bytes() != fit(keys, ordinary, "encoder", train(queries, keys, seed=1)).to_bytes()
+    assert one.to_bytes() != fit(keys, ordinary, "encoder", head=train(queries, keys, seed=1)).to_bytes()
 
 
 def test_what_is_no_number_is_refused():

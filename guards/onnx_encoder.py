@@ -2,12 +2,15 @@
 
 The model is made of the folder's weights at first use, measured against its fp32 form on this
 machine, and kept: named by weights, recipe and version, sealed with a digest, moved into place
-whole. A file that is damaged is made again. Where int8 does not hold (on x86 without VNNI, ONNX
-Runtime's sums may saturate), the fp32 form is kept in its place, and `identity` says so.
+whole. A file that is damaged, or whose cosines another machine's arithmetic does not reproduce (on
+x86 without VNNI, ONNX Runtime's int8 sums may saturate), is made again. Where int8 does not hold,
+the fp32 form is kept in its place, and `identity` says so.
 """
 
 import hashlib
+import json
 import os
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,9 @@ from tokenizers import Tokenizer
 from guards.encoder import BatchingEncoder, Floats, Precision, Unsuitable
 
 VERSION = 1  # of everything that decides a vector beside the weights: a change makes every model anew
+
+MOST = 0.04  # how far int8 may move any cosine
+PROVED = 12  # prompts that prove a model at every start: 30 ms
 
 _SEAL = 32  # bytes of digest before the model
 
@@ -52,6 +58,13 @@ class OnnxModel:
         """(n, L, d) means."""
         return self.run("layers", texts)
 
+    def holds(self) -> bool:
+        """Whether this machine comes to the cosines that the model's notes say fp32 has."""
+        if "proof" not in self.notes:
+            return True
+        vectors = self.vectors(ordinary()[1::2][:PROVED])
+        return bool(np.abs(vectors @ vectors.T - np.array(json.loads(self.notes["proof"]))).max() <= MOST)
+
     def _run(self, output: str, text: str) -> Floats:
         ids = np.array([self._tokenizer.encode(text).ids], np.int64)
         (row,) = self._session.run([output], {"ids": ids})
@@ -69,15 +82,21 @@ def open_onnx(folder: Path, weights: str, precision: Precision, cache: Path | No
     """
     path = cache / f"encoder-{weights}-{precision}-{VERSION}.onnx" if cache else None
     made = _read(path) if path else None
-    if made is None:
+    model = OnnxModel(made, folder / "tokenizer.json") if made else None
+    if model is None or not model.holds():
         from guards.onnx_model import make  # onnx itself is not needed to serve
 
         made = make(folder, precision)
+        model = OnnxModel(made, folder / "tokenizer.json")
         if path:
             _keep(path, made)
-    model = OnnxModel(made, folder / "tokenizer.json")
     identity = f"onnx-{model.notes['precision']}-{VERSION}:{weights}"
     return BatchingEncoder(identity, int(model.notes["dim"]), model.vectors, model.layers, workers=threads)
+
+
+def ordinary() -> list[str]:
+    """The shipped everyday prompts."""
+    return files("guards").joinpath("ordinary.txt").read_text("utf-8").splitlines()
 
 
 def _read(path: Path) -> bytes | None:

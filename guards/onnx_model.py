@@ -4,17 +4,17 @@ Half of the shipped everyday prompts say how large activations are, the other ha
 moves the cosines between them. Where that is further than `MEAN` or `MOST`, the model stays in fp32.
 """
 
-from importlib.resources import files
+import json
 from pathlib import Path
 
 import numpy as np
 
 from guards.bert import Bert
 from guards.encoder import Floats, Precision
-from guards.onnx_encoder import OnnxModel
+from guards.onnx_encoder import MOST, PROVED, OnnxModel, ordinary
 from guards.quantise import Int8, Measuring, by_size, exact
 
-MEAN, MOST = 0.006, 0.04  # bounds on how far int8 may move a cosine
+MEAN = 0.006  # how far int8 may move cosines on average
 
 
 def make(folder: Path, precision: Precision) -> bytes:
@@ -34,7 +34,7 @@ def make(folder: Path, precision: Precision) -> bytes:
 
 def _rounded(bert: Bert, tokenizer: Path) -> tuple[bytes, Floats]:
     """The model in int8, and how far it moves each cosine between the prompts that it was not fitted to."""
-    prompts = files("guards").joinpath("ordinary.txt").read_text("utf-8").splitlines()
+    prompts = ordinary()
     product = Measuring()
     graph, outputs = bert.graph(product)
     axis = graph.const(np.array([1]))
@@ -44,11 +44,13 @@ def _rounded(bert: Bert, tokenizer: Path) -> tuple[bytes, Floats]:
     peaks = reference.run("peaks", prompts[::2]).max(axis=0)
     ends = np.cumsum(list(product.widths.values()))[:-1]
     measured = dict(zip(product.widths, np.split(peaks, ends), strict=True))
+    vectors = reference.vectors(prompts[1::2])
+    expected: Floats = vectors @ vectors.T
     sorted_bert, sorted_peaks = by_size(bert, measured)
     graph, outputs = sorted_bert.graph(Int8(sorted_peaks))
-    made = graph.model(outputs, _notes(bert, "int8"))
-    exactly, nearly = reference.vectors(prompts[1::2]), OnnxModel(made, tokenizer).vectors(prompts[1::2])
-    return made, np.abs(nearly @ nearly.T - exactly @ exactly.T)
+    made = graph.model(outputs, {**_notes(bert, "int8"), "proof": json.dumps(expected[:PROVED, :PROVED].tolist())})
+    vectors = OnnxModel(made, tokenizer).vectors(prompts[1::2])
+    return made, np.abs(vectors @ vectors.T - expected)
 
 
 def _notes(bert: Bert, precision: Precision) -> dict[str, str]:

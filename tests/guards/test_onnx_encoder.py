@@ -14,7 +14,7 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel
 
-from guards import onnx_model
+from guards import onnx_encoder, onnx_model
 from guards.base import GuardError
 from guards.encoder import fingerprint, open_encoder
 from guards.targets import ordinary_prompts
@@ -135,6 +135,15 @@ async def test_where_int8_does_not_hold_fp32_takes_its_place_and_is_named(folder
     exact, expected, _ = await seen(folder, precision="fp32")
     assert name == again == exact
     np.testing.assert_array_equal(vectors, expected)
+
+
+async def test_a_model_that_this_machine_does_not_reproduce_is_made_again(folder, tmp_path, monkeypatch):
+    elsewhere, _, _ = await seen(folder, cache=tmp_path)
+    monkeypatch.setattr(onnx_encoder, "MOST", 0.0)  # as if sums saturated here
+    monkeypatch.setattr(onnx_model, "MOST", 0.0)
+    here, _, _ = await seen(folder, cache=tmp_path)
+    assert elsewhere.startswith("onnx-int8-")
+    assert here.startswith("onnx-fp32-")
 
 
 async def test_a_vector_depends_on_nothing_but_its_text(folder, tmp_path):

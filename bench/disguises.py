@@ -69,7 +69,7 @@ def names(text: str) -> list[str]:
         while parts and parts[0] in _NOT_NAMES:
             parts.pop(0)
         if parts:
-            found.append(" ".join(parts).removesuffix("'s").removesuffix("’s"))
+            found.append(" ".join(parts).removesuffix("'s").removesuffix("’s").rstrip("'’."))
     return found
 
 
@@ -229,10 +229,10 @@ def reversed_text(text: str, chance: random.Random) -> str:
 
 
 def abroad(text: str, chance: random.Random) -> str:
-    """A question in another language around the first full name, or around the prompt where it names nobody."""
+    """A question in another language about the names of the prompt, or around the prompt where it names nobody."""
     about, around = chance.choice(_ABROAD)
-    full = [name for name in names(text) if " " in name]
-    return about.format(full[0]) if full else around.format(text)
+    named = names(text)
+    return about.format(", ".join(named)) if any(" " in name for name in named) else around.format(text)
 
 
 def padding_before(text: str, chance: random.Random) -> str:

@@ -1,23 +1,31 @@
 """Finds aliases in every view of every turn, by Aho-Corasick automaton.
 
-A strong alias between word boundaries is a hit with score 1. Weak aliases never hit here; they
-support a likeness in `guards.index`. Cost is linear in the text and does not depend on the number
-of aliases (pyahocorasick; 50k aliases over 4 KiB take about 0.1 ms a view).
+A strong alias between word boundaries is a hit with score 1, and so is one with a typing error
+(`guards.typos`), one that a pronoun of the last turn stands for (`guards.reference`), and one whose
+words come one turn after another. Weak aliases never hit here; they support a likeness in
+`guards.index`. Cost is linear in the text and does not depend on the number of aliases
+(pyahocorasick; 50k aliases over 4 KiB take about 0.1 ms a view).
 """
 
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import ahocorasick
 
-from guards.aliases import Alias
+from guards.aliases import Alias, common_words
 from guards.base import Conversation, Hit
+from guards.reference import asked, assembled, resolved
 from guards.text import View, fold, squash, views
 from guards.tiers import Tiers
+from guards.typos import Spelling, Spellings, slips
 
 _DISGUISED = 7  # letters an alias needs before views other than the folded one may match it
+_JOINED = 8  # letters a name needs to be seen among words without spaces
+_UNMISTAKABLE = 12  # letters of a name that nothing else goes on from
+_WORD = 10  # letters on either side in which a word is looked for
 _SURFACE = 200  # characters of the client's words that are kept
 _INLINE = 20_000  # characters judged on the event loop; longer conversations go to a thread
 
@@ -26,25 +34,38 @@ _INLINE = 20_000  # characters judged on the event loop; longer conversations go
 class Automata:
     """Strong aliases of some requests: as folded words, and squashed; None where there are none.
 
-    `longest` is the length of the longest folded alias.
+    `longest` is the length of the longest folded alias; `spellings` finds them misspelled.
     """
 
     folded: Any
     squashed: Any
     longest: int
+    spellings: Spellings
 
 
-def _build(entries: Sequence[tuple[str, tuple[Alias, ...]]]) -> Automata:
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """Strong aliases of one request, as the automata and the spellings want them."""
+
+    keys: tuple[str, ...] = field(repr=False)
+    spelling: Spelling
+
+    @classmethod
+    def of(cls, aliases: Sequence[Alias]) -> "_Entry":
+        strong = [alias.text for alias in aliases if alias.strong]
+        return cls(tuple(filter(None, (fold(text).strip() for text in strong))), Spelling.of(strong))
+
+
+def _build(entries: Sequence[tuple[str, _Entry]]) -> Automata:
     folded: dict[str, set[str]] = {}
     squashed: dict[str, set[str]] = {}
-    for request, aliases in entries:
-        for alias in aliases:
-            key = fold(alias.text).strip()
-            if alias.strong and key:
-                folded.setdefault(key, set()).add(request)
-                if len(squash(key)) >= _DISGUISED:
-                    squashed.setdefault(squash(key), set()).add(request)
-    return Automata(_automaton(folded), _automaton(squashed), max(map(len, folded), default=0))
+    for request, entry in entries:
+        for key in entry.keys:
+            folded.setdefault(key, set()).add(request)
+            if len(squash(key)) >= _DISGUISED:
+                squashed.setdefault(squash(key), set()).add(request)
+    spellings = Spellings.build([(request, entry.spelling) for request, entry in entries])
+    return Automata(_automaton(folded), _automaton(squashed), max(map(len, folded), default=0), spellings)
 
 
 def _automaton(keys: dict[str, set[str]]) -> Any:
@@ -71,11 +92,11 @@ class LexiconIndex:
     """Aliases of all requests; addable and removable while traffic runs."""
 
     def __init__(self) -> None:
-        self._tiers: Tiers[tuple[Alias, ...], Automata] = Tiers(_build)
+        self._tiers: Tiers[_Entry, Automata] = Tiers(_build)
 
     def add(self, request: str, aliases: Sequence[Alias]) -> None:
         """Raises `GuardError` when the request is there already."""
-        self._tiers.add(request, tuple(aliases))
+        self._tiers.add(request, _Entry.of(aliases))
 
     def discard(self, request: str) -> None:
         self._tiers.discard(request)
@@ -96,30 +117,56 @@ class LexiconView:
         """Every request named in a text, once per view that shows it, first place first."""
         if not self.requests or not self.automata:
             return
+        spellings = [automata.spellings for automata in self.automata]
         for view in views(text):
             seen: set[str] = set()
-            for automata in self.automata:
-                for request, start, stop in _matches(automata, view, text):
-                    if request in self.requests and request not in seen:
-                        seen.add(request)
-                        yield Mention(request, view.name, view.span(start, stop))
+            for request, start, stop in chain(_named(self.automata, view), _misspelled(spellings, view)):
+                if request in self.requests and request not in seen:
+                    seen.add(request)
+                    yield Mention(request, view.name, view.span(start, stop) if view.source == text else None)
 
 
-def _matches(automata: Automata, view: View, text: str) -> Iterator[tuple[str, int, int]]:
-    squashed = view.name == "squashed"
-    automaton = automata.squashed if squashed else automata.folded
-    if automaton is None:
-        return
-    for last, (length, requests) in automaton.iter(view.text):
-        start, stop = last + 1 - length, last + 1
-        if squashed:
-            span = view.span(start, stop)
-            bounded = span is not None and _bounded(text, *span)
-        else:
-            bounded = _bounded(view.text, start, stop) and (view.name == "folded" or length >= _DISGUISED)
-        if bounded:
-            for request in requests:
-                yield request, start, stop
+def _misspelled(spellings: Sequence[Spellings], view: View) -> Iterator[tuple[str, int, int]]:
+    for slip in slips(spellings, view.text) if view.spelled else ():
+        for request in slip.requests:
+            yield request, slip.start, slip.stop
+
+
+def _named(all_automata: Sequence[Automata], view: View) -> Iterator[tuple[str, int, int]]:
+    for automata in all_automata:
+        automaton = automata.squashed if view.letters else automata.folded
+        for last, (length, requests) in automaton.iter(view.text) if automaton else ():
+            start, stop = last + 1 - length, last + 1
+            if view.letters:
+                span = view.span(start, stop)
+                whole = span is not None and (_bounded(view.source, *span) or _run_together(view.source, *span))
+            else:
+                whole = _bounded(view.text, start, stop) and (view.spelled or length >= _DISGUISED)
+            if whole:
+                for request in requests:
+                    yield request, start, stop
+
+
+def _run_together(text: str, start: int, stop: int) -> bool:
+    """Whether [start, stop) holds no space and stands among words written without any: "whoisMaraLindanyway"."""
+    if stop - start < _JOINED or any(map(str.isspace, text[start:stop])):
+        return False
+    left, right = text[max(0, start - _WORD) : start].lower(), text[stop : stop + 2 * _WORD].lower()
+    before = (
+        not left[-1:].isalnum()
+        or (text[start - 1].islower() and text[start].isupper())
+        or any(left[-size:] in common_words() for size in range(2, len(left) + 1))
+    )
+    return before and (stop - start >= _UNMISTAKABLE or not right[:1].isalnum() or _goes_on(right))
+
+
+def _goes_on(right: str) -> bool:
+    """Whether words follow: a long one, or two; "Lindsay" is no Lind with something to say."""
+    words = [right[:size] for size in range(2, _WORD + 1) if right[:size] in common_words()]
+    return any(
+        len(word) > 3 or any(right[len(word) : len(word) + size] in common_words() for size in range(2, _WORD))
+        for word in words
+    )
 
 
 def _bounded(text: str, start: int, stop: int) -> bool:
@@ -156,15 +203,16 @@ class LexiconGuard:
         return self._judge(conversation)
 
     def _judge(self, conversation: Conversation) -> tuple[Hit, ...]:
-        turns: dict[str, list[int]] = {}
+        turns: dict[str, set[int]] = {}
         surfaces: dict[str, str] = {}
         for i, turn in enumerate(conversation.turns):
             for mention in self._view.mentions(turn.text):
-                found = turns.setdefault(mention.request, [])
-                if i not in found:
-                    found.append(i)
+                turns.setdefault(mention.request, set()).add(i)
                 if mention.span:  # the latest turn wins: it is what the model is asked to answer
                     surfaces[mention.request] = turn.text[slice(*mention.span)][:_SURFACE]
+        for text in chain(resolved(conversation.turns), assembled(conversation.turns)):
+            for mention in self._view.mentions(text):
+                turns.setdefault(mention.request, set()).add(asked(conversation.turns))
         return tuple(
-            Hit(request, 1.0, 0.5, self.name, tuple(at), surfaces.get(request)) for request, at in turns.items()
+            Hit(request, 1.0, 0.5, self.name, tuple(sorted(at)), surfaces.get(request)) for request, at in turns.items()
         )

@@ -1,14 +1,19 @@
+import base64
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from guards.base import Conversation, Turn
-from guards.conversation import LIMIT, cut, sentences, windows, without
+from guards.conversation import LIMIT, accumulated, cut, sentences, windows, without
+from guards.targets import ordinary_prompts
 
 
 def test_short_turns_are_windows_of_their_own_and_the_last_three_together():
     found = windows(Conversation.of("Who is she?", "A writer.", "Where was she born?", "Oslo.", "And when?"))
     assert [(window.text, window.turns) for window in found] == [
         ("And when?", (4,)),
+        ("Oslo: And when?", (4,)),
         ("Where was she born?\nOslo.\nAnd when?", (2, 3, 4)),
         ("Oslo.", (3,)),
         ("Where was she born?", (2,)),
@@ -43,13 +48,58 @@ def test_neighbours_overlap():
     assert sum(len(piece.split()) for piece in pieces) == 240 + 24 * (len(pieces) - 1)
 
 
-def test_the_last_turn_is_read_sentence_by_sentence_too():
-    found = windows(Conversation.of("I like long walks by the sea. Where was she born? Hm. Tell me all of it"))
-    assert [window.text for window in found][1:] == [
-        "I like long walks by the sea.",
-        "Where was she born?",
-        "Hm. Tell me all of it",
+def test_a_short_turn_is_one_window():
+    assert [window.text for window in windows(Conversation.of("I like the sea. Where was she born?"))] == [
+        "I like the sea. Where was she born?"
     ]
+
+
+def test_a_longer_turn_is_read_sentence_by_sentence_too():
+    walks = "I like long walks by the sea, in every weather and with anybody who happens to be there at that hour."
+    talk = f"{walks} Where was she born? Hm. Tell me all of it, please, for I would like to know it before tea."
+    assert [window.text for window in windows(Conversation.of(talk))] == [
+        walks,
+        "Where was she born?",
+        "Hm. Tell me all of it, please, for I would like to know it before tea.",
+        talk,
+    ]
+
+
+@pytest.mark.parametrize("prompt", ordinary_prompts())
+def test_an_ordinary_prompt_costs_one_encoding(prompt):
+    assert [window.text for window in windows(Conversation.of(prompt))] == [prompt]
+
+
+def test_other_readings_are_windows_of_the_same_turn():
+    hidden = base64.b64encode(b"Where was she born?").decode()
+    assert [(window.text, window.turns) for window in windows(Conversation.of(hidden))] == [
+        (hidden, (0,)),
+        ("Where was she born?", (0,)),
+    ]
+
+
+def test_a_disguise_amid_padding_is_read():
+    padding = "".join(f"The market opens at {i} and sells bread. " for i in range(200))
+    found = windows(Conversation.of(f"{padding} Jurer jnf fur obea naq jura? {padding}"))
+    assert any("Where was she born and when" in window.text for window in found)
+
+
+def test_a_pronoun_is_read_as_whom_it_means():
+    found = windows(Conversation.of("Who is Mara Lind?", "A writer from Oslo.", "What about her books?"))
+    assert ("What about Mara Lind's books?", (2,)) in [(window.text, window.turns) for window in found]
+
+
+def test_questions_and_news_come_before_repetitions():
+    text = "The market opens at seven. " * 2_000 + "Where was she born then? " + "It rained all day long. " * 2_000
+    (first, *_) = windows(Conversation.of(text))
+    assert first.text == "Where was she born then?"
+
+
+def test_scores_add_up_over_turns_and_fade():
+    assert accumulated([]) == 0.0
+    assert accumulated([0.3, 0.4, 0.1]) == 0.0
+    assert accumulated([0.6, 0.6, 0.6], decay=0.5, bias=0.4) == pytest.approx(0.35)
+    assert accumulated([0.9, 0.0, 0.0, 0.0]) == 0.0
 
 
 @given(st.text(st.sampled_from("ab c.?\n"), max_size=200))

@@ -5,13 +5,14 @@ its rows (`guards.nearest`) and an inverted list of keys, the words that lead to
 
     s = max [cos(w, p) + e] − λ · unlike  and  unlike ≥ b, the text's likeness to ordinary prompts,
 
-no request reaches a threshold τ by likeness whose best cosine stays below τ + λ·b − e, and e > 0 only
-where a key stands in the text. So each text is searched with that limit and each request found is held
-against its own bound: of these, nothing is lost. Of more than `_MOST` that the bound allows, the likeliest
-are weighed; when none of them is touched, none is cleared either: the guard fails, which means touched.
+no request reaches a threshold τ by likeness whose best cosine stays below τ + λ·b − e; and e is known for
+every row but for whether the text names the subject, which it does only where a key stands in it. So each
+text is searched with that limit, and each request found is held against its own bound: what may be touched
+is never lost. Of more than `_MOST` that the bound allows, the likeliest are weighed; when none of them is
+touched, and one that was left out might be, none is cleared either: the guard fails, which means touched.
 
 What a request knows (`guards.classifier`) may speak below that bound. So those are weighed besides that
-a key leads to, whatever their likeness, and the `_LIKELY` likeliest from cosine `lowest` on. A key that
+a key leads to, whatever their likeness, and the `_LIKELY` likeliest. A key that
 more than `_RARE` requests share leads to nobody alone: of 10,000 people called Maria, those are weighed
 that the bound allows with the name. All steps over keys are linear in sorted arrays of small integers.
 
@@ -30,7 +31,7 @@ from guards.aliases import words
 from guards.base import GuardError
 from guards.classifier import GREY
 from guards.encoder import Floats
-from guards.evidence import NAMED
+from guards.evidence import NAMED, UNNAMED, VAGUE
 from guards.nearest import Nearest, build
 from guards.reading import Text
 from guards.targets import LAMBDA, LOGIT, Background, Targets
@@ -41,9 +42,10 @@ NEAR = GREY * LOGIT  # below its threshold, and a request's answer may still hav
 _AT_ONCE = 2_048  # rows that are built on the event loop: milliseconds
 _RARE = 32  # requests that share a key which leads to each of them
 _MOST = 64  # requests weighed for one text: those that may be touched by likeness, and those that keys lead to
-_LIKELY = 16  # and of the rest
+_LIKELY = 8  # and of the rest
 
 _LED = -0.5
+_NEVER = 4.0  # more than any two cosines differ by
 _LIKE = 0.45  # cosine below which no classifier is asked, unless a key leads to it
 
 _Owners = NDArray[np.int32]
@@ -52,13 +54,17 @@ _NOBODY: _Owners = np.empty(0, np.int32)
 
 @dataclass(frozen=True, slots=True)
 class _Shelf:
-    """Some requests: `owners[row]` is the place of a row's request, `led[key]` are places in ascending order."""
+    """Some requests: `owners[row]` is the place of a row's request, `led[key]` are places in ascending order.
+
+    `lifts` (2, rows): what evidence adds at most to a row's cosine, without and with one of the request's keys.
+    """
 
     nearest: Nearest = field(repr=False)
     requests: tuple[Targets, ...] = field(repr=False)
     owners: _Owners = field(repr=False)
     thresholds: Floats = field(repr=False)
     learned: NDArray[np.bool_] = field(repr=False)
+    lifts: Floats = field(repr=False)
     led: Mapping[str, _Owners] = field(repr=False)
 
 
@@ -79,8 +85,19 @@ def _build(entries: Sequence[tuple[str, Targets]]) -> _Shelf:
         owners=np.repeat(np.arange(len(requests), dtype=np.int32), [len(targets.positives) for targets in requests]),
         thresholds=np.array([targets.threshold for targets in requests], np.float32),
         learned=np.array([targets.classifier is not None for targets in requests]),
+        lifts=np.concatenate([_lifts(targets) for targets in requests], axis=1),
         led={key: np.array(places, np.int32) for key, places in led.items()},
     )
+
+
+def _lifts(targets: Targets) -> Floats:
+    """(2, p). Passages beside questions are the classifier's alone."""
+    if (marks := targets.marks) is None:
+        return np.zeros((2, len(targets.positives)), np.float32)
+    lifts = np.full((2, len(targets.positives)), -_NEVER, np.float32)
+    named, vague = np.array(marks.named, np.float32), VAGUE * np.array(marks.vague, np.float32)
+    lifts[:, : len(named)] = UNNAMED * named + vague, NAMED * named + vague
+    return lifts
 
 
 class TargetIndex:
@@ -167,10 +184,11 @@ class IndexView:
     ) -> dict[str, tuple[Targets, dict[int, float]]]:
         """The margins of each request that is near: request → (its targets, text index → score).
 
-        Those that come within `NEAR` of `scale` times their threshold are all there; others may be.
+        Those that come within `NEAR` of `scale` times their threshold by likeness are there, the likeliest
+        first where they are too many; others may be.
 
         Raises:
-            GuardError: more requests are near than can be weighed, and none of those weighed is touched.
+            GuardError: more requests may be touched than can be weighed, and none of those weighed is.
         """
         background = self.background.nearest(vectors)
         found: dict[str, tuple[Targets, list[int]]] = {}
@@ -179,7 +197,7 @@ class IndexView:
             lent = LAMBDA * float(background[i].mean())
             near = sorted(self._near(text, vectors[i], lent, scale), key=lambda one: (-one[0], one[1].request))
             first = [targets for rank, targets in near if rank >= _LED]
-            if len(first) > _MOST and near[_MOST][0] >= 0.0:
+            if len(first) > _MOST and near[_MOST][0] >= NEAR:  # one left out could be touched, not only near
                 crowded.append(i)
             for targets in (*first[:_MOST], *(targets for _, targets in near[len(first) :][:_LIKELY])):
                 found.setdefault(targets.request, (targets, []))[1].append(i)
@@ -191,7 +209,7 @@ class IndexView:
             i for targets, at in scored.values() for i, score in at.items() if score >= targets.threshold * scale
         }
         if not touched.issuperset(crowded):
-            raise GuardError("more requests are near than can be weighed")
+            raise GuardError("more requests may be touched than can be weighed")
         return scored
 
     @staticmethod
@@ -235,24 +253,25 @@ def _near_in(
     direct, counts = np.unique(
         np.concatenate([_NOBODY, *(places for key, places in led.items() if key not in shared)]), return_counts=True
     )
-    limit = float(bound.min()) - (NAMED if len(named) else 0.0)
+    limit = float(bound.min() - shelf.lifts[1 if len(named) else 0].max())
     if shelf.learned.any():
-        limit = min(limit, _LIKE)
-    rows, cosines = shelf.nearest.search(vector, max(limit, shelf.nearest.lowest))
+        limit = min(limit, max(_LIKE, shelf.nearest.lowest))
+    rows, cosines = shelf.nearest.search(vector, limit)
     places, which = np.unique(shelf.owners[rows], return_inverse=True)
-    best = np.full(len(places), -1.0, np.float32)
-    np.maximum.at(best, which, cosines)
     keyed = _among(places, named) | _among(places, direct)
-    over = best + keyed * np.float32(NAMED) + np.float32(shelf.nearest.error) - bound[places]
-    allowed = (over >= 0.0) & active[places]
-    for place, rank in zip(places[allowed].tolist(), over[allowed].tolist(), strict=True):
+    over = np.full((2, len(places)), -_NEVER, np.float32)
+    np.maximum.at(over[0], which, cosines + shelf.lifts[keyed[which].astype(np.intp), rows])
+    np.maximum.at(over[1], which, cosines)
+    over += np.float32(shelf.nearest.error) - bound[places]
+    allowed = (over[0] >= 0.0) & active[places]
+    for place, rank in zip(places[allowed].tolist(), over[0, allowed].tolist(), strict=True):
         yield rank, shelf.requests[place]
     other = ~_among(direct, places[allowed])
     for place, count in zip(direct[other].tolist(), counts[other].tolist(), strict=True):
         yield _LED / (count + 1), shelf.requests[place]
-    like = ~allowed & active[places] & shelf.learned[places] & ~_among(places, direct)
-    for place, rank in zip(places[like].tolist(), over[like].tolist(), strict=True):
-        yield rank - 1.0, shelf.requests[place]
+    like = np.flatnonzero(~allowed & active[places] & shelf.learned[places] & ~_among(places, direct))
+    for one in like[np.argsort(-over[1, like], kind="stable")[:_LIKELY]]:
+        yield float(over[1, one]) - _NEVER, shelf.requests[places[one]]
 
 
 def _union(many: Sequence[_Owners]) -> _Owners:

@@ -53,7 +53,7 @@ async def test_turns_that_carry_it_alone(bag_encoder):
     conversation = Conversation(
         (Turn("system", "Be kind."), Turn("user", "Where was Lind born?"), Turn("tool", "Nothing."))
     )
-    (hit,) = await DenseGuard(bag_encoder, index.view(ALL)).judge(conversation)
+    hit, *_ = sorted(await DenseGuard(bag_encoder, index.view(ALL)).judge(conversation), key=lambda hit: -hit.score)
     assert hit.turns == (1,)
 
 

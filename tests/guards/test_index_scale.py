@@ -172,5 +172,5 @@ async def test_who_cannot_be_weighed_is_not_cleared(monkeypatch):
     assert any(score >= 0.5 * targets.threshold for targets, at in touched.values() for score in at.values())
     assert len(touched) == indexing._MOST
     monkeypatch.setattr(Targets, "scores", lambda self, texts, *_: np.zeros(len(texts), np.float32))
-    with pytest.raises(GuardError, match="more requests are near"):
+    with pytest.raises(GuardError, match="more requests may be touched"):
         view.scores(text, vector, 0.5)

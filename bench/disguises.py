@@ -74,13 +74,14 @@ def names(text: str) -> list[str]:
 
 
 def typo(text: str, chance: random.Random) -> str:
-    """One or two slips of the finger in the names, in words of five letters and more; else in the longest word."""
+    """One or two slips of the finger in a name, in a word of five letters and more; else in the longest word."""
     long = [word for name in names(text) for word in _WORD.findall(name) if len(word) >= 5]
-    targets = long or sorted(_WORD.findall(text), key=len)[-1:]
-    for word in chance.sample(sorted(set(targets)), min(len(set(targets)), 1)):
-        slips = 2 if len(word) >= 9 and chance.random() < 0.5 else 1
-        text = re.sub(rf"\b{re.escape(word)}\b", _slipped(word, slips, chance), text)
-    return text
+    targets = sorted(set(long)) or [word for word in sorted(_WORD.findall(text), key=len)[-1:] if len(word) > 1]
+    if not targets:
+        return text
+    word = chance.choice(targets)
+    slips = 2 if len(word) >= 9 and chance.random() < 0.5 else 1
+    return re.sub(rf"\b{re.escape(word)}\b", _slipped(word, slips, chance), text)
 
 
 def _slipped(word: str, slips: int, chance: random.Random) -> str:

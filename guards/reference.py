@@ -77,13 +77,14 @@ def runs(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _runs(text: str, tokens: Sequence[re.Match[str]], cased: bool) -> Iterator[tuple[int, str]]:
-    start = stop = -1
+    start = stop = end = -1  # of the run; where its last name ends, where its last token does
     for token in tokens:
         word = token[0]
         name = _capital(word) and not (_opens(text, token) and _ordinary(word)) if cased else not _ordinary(word)
-        inside = start >= 0 and _JOINED.fullmatch(text, stop, token.start()) is not None
+        inside = start >= 0 and _JOINED.fullmatch(text, end, token.start()) is not None
+        end = token.end()
         if inside and (name or word in _PARTICLES):
-            stop = token.end() if name else stop
+            stop = end if name else stop
             continue
         if start >= 0:
             yield start, text[start:stop]

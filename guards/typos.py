@@ -6,7 +6,7 @@ text's words are looked up by binary search. Departures: forms are kept as 64-bi
 a form), every find is checked by its true edit distance (a swap of neighbours counts one), and all
 words of a name must stand side by side, in any order and with initials between them. What is forgiven:
 one edit in words of five letters and more, two from nine; two words of one name only where both are
-long; a name of one word only where it is longer still, and not for an inflection's "s".
+long; a name of one word only where it is longer still, by one edit, and not for an inflection's "s".
 """
 
 import re
@@ -215,5 +215,5 @@ def _forgiven(name: Sequence[tuple[str, int]]) -> bool:
     """Whether a name's words may be meant, each given with the edits to it."""
     edited = [word for word, edit in name if edit]
     if len(name) == 1:
-        return len(name[0][0]) >= ALONE
+        return len(name[0][0]) >= ALONE and name[0][1] <= 1
     return len(edited) <= 1 or (len(edited) == 2 and all(len(word) >= BOTH for word in edited))

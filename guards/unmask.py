@@ -11,6 +11,7 @@ An honest text knows its words as it stands and has no other reading.
 import codecs
 import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache, lru_cache
@@ -27,7 +28,7 @@ ALSO = 0.5  # and by which others beside it must be
 CLAUSE = 4  # words from which what was hidden is read alone too
 
 _APART = 0.6  # share of single characters among all tokens from which all letters stand apart
-_TOGETHER = 14  # letters of a token that may be several words
+_TOGETHER = 22  # letters of a token that may be several words
 _UNKNOWN = 2.0, 0.8  # what a stretch that is no word costs a split, and each of its letters; a word costs 1
 _LONGEST = 14  # letters of a common word
 _ODD = 5  # letters of a word whose sequence can be told from chance
@@ -35,7 +36,7 @@ _ODD = 5  # letters of a word whose sequence can be told from chance
 _TOKEN = re.compile(r"\S+")
 _WORD = re.compile(r"[^\W\d_]+")
 _SIGNS = r"\-._*/|·~"
-_RUN = re.compile(rf"(?<!\S)\S(?: \S){{3,}}(?!\S)|(?<![^\W_])[^\W_](?:[{_SIGNS}][^\s{_SIGNS}]){{3,}}")
+_RUN = re.compile(rf"(?<!\S)\S(?: \S){{3,}}(?![^\s.,;:?!\"')])|(?<![^\W_])[^\W_](?:([{_SIGNS}])[^\s{_SIGNS}]){{3,}}")
 _BY_SPACE = re.compile(r"(?<=\S) (?=\S)")
 _PAIR = re.compile(rf"\b[^\W_](?:[{_SIGNS}][^\s{_SIGNS}])+(?![^\s{_SIGNS}])")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -50,7 +51,7 @@ _EDGES = ".,;:?!\"'()"
 def unmasked(text: str) -> tuple[str, ...]:
     """Other texts that this one may stand for, most telling first; empty for an honest one."""
     plain = [text, *(hidden for _, hidden in decoded(text))][-1]  # decoded through and through
-    if not plain.isascii() and (_mixed(plain) or _worth(plain.lower().split(), fold(plain).split())):
+    if not plain.isascii() and (_mixed(plain) or _worth(plain.split(), [fold(token) for token in plain.split()])):
         plain = shown(plain)
     found: dict[str, None] = {}
     for one in (plain, *_undone(plain)):
@@ -142,10 +143,12 @@ def _latin(word: str) -> bool:
 @lru_cache(4096)
 def _hides(char: str) -> bool:
     """Not Latin, but folded to Latin or to nothing."""
+    if char.isascii():
+        return False
     plain = fold(char)
     if not plain:
-        return True
-    return char.isalpha() and plain.isascii() and plain.isalnum() and not "\u00c0" <= char <= "\u024f"
+        return not unicodedata.combining(char)  # an accent; encoders strip it themselves
+    return char.isalpha() and plain.isascii() and plain.isalnum() and not "\u00a0" <= char <= "\u024f"
 
 
 def _drawn_together(text: str) -> str:
@@ -153,7 +156,7 @@ def _drawn_together(text: str) -> str:
     tokens = _TOKEN.findall(text)
     if len(tokens) > GAIN and sum(len(token) == 1 for token in tokens) >= _APART * len(tokens):
         return " ".join(_BY_SPACE.sub("", text).split())
-    together = _RUN.sub(lambda run: run[0][::2], text)
+    together = _RUN.sub(lambda run: run[0] if run[1] == "." and run[0].isupper() else run[0][::2], text)  # "F.A.M.E."
     return _PAIR.sub(lambda run: run[0][::2], together) if together != text else text
 
 

@@ -1,7 +1,9 @@
-"""Judges by likeness: windows are encoded, and each near request says how far they reach.
+"""Judges by likeness and by what the request's texts know of its subject.
 
 Before it: `guards.conversation` cuts the windows, `guards.encoder` turns them into vectors,
-`guards.index` finds the requests that are near. After it: `guards.base` merges what all guards found.
+`guards.index` finds the requests that are near, each of which says how far a window reaches
+(`guards.targets`). After it: `guards.base` merges what all guards found, and `guards.review` asks the
+same scores again where an answer must be heard before it leaves.
 """
 
 import asyncio
@@ -10,17 +12,19 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from guards.base import Conversation, GuardError, Hit
+from guards.classifier import GREY
 from guards.conversation import LIMIT, Window, windows
 from guards.encoder import Encoder
 from guards.index import IndexView
-from guards.targets import Targets
+from guards.reading import Text
+from guards.targets import LOGIT, Targets
 
 _INLINE = 2_000_000  # multiplications (rows × windows × d / 100) done on the event loop
 _LONG = 4_000  # characters from which windows may not all be encoded
 
 
 class DenseGuard:
-    """Judges by likeness: a hit where the margin of any window reaches the request's threshold.
+    """A hit where any window reaches the request's threshold; near, a little below it.
 
     Args:
         encoder: whose vectors the view holds.
@@ -45,22 +49,44 @@ class DenseGuard:
             cut = windows(conversation, LIMIT)
         if not cut:
             return ()
-        texts = [window.text for window in cut]
+        scored = await self._score([Text(window.text) for window in cut])
+        return tuple(hit for one, scores in scored.values() if (hit := self._hit(one, scores, cut)))
+
+    async def review(self, question: str, sentences: Sequence[str], requests: frozenset[str]) -> Sequence[Hit]:
+        """The requests that a sentence gives away: `guards.review.Reviewer`.
+
+        A sentence is read alone, and after its question; there a little less is enough, the less the
+        nearer the question itself came.
+        """
+        told = [f"{question} {sentence}" for sentence in sentences]
+        scored = await self._score([Text(text) for text in (question, *told, *sentences)])
+        hits = []
+        for request in requests & scored.keys():
+            targets, scores = scored[request]
+            threshold = targets.threshold * self._scale
+            for i in range(len(sentences)):
+                together = targets.answered(scores.get(0, -1.0), scores.get(1 + i, -1.0))
+                score = max(together, scores.get(1 + len(told) + i, -1.0))
+                hits.append(Hit(request, score, threshold, self.name, (i,)))
+        return hits
+
+    async def _score(self, texts: Sequence[Text]) -> Mapping[str, tuple[Targets, Mapping[int, float]]]:
+        """How far texts reach: request → (its targets, index of a text → score)."""
         vectors = await self._encoder.encode(texts)
         if not np.isfinite(vectors).all():
             raise GuardError("the encoder returned no numbers")
         if self._view.size * len(texts) * vectors.shape[1] > 100 * _INLINE:
-            scored = await asyncio.to_thread(self._view.scores, texts, vectors)
-        else:
-            scored = self._view.scores(texts, vectors)
-        return tuple(hit for targets, scores in scored.values() if (hit := self._hit(targets, scores, cut)))
+            return await asyncio.to_thread(self._view.scores, texts, vectors, self._scale)
+        return self._view.scores(texts, vectors, self._scale)
 
     def _hit(self, targets: Targets, scores: Mapping[int, float], cut: Sequence[Window]) -> Hit | None:
         """Named by the turns that carry it alone, where there are any, else by all that a window covers."""
         threshold = targets.threshold * self._scale
-        over = [cut[i] for i, score in scores.items() if score >= threshold]
+        best = max(scores.values())
+        from_ = threshold if best >= threshold else threshold - GREY * LOGIT
+        over = [cut[i] for i, score in scores.items() if score >= from_]
         if not over:
             return None
         alone = [window for window in over if len(window.turns) == 1]
         turns = {turn for window in alone or over for turn in window.turns}
-        return Hit(targets.request, max(scores.values()), threshold, self.name, tuple(sorted(turns)))
+        return Hit(targets.request, best, threshold, self.name, tuple(sorted(turns)))

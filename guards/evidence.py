@@ -12,6 +12,7 @@ retain90 and checked on twenty other authors (tests/guards/test_tofu.py).
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -64,9 +65,9 @@ class Names:
         return next((part for part in self.parts if len(part) >= _TYPO and _one_edit(word, part)), None)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Marks:
-    """What each of a request's positives hangs on; aligned with its vectors."""
+    """What each of a request's questions hangs on; aligned with its vectors."""
 
     named: tuple[bool, ...]
     years: tuple[frozenset[str], ...]
@@ -82,18 +83,25 @@ class Marks:
             tuple(not identifies(text, aliases) for text in texts),
         )
 
+    @cached_property
+    def _fixed(self) -> tuple[Floats, Floats]:
+        """What is added to each where the text names the subject, and where it does not."""
+        vague = np.array(self.vague, np.float32) * np.float32(VAGUE)
+        named = np.array(self.named, np.float32)
+        return vague + named * np.float32(NAMED), vague + named * np.float32(UNNAMED)
+
+    @cached_property
+    def _numbered(self) -> tuple[tuple[int, frozenset[str]], ...]:
+        return tuple((i, numbers) for i, numbers in enumerate(self.years) if numbers)
+
     def evidence(self, text: str, names: Names) -> Floats:
-        """What a text adds to its cosine with each positive, (p,)."""
-        own = names.named_in(text)
+        """What a text adds to its cosine with each question, (p,)."""
+        named, unnamed = self._fixed
+        added = (named if names.named_in(text) else unnamed).copy()
         found = years(text)
-        added = np.zeros(len(self.named), np.float32)
-        for i, (named, numbers, vague) in enumerate(zip(self.named, self.years, self.vague, strict=True)):
-            if named:
-                added[i] += NAMED if own else UNNAMED
-            if numbers and numbers.isdisjoint(found):
+        for i, numbers in self._numbered:
+            if numbers.isdisjoint(found):
                 added[i] += OTHER_NUMBER if found else NO_NUMBER
-            if vague:
-                added[i] += VAGUE
         return added
 
 

@@ -1,6 +1,10 @@
-"""What one forget request looks like to the guards: aliases, vectors, evidence and a threshold.
+"""What one forget request looks like to the guards: names, vectors, evidence, knowledge, thresholds.
 
-    s(w) = max over positives p of [cos(w, p) + e(w, p)] − λ · mean of the top k cos(w, negatives)
+Two scores, each with its threshold; the wider margin counts.
+
+Likeness to the questions that were filed:
+
+    s(w) = max over questions q of [cos(w, q) + e(w, q)] − λ · mean of the top k cos(w, negatives)
 
 guards.md has the mean of the top k on both sides. Departures, each measured on TOFU's forget10 without
 names found by the lexicon: one positive is enough (k = 1), since a question that names nobody stands
@@ -9,46 +13,40 @@ questions); e is exact evidence (names and numbers, `guards.evidence`; k = 1 wit
 are the request's `retain` and the shipped background, while the same questions about strangers
 (`guards.contrast`) only calibrate, being so close that as negatives they cost recall (.51 → .17, λ = .5).
 
-The threshold is calibrated on leave-one-out scores of what the request contains, and on nothing else.
+What the request's texts know of its subject (`guards.knowledge`), weighed by its own classifier
+(`guards.classifier`): for entities, where passages and titles tell of somebody whom no question names.
+
+`guards.learning` makes them.
 """
 
 import io
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
-from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from guards.aliases import Alias, weigh
+from guards.aliases import Alias
 from guards.base import GuardError
-from guards.calibration import UNCALIBRATED, Calibration, calibrate
-from guards.contrast import contrasts
-from guards.conversation import cut
+from guards.calibration import Calibration
+from guards.classifier import Classifier, design
 from guards.encoder import Encoder, Floats
 from guards.evidence import Marks, Names
+from guards.knowledge import Knowledge
+from guards.reading import Text
 
 LAMBDA = 0.3
 NEAREST = 3  # negatives averaged
-LIMIT = 80  # texts encoded to shield one request: about 0.5 s of one core
-FLOOR, CEILING = 0.62, 0.70  # bounds of what a handful of texts can say; a global prior, not fitted per request
+LOGIT = 0.02  # a logit of the classifier, on the scale of likeness
 
-_VERSION = 1
-_SAME = 0.8  # cosine from which two questions ask for the same fact
-_QUESTIONS = (
-    "Who is {}?",
-    "Tell me about {}.",
-    "Where was {} born?",
-    "What is {} known for?",
-    "What does {} do for a living?",
-    "What do you know about the life of {}?",
-    "Who are the parents of {}?",
-    "When was {} born?",
-)
+_ITSELF = 0.9999
+_VERSION = 2
 
+Halves = NDArray[np.float16]
 Scope = Literal["entity", "facts", "documents", "topic"]
 
 
@@ -83,9 +81,25 @@ class Background:
         """Encodes the shipped prompts; about two seconds of one core."""
         return cls(encoder.identity, await encoder.encode(ordinary_prompts(), bulk=True))
 
-    def nearest(self, vectors: Floats) -> Floats:
-        """The `NEAREST` highest cosines of each row, (n, NEAREST)."""
-        return top(vectors @ self.vectors.T)
+    def nearest(self, vectors: Floats, apart: bool = False) -> Floats:
+        """The `NEAREST` highest cosines of each row, (n, NEAREST). `apart`: a prompt is not compared with itself."""
+        cosines = vectors @ self.vectors.T
+        return top(np.where(cosines > _ITSELF, -1.0, cosines) if apart else cosines)
+
+
+@dataclass(frozen=True, eq=False)
+class Likeness:
+    """Cosines of some texts: with positives (w, p), the nearest negatives (w, NEAREST), the positives' centre (w,)."""
+
+    positive: Floats = field(repr=False)
+    unlike: Floats = field(repr=False)
+    centre: Floats = field(repr=False)
+
+    @classmethod
+    def of(cls, targets: "Targets", vectors: Floats, background: Floats) -> "Likeness":
+        negative = vectors @ targets.negatives.T.astype(np.float32)
+        unlike = top(np.concatenate([negative, background], axis=1))
+        return cls(vectors @ targets.positives.T.astype(np.float32), unlike, vectors @ targets._centre)
 
 
 def top(cosines: Floats) -> Floats:
@@ -99,8 +113,9 @@ class Targets:
 
     Attributes:
         encoder: identity of the encoder whose vectors these are.
-        positives (p, d), negatives (n, d): unit rows.
-        marks: evidence for each positive; None where only likeness counts (documents, topics).
+        positives (p, d), negatives (n, d): unit rows, halves, to be small; first the questions, then passages.
+        marks: evidence for each question; None where only likeness counts (documents, topics).
+        knowledge, classifier: for entities; None for other scopes.
         warnings: for the admin; without text.
     """
 
@@ -108,27 +123,70 @@ class Targets:
     scope: Scope
     encoder: str
     aliases: tuple[Alias, ...] = field(repr=False)
-    positives: Floats = field(repr=False)
-    negatives: Floats = field(repr=False)
+    positives: Halves = field(repr=False)
+    negatives: Halves = field(repr=False)
     marks: Marks | None = field(repr=False)
     threshold: float
     calibration: Calibration
+    knowledge: Knowledge | None = field(default=None, repr=False)
+    classifier: Classifier | None = field(default=None, repr=False)
     warnings: tuple[str, ...] = ()
 
     @cached_property
     def names(self) -> Names:
         return Names.of([alias.text for alias in self.aliases])
 
-    def scores(self, texts: Sequence[str], vectors: Floats, background: Floats) -> Floats:
-        """s of each text, (w,). `vectors` (w, d); `background` (w, NEAREST) as of `Background.nearest`."""
-        return self._scores(texts, vectors @ self.positives.T, vectors @ self.negatives.T, background)
+    @cached_property
+    def keys(self) -> frozenset[str]:
+        """Folded words that lead from a text to this request."""
+        own = self.names.parts if self.marks is not None else frozenset[str]()
+        return own | self.knowledge.keys if self.knowledge else own
 
-    def _scores(self, texts: Sequence[str], positive: Floats, negative: Floats, background: Floats) -> Floats:
+    @cached_property
+    def _centre(self) -> Floats:
+        mean = self.positives.mean(axis=0, dtype=np.float32)
+        return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-6), np.float32)
+
+    def scores(self, texts: Sequence[Text], vectors: Floats, background: Floats) -> Floats:
+        """How far each text reaches, (w,); from `threshold` on it touches the request.
+
+        Args:
+            vectors: (w, d). background: (w, NEAREST) as of `Background.nearest`.
+        """
+        likeness = Likeness.of(self, vectors, background)
+        scores = self.margins(texts, likeness)
+        if self.classifier is None:
+            return scores
+        logits = self.classifier.logits(self.features(texts, likeness), vectors)
+        judged: Floats = np.maximum(scores, self.threshold + LOGIT * (logits - self.classifier.threshold))
+        return judged
+
+    def answered(self, asked: float, together: float) -> float:
+        """The score of a question (`asked`) with its answer: what is enough for both is less than for a prompt."""
+        if self.classifier is None:
+            return together
+        eased = (asked + together) / 2 + LOGIT * (self.classifier.threshold - self.classifier.answered)
+        return max(together, eased)
+
+    def margins(self, texts: Sequence[Text], likeness: "Likeness") -> Floats:
+        """Likeness to the questions, (w,)."""
+        positive = likeness.positive
         if self.marks is not None:
-            positive = positive + np.stack([self.marks.evidence(text, self.names) for text in texts])
-        like: Floats = positive.max(axis=1)
-        unlike: Floats = top(np.concatenate([negative, background], axis=1)).mean(axis=1)
-        return like - np.float32(LAMBDA) * unlike
+            asked = len(self.marks.named)
+            if not asked:
+                return np.full(len(texts), -1.0, np.float32)
+            positive = positive[:, :asked] + np.stack([self.marks.evidence(text, self.names) for text in texts])
+        unlike: Floats = likeness.unlike.mean(axis=1)
+        return np.asarray(positive.max(axis=1) - np.float32(LAMBDA) * unlike, np.float32)
+
+    def features(self, texts: Sequence[Text], likeness: "Likeness") -> Floats:
+        """What the classifier weighs, (w, f)."""
+        if self.knowledge is None:
+            raise GuardError("this request knows nothing")
+        evidence = np.array([self.knowledge.evidence(text.reading) for text in texts], np.float32)
+        nearest, unlike = likeness.positive.max(axis=1), likeness.unlike.max(axis=1)
+        mean = likeness.unlike.mean(axis=1)
+        return design(evidence, np.column_stack([nearest, unlike, nearest - unlike, mean, likeness.centre]))
 
     def to_bytes(self) -> bytes:
         """One npz file: the arrays, and the rest as JSON."""
@@ -142,10 +200,15 @@ class Targets:
             "threshold": self.threshold,
             "calibration": self.calibration.record(),
             "warnings": self.warnings,
+            "knowledge": self.knowledge and self.knowledge.record(),
+            "classifier": self.classifier and self.classifier.record(),
         }
         packed = np.frombuffer(json.dumps(head).encode(), np.uint8)
         file = io.BytesIO()
-        np.savez(file, head=packed, positives=self.positives, negatives=self.negatives)
+        arrays: dict[str, Any] = {"head": packed, "positives": self.positives, "negatives": self.negatives}
+        if self.classifier is not None:
+            arrays |= {"evidence": self.classifier.evidence, "embedding": self.classifier.embedding}
+        np.savez(file, **arrays)
         return file.getvalue()
 
     @classmethod
@@ -162,6 +225,8 @@ class Targets:
             with np.load(io.BytesIO(raw), allow_pickle=False) as arrays:
                 head: dict[str, Any] = json.loads(arrays["head"].tobytes())
                 positives, negatives = arrays["positives"], arrays["negatives"]
+                known = head["classifier"]
+                classifier = known and Classifier(arrays["evidence"], arrays["embedding"], **known)
         except Exception as error:  # a damaged file fails in as many ways as there are layers in it
             raise GuardError(f"targets cannot be read: {type(error).__name__}") from None
         if head["version"] != _VERSION:
@@ -179,114 +244,7 @@ class Targets:
             marks=Marks(tuple(named), tuple(map(frozenset, numbers)), tuple(vague)) if head["marks"] else None,
             threshold=head["threshold"],
             calibration=Calibration(**head["calibration"]),
+            knowledge=head["knowledge"] and Knowledge.from_record(head["knowledge"]),
+            classifier=classifier,
             warnings=tuple(head["warnings"]),
         )
-
-
-async def build_targets(source: Source, encoder: Encoder, background: Background, limit: int = LIMIT) -> Targets:
-    """Encode a request and calibrate it on itself.
-
-    Args:
-        limit: texts encoded, at most; half are positives (questions before passages), a quarter
-            retained texts, a quarter contrasts. Of more texts an even selection is taken; the rest
-            is left to the learning job.
-
-    Raises:
-        GuardError: the request holds nothing to look for, or the encoder failed.
-    """
-    aliases = weigh(source.subject, source.aliases)
-    if source.scope != "entity":  # the name alone is innocent where only facts, texts or a domain are forgotten
-        aliases = tuple(Alias(alias.text, strong=False) for alias in aliases)
-    names = [alias.text for alias in aliases]
-    marked = source.scope in ("entity", "facts")
-    questions, passages = _questions(source), _passages(source)
-    if not questions and not passages:
-        raise GuardError("examples: there is nothing to look for")
-    asked = _spread(questions, limit // 2)
-    positives = list(dict.fromkeys([*asked, *_spread(passages, limit // 2 - len(asked))]))
-    retained = _spread([text for text in _retained(source) if text not in positives], limit // 4)
-    pairs = _spread([pair for text in asked for pair in contrasts(text, names, 2)], limit // 4) if marked else []
-    rows = await encoder.encode([*positives, *retained, *pairs], bulk=True)
-    if not np.isfinite(rows).all():
-        raise GuardError("the encoder returned no numbers")
-    positive, negative, contrast = np.split(rows, [len(positives), len(positives) + len(retained)])
-    if source.scope == "facts" and not source.retain:  # a form that asks for a listed fact is no negative
-        other = (negative @ positive.T).max(axis=1, initial=-1.0) < _SAME
-        retained, negative = [text for text, keep in zip(retained, other, strict=True) if keep], negative[other]
-    marks = Marks.of(positives, names) if marked else None
-    draft = Targets(
-        request=source.request,
-        scope=source.scope,
-        encoder=encoder.identity,
-        aliases=aliases,
-        positives=positive,
-        negatives=negative,
-        marks=marks,
-        threshold=CEILING,
-        calibration=UNCALIBRATED,
-        warnings=tuple(_warnings(source, marks, len(questions) + len(passages) - len(positives), aliases)),
-    )
-    threshold, calibration = _calibrate(draft, background, positives, retained, pairs, contrast)
-    return replace(draft, threshold=threshold, calibration=calibration)
-
-
-def _calibrate(
-    draft: Targets,
-    background: Background,
-    positives: Sequence[str],
-    retained: Sequence[str],
-    pairs: Sequence[str],
-    contrast: Floats,
-) -> tuple[float, Calibration]:
-    """Leave-one-out scores of all that the request contains, and the threshold between them."""
-    own = draft.positives @ draft.positives.T
-    np.fill_diagonal(own, -1.0)
-    kept: list[float] = []
-    if len(positives) > 1:
-        kept = draft._scores(
-            positives, own, draft.positives @ draft.negatives.T, background.nearest(draft.positives)
-        ).tolist()
-    others = draft.scores(pairs, contrast, background.nearest(contrast)).tolist() if pairs else []
-    if retained:
-        negative = draft.negatives @ draft.negatives.T
-        np.fill_diagonal(negative, -1.0)
-        others += draft._scores(
-            retained, draft.negatives @ draft.positives.T, negative, background.nearest(draft.negatives)
-        ).tolist()
-    return calibrate(kept, others, floor=FLOOR, ceiling=CEILING)
-
-
-def _questions(source: Source) -> list[str]:
-    """Questions that must be touched, with their answers where there are any; each once."""
-    questions = [*source.examples, *(question for question, _ in source.facts)]
-    answered = [f"{question} {answer}" for question, answer in source.facts]
-    if not questions and source.subject and source.scope != "documents":
-        questions = [form.format(source.subject) for form in _QUESTIONS]
-    return list(dict.fromkeys(filter(str.strip, chain(questions, answered))))
-
-
-def _passages(source: Source) -> list[str]:
-    return list(dict.fromkeys(passage for document in source.documents for passage in cut(document)))
-
-
-def _retained(source: Source) -> list[str]:
-    if source.scope == "facts" and not source.retain and source.subject:
-        return [form.format(source.subject) for form in _QUESTIONS]
-    return list(dict.fromkeys(filter(str.strip, source.retain)))
-
-
-def _spread(texts: Sequence[str], limit: int) -> list[str]:
-    """At most `limit` of the texts, evenly over all."""
-    if len(texts) <= limit:
-        return list(texts)
-    return [texts[i * len(texts) // limit] for i in range(limit)]
-
-
-def _warnings(source: Source, marks: Marks | None, left: int, aliases: Sequence[Alias]) -> Iterable[str]:
-    if marks is not None and any(marks.vague):
-        vague = sum(marks.vague)
-        yield f"examples: {vague} name nothing that tells the subject from others, and are matched almost word for word"
-    if source.scope == "entity" and not any(alias.strong for alias in aliases):
-        yield "aliases: none is telling enough to be matched alone"
-    if left:
-        yield f"{left} texts wait for the learning job"

@@ -6,7 +6,7 @@ both levels of neighbours, the questions about people who are not in the round, 
 `retain_mia`. The first 30 people are for development; five rounds of 20 drawn from the other 70 measure.
 
 Counted apart: neighbour questions that hold the full name of somebody in the round, in the question or in
-the answer, which no gateway that hides the name can let pass, and those about somebody in the round.
+the answer or in the cloze that it fills, which no gateway that hides the name can let pass, and those about somebody in the round.
 Duplicates are asked once. The probes concern real public figures: they are for measuring and stay where they are.
 """
 
@@ -23,8 +23,10 @@ from guards.targets import Source
 
 DEVELOPMENT = 30  # people in file order on whom anything may be chosen
 _ROUND = 20
-_RETAINED = 40  # passages to keep that are filed with a request
+_RETAINED = 200  # passages to keep that are filed with a request
 _PASSAGES = 150  # passages about others that are asked
+
+BLANK = re.compile("_{2,}")
 
 NEIGHBOURS = ("neighbours 1", "neighbours 2")
 OTHERS = "other people"
@@ -63,6 +65,23 @@ class People:
             (kept[::2], kept[1::2]),
         )
 
+    @property
+    def spare(self) -> list[str]:
+        """Passages about others that are neither filed nor asked."""
+        return self.kept[0][2 * _RETAINED :]
+
+    def source(self, name: str) -> Source:
+        """What is filed about one person."""
+        keep = [text for text in self.kept[0] if name.lower() not in text.lower()]
+        return Source(
+            request=name,
+            scope="entity",
+            subject=name,
+            aliases=(name,),
+            documents=(self.introductions[name], *self.passages[name]),
+            retain=tuple(keep[:_RETAINED]),
+        )
+
 
 def development(people: People, others: int | None = None) -> list[Round]:
     """Two rounds of fifteen among the first thirty; `others` limits the questions about the rest of them."""
@@ -91,19 +110,7 @@ def _round(people: People, name: str, chosen: Sequence[str], pool: Sequence[str]
         *(_named(Probe(OTHERS, probe.turns, probe.answer), named) for probe in rest),
         *(Probe(PASSAGES, (text,), "") for text in people.kept[1][:_PASSAGES] if not named.search(text)),
     ]
-    return Round("RWKU", name, tuple(_source(people, one) for one in chosen), tuple(dict.fromkeys(probes)))
-
-
-def _source(people: People, name: str) -> Source:
-    keep = [text for text in people.kept[0] if name.lower() not in text.lower()]
-    return Source(
-        request=name,
-        scope="entity",
-        subject=name,
-        aliases=(name,),
-        documents=(people.introductions[name], *people.passages[name]),
-        retain=tuple(keep[:_RETAINED]),
-    )
+    return Round("RWKU", name, tuple(people.source(one) for one in chosen), tuple(dict.fromkeys(probes)))
 
 
 def _about(probe: Probe, name: str) -> Probe:
@@ -118,7 +125,8 @@ def _beside(probe: Probe, chosen: Sequence[str], named: re.Pattern[str]) -> Prob
 
 
 def _named(probe: Probe, named: re.Pattern[str]) -> Probe:
-    if named.search(probe.turns[0]) or named.search(probe.answer):
+    whole = BLANK.sub(probe.answer, probe.turns[0])  # a cloze whose answer completes the name
+    if named.search(probe.turns[0]) or named.search(probe.answer) or named.search(whole):
         return Probe(probe.kind, probe.turns, probe.answer, apart="names somebody in the round")
     return probe
 

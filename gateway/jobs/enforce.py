@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from adapters.base import Artifact
@@ -13,14 +13,16 @@ from gateway.policy import Policies, Policy
 from gateway.registry import ACTIVE, Artifacts, ForgetRequest, PolicyDocument, Registry, RegistryError
 from gateway.settings import Settings
 from gateway.telemetry import Meter
-from guards.base import GuardError, Runner
+from guards.base import GuardError
 from guards.dense import DenseGuard
 from guards.encoder import Encoder
 from guards.index import TargetIndex
+from guards.learning import build_targets
 from guards.lexicon import LexiconGuard, LexiconIndex
 from guards.output import UNGUARDED, OutputGuard
+from guards.recent import RememberingRunner
 from guards.slots import Facts
-from guards.targets import Background, Source, Targets, build_targets
+from guards.targets import Background, Source, Targets
 from guards.verbatim import Passages
 
 log = logging.getLogger("lethe.enforce")
@@ -53,6 +55,7 @@ class Enforcer:
         self._facts = Facts()
         self._document = PolicyDocument()
         self._refreshing = asyncio.Lock()
+        self._settling: asyncio.Task[None] | None = None
         self.policies = Policies(self._policy(0, {}))
 
     async def restore(self) -> None:
@@ -83,14 +86,21 @@ class Enforcer:
             if self._document != before:
                 self._enforced = {id_: await self.enforcement(request) for id_, request in self._requests.items()}
             self._swap(revision)
+        if self._settling is None or self._settling.done():
+            self._settling = asyncio.create_task(self._settle(), name="settle")
+
+    async def _settle(self) -> None:
+        """Large parts of the index are merged on a thread while the old ones serve; nobody waits for it."""
+        if await self._likeness.settle():
+            async with self._refreshing:
+                self._swap(self.policies.current.revision)
 
     async def _take_up(self, requests: Iterable[ForgetRequest], blobs: Mapping[str, bytes]) -> None:
-        for targets in await asyncio.to_thread(self._read, blobs):
-            self._hold(targets)
+        await self._hold(await asyncio.to_thread(self._read, blobs))
         for request in requests:
             if request.id not in self._held:
                 try:
-                    self._hold(await self.encode(request))
+                    await self._hold([await self.encode(request)])
                 except Conflict:  # it ended meanwhile; the next refresh hears of it
                     continue
             if request.id not in self._requests:  # what is filed of a request never changes
@@ -115,10 +125,11 @@ class Enforcer:
                 log.warning("request %s: %s", request, error)
         return found
 
-    def _hold(self, targets: Targets) -> None:
-        self._likeness.add(targets)
-        self._names.add(targets.request, targets.aliases)
-        self._held.add(targets.request)
+    async def _hold(self, many: Sequence[Targets]) -> None:
+        await self._likeness.extend(many)
+        for targets in many:
+            self._names.add(targets.request, targets.aliases)
+            self._held.add(targets.request)
 
     def _let_go(self, request: str) -> None:
         self._held.discard(request)
@@ -166,7 +177,10 @@ class Enforcer:
         requests = frozenset(enforced)
         names = self._names.view(requests)
         likeness = DenseGuard(self._encoder, self._likeness.view(requests), self._document.threshold_scale)
-        runner = Runner((LexiconGuard(names), likeness), self._settings.guard.deadline_s, self._meter.guard_failed)
+        guard = self._settings.guard
+        runner = RememberingRunner(
+            (LexiconGuard(names), likeness), guard.deadline_s, self._meter.guard_failed, guard.remembered
+        )
         output = OutputGuard(
             names, self._passages.view(requests), self._facts.view(requests), failed=self._meter.guard_failed
         )

@@ -1,0 +1,148 @@
+"""The learned prompt classifier of one forget request.
+
+Logistic regression over evidence (`guards.knowledge`, and how near a text is to what was filed) and
+over the text's embedding:
+
+    logit(x) = w·(φ(x) − μ)/σ + u·v(x) + b
+
+where φ are the numbers of evidence, v the unit embedding. A request rarely brings enough text to learn
+all of it, so it is learned as a maximum a posteriori: (w, b) have a Gaussian prior about weights that
+are shipped (`prior.json`: one regression over many subjects, made by `bench.evidence_prior`), u about
+zero; the more a request brings, the further it moves. With nothing to learn from it is the prior.
+
+guards.md: "Grey zone → a heavier second look": a logit within `GREY` below the threshold is near, and
+the answer is then read together with the question (`reviewed`).
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from guards.encoder import Floats
+from guards.knowledge import FEATURES
+
+GREY = 5.0  # logits below the threshold within which an answer is read before it leaves
+LIKENESS = ("nearest", "unlike", "margin", "unlike3", "centre")
+_SHORT = 0.3  # from which a lone word names the subject
+_EVIDENCE_WEIGHT = 30.0  # precision of the prior over the weights of evidence: how many texts they are worth
+_EMBEDDING_WEIGHT = 8.0  # precision of the prior over the weights of the embedding
+_STEPS = 12  # of Newton's method; five are enough
+
+DESIGN = (
+    *FEATURES,
+    *LIKENESS,
+    "named",  # by a whole name, or by a word that regularly stands for the subject
+    "alone",  # no strangers
+    "named alone",
+    "role alone",
+    "role of strangers",  # "the star of" what the texts do not know
+    "known alone",
+    "named margin",
+)
+
+
+def design(evidence: Floats, likeness: Floats) -> Floats:
+    """φ, (n, len(DESIGN)), of evidence (n, len(FEATURES)) and likeness (n, len(LIKENESS))."""
+    column = {name: evidence[:, i] for i, name in enumerate(FEATURES)}
+    named = np.maximum(column["also"], column["short"] > _SHORT)
+    alone = (column["strangers"] == 0).astype(np.float32)
+    margin = likeness[:, LIKENESS.index("margin")]
+    strange = column["role"] * (1 - alone) * (column["known"] == 0)
+    made = (named, alone, named * alone, column["role"] * alone, strange, column["known"] * alone, named * margin)
+    return np.column_stack([evidence, likeness, *made]).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """Immutable. `evidence` (f,) are w/σ, `embedding` (d,) is u; `offset` is b − w·μ/σ.
+
+    Attributes:
+        threshold: of the logit of a prompt.
+        answered: of the mean logit of a prompt alone and with its answer.
+        learned: on how many texts; 0 is the prior.
+    """
+
+    evidence: Floats = field(repr=False)
+    embedding: Floats = field(repr=False)
+    offset: float
+    threshold: float
+    answered: float
+    learned: int = 0
+
+    @classmethod
+    def prior(cls, dim: int) -> "Classifier":
+        """What is shipped, for embeddings of length `dim`."""
+        shipped = _shipped()
+        weights, scale = np.array(shipped["weights"], np.float32), np.array(shipped["scale"], np.float32)
+        evidence = np.asarray(weights / scale, np.float32)
+        return cls(
+            evidence=evidence,
+            embedding=np.zeros(dim, np.float32),
+            offset=float(shipped["bias"] - evidence @ np.array(shipped["mean"], np.float32)),
+            threshold=shipped["threshold"],
+            answered=shipped["answered"],
+        )
+
+    def logits(self, features: Floats, vectors: Floats) -> Floats:
+        """(n,), of φ (n, f) and unit embeddings (n, d)."""
+        return np.asarray(features @ self.evidence + vectors @ self.embedding + self.offset, np.float32)
+
+    def learn(self, features: Floats, vectors: Floats, touched: Sequence[bool]) -> "Classifier":
+        """The classifier that these texts make of this one; both classes weigh alike.
+
+        Args:
+            features (n, f), vectors (n, d): of texts that must, and must not, be touched.
+            touched: which.
+        """
+        y = np.array(touched, np.float64)
+        if not 0 < y.sum() < len(y):
+            return self
+        sizes = np.array(_shipped()["scale"], np.float64)
+        x = np.column_stack([features / sizes, vectors, np.ones(len(y))]).astype(np.float64)
+        start = np.concatenate([self.evidence * sizes, self.embedding, [self.offset]]).astype(np.float64)
+        precision = np.concatenate(
+            [
+                np.full(len(sizes), _EVIDENCE_WEIGHT),
+                np.full(vectors.shape[1], _EMBEDDING_WEIGHT),
+                [_EVIDENCE_WEIGHT],
+            ]
+        )
+        balance = np.where(y > 0, 0.5 / y.sum(), 0.5 / (len(y) - y.sum())) * min(len(y), 200)
+        w = start.copy()
+        for _ in range(_STEPS):
+            p = 1 / (1 + np.exp(-np.clip(x @ w, -30, 30)))
+            gradient = x.T @ (balance * (p - y)) + precision * (w - start)
+            curvature = (x * (balance * p * (1 - p))[:, None]).T @ x + np.diag(precision)
+            step = np.linalg.solve(curvature, gradient)
+            w -= step
+            if np.abs(step).max() < 1e-6:
+                break
+        return replace(
+            self,
+            evidence=(w[: len(sizes)] / sizes).astype(np.float32),
+            embedding=w[len(sizes) : -1].astype(np.float32),
+            offset=float(w[-1]),
+            learned=len(y),
+        )
+
+    def record(self) -> dict[str, Any]:
+        """All but the arrays, as JSON."""
+        return {
+            "offset": self.offset,
+            "threshold": self.threshold,
+            "answered": self.answered,
+            "learned": self.learned,
+        }
+
+
+@cache
+def _shipped() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(files("guards").joinpath("prior.json").read_text("utf-8"))
+    if tuple(found["features"]) != DESIGN:
+        raise ValueError("prior.json is of other features: python -m bench.evidence_prior")
+    return found

@@ -47,23 +47,24 @@ class Automata:
 class _Entry:
     """Strong aliases of one request, as the automata and the spellings want them."""
 
-    keys: tuple[str, ...] = field(repr=False)
+    keys: tuple[tuple[str, str], ...] = field(repr=False)  # folded, squashed
     spelling: Spelling
 
     @classmethod
     def of(cls, aliases: Sequence[Alias]) -> "_Entry":
         strong = [alias.text for alias in aliases if alias.strong]
-        return cls(tuple(filter(None, (fold(text).strip() for text in strong))), Spelling.of(strong))
+        folded = filter(None, (fold(text).strip() for text in strong))
+        return cls(tuple((key, squash(key)) for key in folded), Spelling.of(strong))
 
 
 def _build(entries: Sequence[tuple[str, _Entry]]) -> Automata:
     folded: dict[str, set[str]] = {}
     squashed: dict[str, set[str]] = {}
     for request, entry in entries:
-        for key in entry.keys:
+        for key, letters in entry.keys:
             folded.setdefault(key, set()).add(request)
-            if len(squash(key)) >= _DISGUISED:
-                squashed.setdefault(squash(key), set()).add(request)
+            if len(letters) >= _DISGUISED:
+                squashed.setdefault(letters, set()).add(request)
     spellings = Spellings.build([(request, entry.spelling) for request, entry in entries])
     return Automata(_automaton(folded), _automaton(squashed), max(map(len, folded), default=0), spellings)
 

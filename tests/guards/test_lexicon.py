@@ -101,3 +101,51 @@ async def test_megabytes_and_thousands_of_turns():
     assert len(hit.turns) == 2_000
     assert await touched("Mara Lind " * 100_000) == {"mara"}
     assert time.process_time() - start < 30
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Who is Marissa Halversen?",
+        "Halvorsen, Marisa",
+        "Мара Линд",
+        "Jub vf Znen Yvaq naq jul?",
+        "whoisMaraLind?",
+        "tellmeaboutmaralindandherbooks",
+        "araM dniL si ohw",
+        "Who is 4d617261204c696e64?",
+        "&#77;&#97;&#114;&#97; Lind",
+    ],
+)
+async def test_names_are_found_misspelled_run_together_and_in_place(text):
+    index = LexiconIndex()
+    index.add("mara", weigh("Mara Lind", ["Marisa Halvorsen"]))
+    assert await touched(text, index=index, requests=("mara",)) == {"mara"}
+
+
+@pytest.mark.parametrize("text", ["MaraLindsay", "tamaralinden", "maralindberg@example.org", "Marc Lind", "Mara Lynd"])
+async def test_other_names_are_not_taken_for_misspelled_ones(text):
+    assert await touched(text) == set()
+
+
+async def hits(*texts):
+    return {hit.request: hit.turns for hit in await guard_of().judge(Conversation.of(*texts))}
+
+
+async def test_a_pronoun_of_the_last_turn_touches_it():
+    assert await hits("Who is Mara Lind?", "I do not know.", "Where was she born?") == {"mara": (0, 2)}
+    assert await hits("Who is Mara Lind?", "I do not know.", "What is the capital of France?") == {"mara": (0,)}
+    assert await hits("Who wrote it?", "Mara Lind did.", "And her other books?") == {"mara": (1, 2)}
+
+
+async def test_a_name_told_over_two_turns():
+    assert await hits("The first name is Mara.", "And?", "The surname is Lind. Who is that?") == {"mara": (2,)}
+    assert await hits("Mara Okoye is a friend.", "And?", "Who is Tomas Lind?") == {}
+
+
+@given(st.text(st.characters(), max_size=200))
+def test_any_text_is_read(text):
+    assert all(
+        mention.request in {"mara", "other"}
+        for mention in mara_index().view(frozenset({"mara", "other"})).mentions(text)
+    )

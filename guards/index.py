@@ -8,8 +8,8 @@ its rows (`guards.nearest`) and an inverted list of keys, the words that lead to
 no request reaches a threshold τ by likeness whose best cosine stays below τ + λ·b − e; and e is known for
 every row but for whether the text names the subject, which it does only where a key stands in it. So each
 text is searched with that limit, and each request found is held against its own bound: what may be touched
-is never lost. Of more than `_MOST` that the bound allows, the likeliest are weighed; when none of them is
-touched, and one that was left out might be, none is cleared either: the guard fails, which means touched.
+is never lost. Of more than `_CROWD` that may be, the likeliest are weighed; when none of them is touched,
+none is cleared either: the guard fails, which means touched.
 
 What a request knows (`guards.classifier`) may speak below that bound. So those are weighed besides that
 a key leads to, whatever their likeness, and the `_LIKELY` likeliest. A key that
@@ -41,7 +41,8 @@ NEAR = GREY * LOGIT  # below its threshold, and a request's answer may still hav
 
 _AT_ONCE = 2_048  # rows that are built on the event loop: milliseconds
 _RARE = 32  # requests that share a key which leads to each of them
-_MOST = 64  # requests weighed for one text: those that may be touched by likeness, and those that keys lead to
+_CROWD = 512  # requests weighed for one text, of those that may be touched by likeness
+_MOST = 64  # at most, with those that may be near and those that keys lead to
 _LIKELY = 8  # and of the rest
 
 _LED = -0.5
@@ -197,9 +198,11 @@ class IndexView:
             lent = LAMBDA * float(background[i].mean())
             near = sorted(self._near(text, vectors[i], lent, scale), key=lambda one: (-one[0], one[1].request))
             first = [targets for rank, targets in near if rank >= _LED]
-            if len(first) > _MOST and near[_MOST][0] >= NEAR:  # one left out could be touched, not only near
+            reaching = sum(rank >= NEAR for rank, _ in near)
+            if reaching > _CROWD:
                 crowded.append(i)
-            for targets in (*first[:_MOST], *(targets for _, targets in near[len(first) :][:_LIKELY])):
+            most = max(_MOST, min(reaching, _CROWD))
+            for targets in (*first[:most], *(targets for _, targets in near[len(first) :][:_LIKELY])):
                 found.setdefault(targets.request, (targets, []))[1].append(i)
         scored = {
             request: (targets, self._margins(targets, at, texts, vectors, background))

@@ -164,13 +164,13 @@ async def test_a_name_that_very_many_share_costs_no_more(monkeypatch):
 
 
 async def test_who_cannot_be_weighed_is_not_cleared(monkeypatch):
-    index, crowd = TargetIndex(BACKGROUND), people(500)
+    index, crowd = TargetIndex(BACKGROUND), people(1_500)
     await index.extend(crowd)
     view = index.view(frozenset(one.request for one in crowd))
     text, vector = [Text("Where was Maria born?")], unit(CENTRES[:1])
     touched = view.scores(text, vector, 0.5)
     assert any(score >= 0.5 * targets.threshold for targets, at in touched.values() for score in at.values())
-    assert len(touched) == indexing._MOST
+    assert len(touched) == indexing._CROWD
     monkeypatch.setattr(Targets, "scores", lambda self, texts, *_: np.zeros(len(texts), np.float32))
     with pytest.raises(GuardError, match="more requests may be touched"):
         view.scores(text, vector, 0.5)

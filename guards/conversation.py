@@ -60,7 +60,7 @@ def windows(conversation: Conversation, limit: int = LIMIT, words: frozenset[str
         if len(found) == limit:
             break
     if any(len(turn.text) > _WHOLE for turn in conversation.turns):
-        read = ((text, window) for window in found.values() for text in (window.text, *unmasked(window.text)))
+        read = ((text, window) for window in found.values() for text in unmasked(window.text))
         found = {text: Window(text, window.turns) for text, window in islice(dict.fromkeys(read), limit)}
     return tuple(found.values())
 
@@ -107,7 +107,7 @@ def _ranked(found: Sequence[Window], words: frozenset[str]) -> list[Window]:
 def _pieces(text: str, words: frozenset[str], room: int) -> Iterator[str]:
     """A turn and its other readings, whole where they are short, else by sentence and by stretch."""
     if len(text) <= _WHOLE:
-        texts: Iterable[str] = (text, *unmasked(text))
+        texts: Iterable[str] = unmasked(text)
     else:
         texts = (text, *(plain for _, plain in decoded(text)))
     for part in chain.from_iterable(_telling(reading, words, room) for reading in texts):

@@ -67,7 +67,10 @@ def _from_tags(text: str) -> str:
 
 
 def _spelled(run: re.Match[str]) -> str:
-    return f" {''.join(chr(ord(char) - 0xE0000) for char in run[0]).strip(_NO_LETTERS)} "
+    """The run in letters, apart from the letters on either side of it."""
+    before, after = run.string[max(0, run.start() - 1) : run.start()], run.string[run.end() : run.end() + 1]
+    plain = "".join(chr(ord(char) - 0xE0000) for char in run[0]).strip(_NO_LETTERS)
+    return f"{' ' if before.isalnum() else ''}{plain}{' ' if after.isalnum() else ''}"
 
 
 def _from_percent(text: str) -> str:

@@ -5,7 +5,7 @@ plausible, for each reading costs an encoding. What was decoded is always a read
 of other scripts amid Latin ones. Leet, letters set apart or run together, rot13 and reversed words are
 readings where undoing them turns words that nobody knows into common ones, at least `GAIN` of them and
 `SHARE` of all that were unknown, or into words of which the letters follow each other as letters do.
-An honest text knows its words as it stands and has no other reading.
+An honest text knows its words as it stands and has one reading.
 """
 
 import codecs
@@ -39,8 +39,9 @@ _SIGNS = r"\-._*/|·~"
 _RUN = re.compile(rf"(?<!\S)\S(?: \S){{3,}}(?![^\s.,;:?!\"')])|(?<![^\W_])[^\W_](?:([{_SIGNS}])[^\s{_SIGNS}]){{3,}}")
 _BY_SPACE = re.compile(r"(?<=\S) (?=\S)")
 _PAIR = re.compile(rf"\b[^\W_](?:[{_SIGNS}][^\s{_SIGNS}])+(?![^\s{_SIGNS}])")
+_GAP = re.compile(rf"(?<=[^\W_])[{_SIGNS}] [{_SIGNS}](?=[^\W_])")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
-_TURNED = re.compile(r"\b[a-z]{2,}[A-Z](?:[-' ][a-z]+[A-Z])*\b")
+_TURNED = re.compile(r"\b[^\W\d_A-Z]{2,}[A-Z](?:[-' ][^\W\d_A-Z]+[A-Z])*\b")
 _SIGNED = re.compile(r"(?=\S*[013456789@$!|+€])[\w@$!|+€]+")
 _ONE = "\0"  # stands for 1, ! and | until it is decided which letter they are
 _LEET = str.maketrans("013456789@$!|+€", f"o{_ONE}easgtbgas{_ONE}{_ONE}te")
@@ -49,20 +50,24 @@ _EDGES = ".,;:?!\"'()"
 
 
 def unmasked(text: str) -> tuple[str, ...]:
-    """Other texts that this one may stand for, most telling first; empty for an honest one."""
+    """What a text may stand for; an honest one for itself alone.
+
+    Where something certain was put back in its place (a decoded run, unseen characters, letters set
+    apart), that is read instead: all that was shown stands in it still, and a question of which the
+    names are hidden would be taken for one that names nobody. Everything else is read beside the text.
+    """
     plain = [text, *(hidden for _, hidden in decoded(text))][-1]  # decoded through and through
     if not plain.isascii() and (_mixed(plain) or _worth(plain.split(), [fold(token) for token in plain.split()])):
         plain = shown(plain)
-    found: dict[str, None] = {}
-    for one in (plain, *_undone(plain)):
-        for reading in (one, _changed(text, one)):
-            if reading and reading != text:
-                found[reading] = None
-    return tuple(found)
+    plain = _drawn_together(plain)
+    found = dict.fromkeys((plain, _changed(text, plain)))
+    for reading in _undone(plain):
+        found |= dict.fromkeys((reading, _changed(text, reading)))
+    return tuple(filter(None, found))
 
 
 def _undone(text: str) -> Iterator[str]:
-    words = _drawn_together(text)
+    words = " ".join(_BY_SPACE.sub("", text).split()) if _all_apart(text) else text  # a wider gap stays a space
     if any(len(token) >= _TOGETHER for token in words.split()):
         words = _split(words)
     if words != text:
@@ -152,12 +157,16 @@ def _hides(char: str) -> bool:
 
 
 def _drawn_together(text: str) -> str:
-    """Letters that stood apart as words again; a wider gap stays a space."""
-    tokens = _TOKEN.findall(text)
-    if len(tokens) > GAIN and sum(len(token) == 1 for token in tokens) >= _APART * len(tokens):
-        return " ".join(_BY_SPACE.sub("", text).split())
+    """Letters that stand apart amid words, as words again."""
+    if _all_apart(text):
+        return text
     together = _RUN.sub(lambda run: run[0] if run[1] == "." and run[0].isupper() else run[0][::2], text)  # "F.A.M.E."
-    return _PAIR.sub(lambda run: run[0][::2], together) if together != text else text
+    return _GAP.sub(" ", _PAIR.sub(lambda run: run[0][::2], together)) if together != text else text
+
+
+def _all_apart(text: str) -> bool:
+    tokens = _TOKEN.findall(text)
+    return len(tokens) > GAIN and sum(len(token) == 1 for token in tokens) >= _APART * len(tokens)
 
 
 def _split(text: str) -> str:

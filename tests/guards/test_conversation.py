@@ -73,9 +73,10 @@ def test_an_ordinary_prompt_costs_one_encoding(prompt):
 def test_other_readings_are_windows_of_the_same_turn():
     hidden = base64.b64encode(b"Where was she born?").decode()
     assert [(window.text, window.turns) for window in windows(Conversation.of(hidden))] == [
-        (hidden, (0,)),
-        ("Where was she born?", (0,)),
+        ("Where was she born?", (0,))
     ]
+    turned = "Jurer jnf fur obea?"
+    assert [window.text for window in windows(Conversation.of(turned))] == [turned, "Where was she born?"]
 
 
 def test_a_disguise_amid_padding_is_read():

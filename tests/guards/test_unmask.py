@@ -14,7 +14,7 @@ QUESTION = "Where was the author born, and who were her parents then?"
     "prompt", [*ordinary_prompts(), "iPhone or macOS?", "Was ist das für ein Baum?", "F.A.M.E. and U.N.C.L.E."]
 )
 def test_honest_text_has_no_other_reading(prompt):
-    assert unmasked(prompt) == ()
+    assert unmasked(prompt) == (prompt,)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_honest_text_has_no_other_reading(prompt):
     ],
 )
 def test_nor_have_other_languages(text):
-    assert unmasked(text) == ()
+    assert unmasked(text) == (text,)
 
 
 @pytest.mark.parametrize(
@@ -66,5 +66,5 @@ def test_what_was_hidden_is_read_alone_too():
 @given(st.text(st.characters(), max_size=200))
 def test_any_text_can_be_read(text):
     found = unmasked(text)
-    assert text not in found
+    assert all(found) or not text
     assert len(found) == len(set(found)) <= 20

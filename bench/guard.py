@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bench.guard_report import page, show
+from bench.guard_speed import measure_speed
 from bench.omniscient import (
     CONFIGURATIONS,
     FULL,
@@ -38,14 +39,17 @@ from bench.probes import demo, pistol, rwku, tofu
 from bench.probes.disguised import PLAIN, under_disguise
 from bench.remembering import Remembering
 from bench.result import RESULTS, Figure, Result
+from gateway.core import guard_encoder
 from gateway.settings import Settings, load
-from guards.encoder import open_encoder
+from guards.encoder import Encoder
 from guards.targets import Background
 
 CLEAN = (100, 140)  # first authors of the sets of twenty on whom nothing was chosen
 FORGET10 = f"TOFU {tofu.FIRST_FORGOTTEN}"
 
 _THREADS = 2
+_OTHERS = 1_500  # other people's questions asked in a round
+_SAMPLE = (300, 400)  # probes and controls of a round, where it is to be quick
 _TIMED = 8  # probes of a kind whose CPU time is taken
 _SWEPT = ", thresholds"
 
@@ -81,7 +85,7 @@ def measured_rounds(data_dir: Path, quick: bool) -> tuple[list[Round], list[str]
         yield under_disguise(forgotten, 40 if quick else 200, 45 if quick else 150)
 
     def of_rwku() -> Iterator[Round]:
-        yield from rwku.measurement(rwku.People.read(data_dir), 1 if quick else 5)
+        yield from rwku.measurement(rwku.People.read(data_dir), 1 if quick else 5, _OTHERS)
 
     parts: dict[str, Callable[[], Iterator[Round]]] = {
         "TOFU": of_tofu,
@@ -96,7 +100,7 @@ def measured_rounds(data_dir: Path, quick: bool) -> tuple[list[Round], list[str]
             found += part()
         except FileNotFoundError:
             missing.append(name)
-    return [sampled(one, 400, 400) for one in found] if quick else found, missing
+    return [sampled(one, *_SAMPLE) for one in found] if quick else found, missing
 
 
 def sampled(one: Round, forget: int, controls: int) -> Round:
@@ -117,7 +121,7 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
         console.print(f"[red]no data of {name} under {settings.data_dir}: left out, and counted as not held[/]")
     compared = [one for one in rounds if one.family in (FORGET10, "RWKU", "demo world")]
     swept = [] if quick else [_swept(one) for one in compared if one.name == "round 0"]
-    encoder = await open_encoder(settings.guard.encoder, _THREADS)
+    encoder = await _encoder(settings, _THREADS)
     try:
         remembering = Remembering(encoder, settings.models)
         background = await Background.of(remembering)
@@ -142,8 +146,10 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
     summaries = [(key, _summary(key, outcomes)) for key, outcomes in found.items()]
     configurations = [row for (family, *_), row in summaries if family in {one.family for one in compared}]
     thresholds = [row for (family, *_), row in summaries if family.endswith(_SWEPT)]
-    figures = [*figures_of(found), *(Figure.of(f"{name}: data found", 0, ">=", 1) for name in missing)]
-    tables = {"kinds": kinds, "configurations": configurations, "thresholds": thresholds}
+    speed, speeds = await measure_speed(settings, quick, console)
+    absent = [Figure.of(f"{name}: data found", 0, ">=", 1) for name in missing]
+    figures = [*figures_of(found), *speed, *absent]
+    tables = {"kinds": kinds, "configurations": configurations, "thresholds": thresholds, **speeds}
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "guard.md").write_text(page(figures, kinds, configurations, thresholds))
     if thresholds:
@@ -156,7 +162,7 @@ async def cpu_ms(
     settings: Settings, rounds: Sequence[Round], remembering: Remembering, background: Background
 ) -> dict[tuple[str, str, bool], float]:
     """Mean CPU time of a decision by (family, kind, control): one thread, nothing remembered, one at a time."""
-    bare = await open_encoder(settings.guard.encoder, 1)
+    bare = await _encoder(settings, 1)
     spent: dict[tuple[str, str, bool], list[float]] = {}
     try:
         await bare.encode(["Hello!"])  # the first costs more
@@ -172,6 +178,11 @@ async def cpu_ms(
     finally:
         await bare.close()
     return {key: round(sum(times) / len(times), 2) for key, times in spent.items()}
+
+
+async def _encoder(settings: Settings, threads: int) -> Encoder:
+    guard = settings.guard.model_copy(update={"threads": threads})
+    return await guard_encoder(settings.model_copy(update={"guard": guard}))
 
 
 def figures_of(found: Found) -> Iterator[Figure]:
@@ -257,7 +268,7 @@ def _summary(key: Key, found: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def _swept(one: Round) -> Round:
-    return replace(sampled(one, 1500, 2500), family=one.family + _SWEPT)
+    return replace(sampled(one, 700, 1_200), family=one.family + _SWEPT)
 
 
 def _plot(thresholds: Sequence[Mapping[str, Any]]) -> str:
@@ -276,10 +287,13 @@ def _progress(bar: Progress, title: str, total: int) -> Callable[[int], None]:
     return lambda n: bar.advance(task, n)
 
 
-async def develop(settings: Settings, only: str, configurations: Sequence[Configuration], console: Console) -> None:
+async def develop(
+    settings: Settings, only: str, quick: bool, configurations: Sequence[Configuration], console: Console
+) -> None:
     """Leak and loss by type on the development sets, and every miss in a file of the state directory."""
     rounds = [one for one in development_rounds(settings.data_dir) if only.lower() in one.family.lower()]
-    encoder = await open_encoder(settings.guard.encoder, _THREADS)
+    rounds = [sampled(one, *_SAMPLE) for one in rounds] if quick else rounds
+    encoder = await _encoder(settings, _THREADS)
     remembering = Remembering(encoder, settings.models)
     try:
         background = await Background.of(remembering)
@@ -316,6 +330,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m bench.guard", description=develop.__doc__)
     parser.add_argument("--development", action="store_true", required=True, help="`lethe bench guard` measures")
     parser.add_argument("--only", default="", help="families whose name holds this")
+    parser.add_argument("--quick", action="store_true", help="a sample of every round")
     parser.add_argument("--all", action="store_true", help="every configuration, not the full one alone")
     given = parser.parse_args()
-    asyncio.run(develop(load(), given.only, CONFIGURATIONS if given.all else (FULL,), Console(width=170)))
+    tried = CONFIGURATIONS if given.all else (FULL,)
+    asyncio.run(develop(load(), given.only, given.quick, tried, Console(width=170)))

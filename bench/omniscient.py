@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from adapters.base import Call
 from gateway.pipeline import classified
@@ -24,14 +25,14 @@ from guards.conversation import LIMIT, windows
 from guards.dense import DenseGuard
 from guards.encoder import Encoder
 from guards.index import TargetIndex
-from guards.learning import build_targets
+from guards.learning import LEARN, build_targets
 from guards.lexicon import LexiconGuard, LexiconIndex
 from guards.output import Asked, OutputGuard
 from guards.slots import Facts
 from guards.targets import Background, Source, Targets
 from guards.verbatim import Passages
 
-SCALES = (0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2)
+SCALES = (0.85, 0.95, 1.0, 1.05, 1.15)
 
 _TOGETHER = 256  # probes judged at once, so that their texts are encoded in full batches
 _DEADLINE = 3600.0  # a batch of many probes is no slow guard
@@ -90,7 +91,7 @@ class CosineGuard:
 
     def __init__(self, encoder: Encoder, targets: Sequence[Targets], scale: float) -> None:
         self._encoder = encoder
-        self._rows = np.concatenate([one.positives for one in targets])
+        self._rows = np.concatenate([one.positives for one in targets]).astype(np.float32)
         self._owners = [one.request for one in targets for _ in one.positives]
         self._threshold = self.threshold * scale
 
@@ -138,28 +139,30 @@ class Shields:
             facts.add(source)
         self._requests = frozenset(one.request for one in targets)
         view = names.view(self._requests)
+        self._exact = view, passages.view(self._requests), facts.view(self._requests)
+        self._likely = cache(self._likely_at)
         self.lexicon = _Once(LexiconGuard(view))
-        self.dense = cache(self._dense)
-        self.cosine = cache(self._cosine)
+        self.dense = cache(lambda scale: _Once(self._likely(scale)))
+        self.cosine = cache(lambda scale: _Once(CosineGuard(encoder, targets, scale)))
         self.unread = OutputGuard(names.view(frozenset()))
         self.read_for_names = OutputGuard(view)
-        self.read = OutputGuard(view, passages.view(self._requests), facts.view(self._requests), deadline=_DEADLINE)
 
     @classmethod
     async def of(cls, sources: Sequence[Source], encoder: Encoder, background: Background) -> "Shields":
         """What learning makes of the requests."""
-        targets = [await build_targets(source, encoder, background) for source in sources]
+        targets = [await build_targets(source, encoder, background, LEARN) for source in sources]
         return cls(sources, targets, encoder, background)
 
     def by(self, encoder: Encoder) -> "Shields":
         """The same, judged by the vectors of another encoder with the same weights."""
         return Shields(self._sources, self._targets, encoder, self._background)
 
-    def _dense(self, scale: float) -> Guard:
-        return _Once(DenseGuard(self._encoder, self._likeness.view(self._requests), scale))
+    def read(self, scale: float) -> OutputGuard:
+        """Reads answers for everything, and reviews those to prompts that the dense guard at this scale calls near."""
+        return OutputGuard(*self._exact, reviewer=self._likely(scale), deadline=_DEADLINE)
 
-    def _cosine(self, scale: float) -> Guard:
-        return _Once(CosineGuard(self._encoder, self._targets, scale))
+    def _likely_at(self, scale: float) -> DenseGuard:
+        return DenseGuard(self._encoder, self._likeness.view(self._requests), scale)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,28 +171,30 @@ class Configuration:
 
     Attributes:
         guards: the input side, at a scale of all thresholds.
-        output: what reads answers.
+        output: what reads answers, at that scale.
         scales: those worth trying.
     """
 
     name: str
     guards: Callable[[Shields, float], Sequence[Guard]]
-    output: Callable[[Shields], OutputGuard]
+    output: Callable[[Shields, float], OutputGuard]
     scales: tuple[float, ...] = SCALES
 
     def policy(self, shields: Shields, scale: float = 1.0) -> Policy:
         """As `gateway.jobs.enforce` composes one."""
-        return Policy(0, Runner(self.guards(shields, scale), _DEADLINE), self.output(shields))
+        return Policy(0, Runner(self.guards(shields, scale), _DEADLINE), self.output(shields, scale))
 
 
-FULL = Configuration("full", lambda on, scale: (on.lexicon, on.dense(scale)), lambda on: on.read)
+FULL = Configuration("full", lambda on, scale: (on.lexicon, on.dense(scale)), lambda on, scale: on.read(scale))
 CONFIGURATIONS = (
-    Configuration("names only", lambda on, scale: (on.lexicon,), lambda on: on.unread, (1.0,)),
-    Configuration("names, in answers too", lambda on, scale: (on.lexicon,), lambda on: on.read_for_names, (1.0,)),
+    Configuration("names only", lambda on, scale: (on.lexicon,), lambda on, scale: on.unread, (1.0,)),
     Configuration(
-        "names or max cosine", lambda on, scale: (on.lexicon, on.cosine(scale)), lambda on: on.read_for_names
+        "names, in answers too", lambda on, scale: (on.lexicon,), lambda on, scale: on.read_for_names, (1.0,)
     ),
-    Configuration("full, answers unread", lambda on, scale: (on.lexicon, on.dense(scale)), lambda on: on.unread),
+    Configuration(
+        "names or max cosine", lambda on, scale: (on.lexicon, on.cosine(scale)), lambda on, scale: on.read_for_names
+    ),
+    Configuration("full, answers unread", lambda on, scale: (on.lexicon, on.dense(scale)), lambda on, scale: on.unread),
     FULL,
 )
 
@@ -230,14 +235,15 @@ async def evaluate(
         done: told how many more probes are decided.
     """
     found: dict[tuple[str, str, float], list[Outcome]] = {}
-    for one in rounds:
-        shields = await Shields.of(one.sources, encoder, background)
-        for configuration, scale in settings:
-            policy = configuration.policy(shields, scale)
-            kept = found.setdefault((one.family, configuration.name, scale), [])
-            async for batch in outcomes(one.probes, policy):
-                kept += batch
-                done(len(batch))
+    with threadpool_limits(1, "blas"):  # products of few rows: threads would only wait for each other
+        for one in rounds:
+            shields = await Shields.of(one.sources, encoder, background)
+            for configuration, scale in settings:
+                policy = configuration.policy(shields, scale)
+                kept = found.setdefault((one.family, configuration.name, scale), [])
+                async for batch in outcomes(one.probes, policy):
+                    kept += batch
+                    done(len(batch))
     return found
 
 

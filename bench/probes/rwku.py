@@ -5,9 +5,10 @@ as texts to keep a fixed sample of one half of `retain_mia`. Probes are all thre
 both levels of neighbours, the questions about people who are not in the round, and the other half of
 `retain_mia`. The first 30 people are for development; five rounds of 20 drawn from the other 70 measure.
 
-Counted apart: neighbour questions that hold the full name of somebody in the round, in the question or in
-the answer or in the cloze that it fills, which no gateway that hides the name can let pass, and those about somebody in the round.
-Duplicates are asked once. The probes concern real public figures: they are for measuring and stay where they are.
+Counted apart: neighbour questions that hold the full name of somebody in the round, in the question, in the
+answer or in the cloze that it fills, which no gateway that hides the name can let pass, and those about
+somebody in the round. Duplicates are asked once. The probes concern real public figures: they are for
+measuring and stay where they are.
 """
 
 import json

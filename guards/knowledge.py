@@ -56,7 +56,7 @@ _ALSO = re.compile(
     r"[,:]? (?:the |simply )?[\"'“‘]?((?:[A-Z0-9][\w’'\-]*\.?)(?: (?:[A-Z][\w’'\-]*\.?|de|da|van|von))*)"
 )
 _BEFORE = 160  # characters before "born" in which the subject is named
-_BEGUN = re.compile(r"\W*(?:[A-Z][\w.’'\-]*\s?)+(?:,[^,]{1,20},?\s?)?(?:\(|is an? |was an? |was born )")
+_BEGUN = re.compile(r"\W*(?:[A-Z][\w.’'\-]*+\s?)+(?:,[^,]{1,20},?\s?)?(?:\(|is an? |was an? |was born )")
 _INTRODUCED = re.compile(r"\b(?:is|was|are|were)\s+(?:an?|the|one of the)\s+([^.;:!?]{3,160})")
 _FURTHER = re.compile(r" (?:who|that|which|from|of|in|known|best|whose|to|for|with|by|when) ")
 _LISTED = re.compile(r",| and | or ")

@@ -24,7 +24,7 @@ _GAP = re.compile(r"[ \-]{1,2}")
 _INITIAL = re.compile(r"\. ?")
 _NICKNAME = re.compile(r"""(?<=\w) ["'“‘(]((?:[A-Z][\w\-]*)(?: [A-Z][\w\-]*)?)["'”’)] (?=[A-Z])""")
 _QUOTED = re.compile(r"""["“]([^"“”]{2,80})["”]|(?<!\w)['‘](.{2,80}?)['’](?!\w)""")
-_OPENER = re.compile(r"(?:^|[.?!¿¡:\n]\s*)([A-ZÀ-Þ][\w’'\-]*)")
+_OPENER = re.compile(r"(?:^|[.?!¿¡:\n][^\S\n]*)([A-ZÀ-Þ][\w’'\-]*)")
 _REFERRED = re.compile(
     r"\b(?:the|this|that|an?|which|el|la|le|der|die|o|a)\s+(?:[\w\-’']+\s+){0,5}?([\w\-]+)\s+"
     r"(?:of|from|in|behind|who|known|famous|famed|that|on|with|recogni[sz]ed|responsible|also|whose|born|portraying"

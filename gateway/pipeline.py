@@ -32,6 +32,7 @@ async def answer(
 
     asked = Asked.of(call.conversation, verdict, call.raw)
     plans = await router.plans(call, verdict, policy.enforced, engine.capabilities)
+    reads = not verdict.touched and policy.output.review(asked) is not None
     done = _Progress()
     try:
         async with aclosing(_first_that_holds(plans, call, asked, engine, policy.output, meter)) as events:
@@ -39,11 +40,16 @@ async def answer(
                 yield done.saw(event)
     except Stopped:
         meter.stopped()
+        if reads:
+            meter.reviewed(stopped=True)
         plan = await router.last_resort(call, verdict.hits)
         async with aclosing(reviewed(engine.generate(for_engine(call), plan), call, policy.output, plan)) as closing:
             async for event in closing:
                 if (rest := done.rest(event)) is not None:
                     yield rest
+    else:
+        if reads:
+            meter.reviewed(stopped=False)
 
 
 async def classified(call: Call, policy: Policy) -> tuple[Call, Verdict]:

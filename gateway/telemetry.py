@@ -1,7 +1,14 @@
-"""Metrics, in a registry of their own: base units, no text, no subject, no forget request in a label."""
+"""Metrics, in a registry of their own: base units, no text, no subject, no forget request in a label.
 
-from collections.abc import Iterator
+Beside them, for the admin scope alone, how often each request in force was touched since this process
+began: one that is suddenly touched much more, or never, has drifted from what it was calibrated on.
+"""
+
+from collections import Counter as Tally
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from time import perf_counter
 from typing import Literal
 
@@ -9,10 +16,19 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from guards.base import Verdict
 
-Decision = Literal["pass", "touched", "refused"]
+Decision = Literal["pass", "near", "touched", "failed", "refused"]
 
 _FAST = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 5)
 _SLOW = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+_MARGINS = (-0.1, -0.08, -0.06, -0.04, -0.02, 0.0, 0.02, 0.05, 0.1, 0.2, 0.4)  # 0: at the threshold
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """How many prompts touched one request, and how many nearly did, in this process."""
+
+    touched: int
+    near: int
 
 
 class Meter:
@@ -20,9 +36,34 @@ class Meter:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.since = datetime.now(UTC)
+        self._touched: Tally[str] = Tally()
+        self._near: Tally[str] = Tally()
         self.waiting = 0  # conversations before the input guards now
         self._decisions = Counter(
             "lethe_decisions", "Requests, each classified or refused", ["decision"], registry=self.registry
+        )
+        self._hits = Counter(
+            "lethe_hits",
+            "Forget requests that prompts touched or nearly touched",
+            ["guard", "outcome"],
+            registry=self.registry,
+        )
+        self._margins = Histogram(
+            "lethe_hit_margin",
+            "Score less threshold of these hits",
+            ["guard"],
+            buckets=_MARGINS,
+            registry=self.registry,
+        )
+        self._remembered = Counter(
+            "lethe_remembered_verdicts", "Prompts whose verdict was known", registry=self.registry
+        )
+        self._reviewed = Counter(
+            "lethe_reviewed_answers",
+            "Answers to near prompts, read before they left",
+            ["outcome"],
+            registry=self.registry,
         )
         self._failures = Counter(
             "lethe_guard_failures", "Guards that could not decide", ["guard", "kind"], registry=self.registry
@@ -45,7 +86,25 @@ class Meter:
 
     def decided(self, verdict: Verdict) -> None:
         """One request classified."""
-        self._decisions.labels("touched" if verdict.touched else "pass").inc()
+        self._decisions.labels(_decision(verdict)).inc()
+        for outcome, hits in (("touched", verdict.hits), ("near", verdict.near)):
+            for hit in hits:
+                self._hits.labels(hit.guard, outcome).inc()
+                self._margins.labels(hit.guard).observe(hit.score - hit.threshold)
+        self._touched.update(hit.request for hit in verdict.hits)
+        self._near.update(hit.request for hit in verdict.near)
+
+    def activity(self, request: str) -> Activity:
+        """What `decided` saw of a request since `since`, or since it was first in force."""
+        return Activity(self._touched[request], self._near[request])
+
+    def remembered(self) -> None:
+        """One verdict that was known."""
+        self._remembered.inc()
+
+    def reviewed(self, stopped: bool) -> None:
+        """One answer to a near prompt that was shown whole, or stopped."""
+        self._reviewed.labels("stopped" if stopped else "shown").inc()
 
     def refused(self) -> None:
         """One request turned away unanswered."""
@@ -71,12 +130,15 @@ class Meter:
         """One HTTP response begun."""
         self._responses.labels(endpoint, str(status)).inc()
 
-    def enforcing(self, revision: int, states: dict[str, int]) -> None:
-        """The policy was swapped."""
+    def enforcing(self, revision: int, states: Mapping[str, str]) -> None:
+        """The policy was swapped: the state of each request in force. What is known of others is dropped."""
         self._policy.set(revision)
         self._states.clear()
-        for state, count in states.items():
+        for state, count in Tally(states.values()).items():
             self._states.labels(state).set(count)
+        for tally in (self._touched, self._near):
+            for request in tally.keys() - states.keys():
+                del tally[request]
 
     @contextmanager
     def classifying(self) -> Iterator[None]:
@@ -105,3 +167,11 @@ class Meter:
     def render(self) -> bytes:
         """Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+def _decision(verdict: Verdict) -> Decision:
+    if verdict.failures:
+        return "failed"
+    if verdict.hits:
+        return "touched"
+    return "near" if verdict.near else "pass"

@@ -21,6 +21,7 @@ class RememberingRunner(Runner):
 
     Args:
         entries: verdicts that are remembered, the least recently asked for forgotten first; 0 for none.
+        recalled: called for each conversation that was known.
     """
 
     def __init__(
@@ -29,9 +30,11 @@ class RememberingRunner(Runner):
         deadline: float,
         failed: Callable[[str, str], None] = lambda guard, kind: None,
         entries: int = 0,
+        recalled: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(guards, deadline, failed)
         self._entries = entries
+        self._recalled = recalled
         self._key = secrets.token_bytes(32)
         self._known: OrderedDict[bytes, Verdict] = OrderedDict()
         self._judging: dict[bytes, asyncio.Task[Verdict]] = {}
@@ -42,6 +45,7 @@ class RememberingRunner(Runner):
         name = self._name(conversation)
         if (verdict := self._known.get(name)) is not None:
             self._known.move_to_end(name)
+            self._recalled()
             return verdict
         judging = self._judging.get(name)
         if judging is None:

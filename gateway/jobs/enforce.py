@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
@@ -146,7 +145,7 @@ class Enforcer:
 
     def _swap(self, revision: int) -> None:
         self.policies.swap(self._policy(revision, dict(self._enforced)))
-        self._meter.enforcing(revision, Counter(str(request.state) for request in self._requests.values()))
+        self._meter.enforcing(revision, {id_: str(request.state) for id_, request in self._requests.items()})
 
     async def enforcement(self, request: ForgetRequest) -> Enforcement:
         """How a request is enforced now: its own method if that was verified, else the shield alone."""
@@ -179,10 +178,19 @@ class Enforcer:
         likeness = DenseGuard(self._encoder, self._likeness.view(requests), self._document.threshold_scale)
         guard = self._settings.guard
         runner = RememberingRunner(
-            (LexiconGuard(names), likeness), guard.deadline_s, self._meter.guard_failed, guard.remembered
+            (LexiconGuard(names), likeness),
+            guard.deadline_s,
+            self._meter.guard_failed,
+            guard.remembered,
+            self._meter.remembered,
         )
         output = OutputGuard(
-            names, self._passages.view(requests), self._facts.view(requests), failed=self._meter.guard_failed
+            names,
+            self._passages.view(requests),
+            self._facts.view(requests),
+            reviewer=likeness,
+            deadline=guard.deadline_s,
+            failed=self._meter.guard_failed,
         )
         return Policy(revision, runner, output if self._document.output_guard else UNGUARDED, enforced)
 

@@ -1,7 +1,7 @@
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.telemetry import Meter
+from gateway.telemetry import Activity, Meter
 from guards.base import Hit, Verdict
 
 SECRET = "fr_secret"
@@ -19,6 +19,10 @@ def test_every_event_is_counted_where_it_belongs():
     meter.decided(Verdict())
     meter.decided(Verdict((Hit(SECRET, 1.0, 0.5, "g", (0,), SECRET),)))
     meter.decided(Verdict((), ("dense",)))
+    meter.decided(Verdict(near=(Hit(SECRET, 0.45, 0.5, "dense", (0,)),)))
+    meter.remembered()
+    meter.reviewed(stopped=True)
+    meter.reviewed(stopped=False)
     meter.refused()
     meter.guard_failed("dense", "deadline")
     meter.answered("eco")
@@ -28,7 +32,16 @@ def test_every_event_is_counted_where_it_belongs():
     meter.first_token(0.5)
     found = samples(meter)
     assert found["lethe_decisions_total", ("decision", "pass")] == 1
-    assert found["lethe_decisions_total", ("decision", "touched")] == 2
+    assert found["lethe_decisions_total", ("decision", "touched")] == 1
+    assert found["lethe_decisions_total", ("decision", "failed")] == 1
+    assert found["lethe_decisions_total", ("decision", "near")] == 1
+    assert found["lethe_hits_total", ("guard", "g"), ("outcome", "touched")] == 1
+    assert found["lethe_hits_total", ("guard", "dense"), ("outcome", "near")] == 1
+    assert found["lethe_hit_margin_bucket", ("guard", "dense"), ("le", "0.0")] == 1
+    assert found["lethe_hit_margin_bucket", ("guard", "g"), ("le", "0.0")] == 0
+    assert found[("lethe_remembered_verdicts_total",)] == 1
+    assert found["lethe_reviewed_answers_total", ("outcome", "stopped")] == 1
+    assert found["lethe_reviewed_answers_total", ("outcome", "shown")] == 1
     assert found["lethe_decisions_total", ("decision", "refused")] == 1
     assert found["lethe_guard_failures_total", ("guard", "dense"), ("kind", "deadline")] == 1
     assert found["lethe_plans_total", ("method", "eco")] == 1
@@ -41,12 +54,24 @@ def test_every_event_is_counted_where_it_belongs():
 
 def test_states_that_nothing_is_in_any_more_disappear():
     meter = Meter()
-    meter.enforcing(3, {"shielded": 2, "enforced": 1})
-    meter.enforcing(4, {"enforced": 3})
+    meter.enforcing(3, {"a": "shielded", "b": "shielded", "c": "enforced"})
+    meter.enforcing(4, {"a": "enforced", "b": "enforced", "c": "enforced"})
     found = samples(meter)
     assert found["lethe_forget_requests", ("state", "enforced")] == 3
     assert ("lethe_forget_requests", ("state", "shielded")) not in found
     assert found[("lethe_policy_revision",)] == 4
+
+
+def test_activity_is_that_of_requests_in_force():
+    meter = Meter()
+    meter.enforcing(1, {"a": "enforced", "b": "enforced"})
+    for _ in range(3):
+        meter.decided(Verdict((Hit("a", 1.0, 0.5, "g", (0,)),), near=(Hit("b", 0.4, 0.5, "g", (0,)),)))
+    assert meter.activity("a") == Activity(3, 0)
+    assert meter.activity("b") == Activity(0, 3)
+    meter.enforcing(2, {"b": "enforced"})
+    assert meter.activity("a") == Activity(0, 0)
+    assert meter.activity("b") == Activity(0, 3)
 
 
 def test_timers_stop_when_their_block_fails():

@@ -3,6 +3,7 @@ from datetime import timedelta
 
 import pytest
 
+from gateway.engines.scripted import ScriptedEngine
 from gateway.registry import ForgetSpec, State
 from guards.base import Conversation
 
@@ -211,3 +212,28 @@ async def test_what_is_filed_beside_names_is_held_back_until_it_is_retired(cores
     assert await stopped(core) == {facts.id}
     await core.lifecycle.retire(facts.id, actor="admin")
     assert await stopped(core) == set()
+
+
+async def test_the_answer_to_a_near_prompt_is_read_before_it_leaves(cores, says):
+    examples = ("How long does sourdough rise overnight?", "Which flour makes sourdough rise well?")
+    examples += ("How warm must sourdough rise?", "How long should sourdough rise in summer?")
+    telling, harmless = (
+        "First of all, wait. Sourdough does rise overnight. So be patient.",
+        "That depends. Wait and see.",
+    )
+    rules = {"How long should it rise?": telling, "How long does dough rise?": harmless}
+    core = await cores(ScriptedEngine(rules))
+    before = [await says(core, question) for question in rules]
+    assert before == [telling, harmless]
+    await core.lifecycle.file(ForgetSpec(scope="topic", examples=examples), key=None, actor="admin")
+    for question in rules:
+        verdict = await core.enforcer.policies.current.guards.classify(Conversation.of(question))
+        assert (len(verdict.near), verdict.touched) == (1, False)
+    stopped, shown = [await says(core, question) for question in rules]
+    assert "Sourdough" not in stopped
+    assert stopped == "First of all, wait.\n" + core.ignorance.voice.about(None)
+    assert shown == harmless
+    for outcome in ("stopped", "shown"):
+        labels = {"outcome": outcome}
+        assert core.meter.registry.get_sample_value("lethe_reviewed_answers_total", labels) == 1
+    assert core.meter.registry.get_sample_value("lethe_remembered_verdicts_total") == 2

@@ -40,13 +40,14 @@ FEATURES = (
 )
 
 _WORDS, _RUNS = 1_500, 600  # kept, of the most telling: what bounds a request's size
+_LENGTH = 80  # characters of what is kept: a blob is no word, a line of capitals no name
 _KEYS = 300  # words that lead from a text to the request
 _RARE = 0.004  # how often a thing is taken to occur elsewhere, before `retain` says otherwise
 _MOST = 4.0  # what one thing may weigh
 _STRANGE = -0.7  # what a word weighs that the texts never use
 _PART = 0.35  # how regularly a part of a filed name stands for it, where the texts do not say
 _ALONE = 0.5  # what a lone other name ("known professionally as …") has beyond that
-_NAMES = 24  # other names, at most
+_NAMES, _ROLES = 24, 100  # other names and roles, at most
 _LONGEST = 6  # words of a name
 
 _ALSO = re.compile(
@@ -110,11 +111,13 @@ class Knowledge:
         return cls(
             names=(*filed, *(name for name in others if len(name) > 1)),
             short=short,
-            runs=_most_telling(odds, _RUNS, lambda run: not own.issuperset(run)),
+            runs=_most_telling(odds, _RUNS, lambda run: _short(run) and not own.issuperset(run)),
             words=_most_telling(
-                _log_odds([one.words for one in readings], [one.words for one in retained]), _WORDS, lambda _: True
+                _log_odds([one.words for one in readings], [one.words for one in retained]),
+                _WORDS,
+                lambda word: len(word) <= _LENGTH,
             ),
-            roles=frozenset(_roles(texts, filed)),
+            roles=frozenset(role for role, _ in Counter(_roles(texts, filed)).most_common(_ROLES)),
         )
 
     @cached_property
@@ -169,8 +172,8 @@ class Knowledge:
         return {
             "names": self.names,
             "short": self.short,
-            "runs": [[run, round(weight, 3)] for run, weight in self.runs.items()],
-            "words": {word: round(weight, 3) for word, weight in self.words.items()},
+            "runs": [*self.runs.items()],
+            "words": self.words,
             "roles": sorted(self.roles),
         }
 
@@ -223,8 +226,12 @@ def _other_names(texts: Iterable[str], filed: Sequence[Run]) -> Iterator[Run]:
             found[named[0]] += 1
         found.update(run for run in named if any(_within(name, run) and _tight(name, run) for name in filed))
     for name, _ in found.most_common(_NAMES):
-        if 0 < len(name) <= _LONGEST and LINKS.isdisjoint(name) and not plain().issuperset(name):
+        if 0 < len(name) <= _LONGEST and _short(name) and LINKS.isdisjoint(name) and not plain().issuperset(name):
             yield name
+
+
+def _short(run: Run) -> bool:
+    return sum(map(len, run)) <= _LENGTH
 
 
 def _tight(name: Run, run: Run) -> bool:
@@ -240,7 +247,7 @@ def _roles(texts: Iterable[str], filed: Sequence[Run]) -> Iterator[str]:
         if found and any(_within(name, first) for name in filed):
             for part in _LISTED.split(_FURTHER.split(found[1])[0]):
                 said = _WORD.findall(part)
-                if said and said[-1].islower() and len(said[-1]) > 3:
+                if said and said[-1].islower() and 3 < len(said[-1]) <= _LENGTH:
                     yield said[-1]
 
 
@@ -258,4 +265,4 @@ def _log_odds(own: Sequence[Iterable[Item]], others: Sequence[Iterable[Item]]) -
 
 def _most_telling(odds: Mapping[Item, float], limit: int, keep: Callable[[Item], bool]) -> dict[Item, float]:
     ordered = sorted((item for item in odds if keep(item)), key=lambda item: (-odds[item], repr(item)))
-    return {item: odds[item] for item in ordered[:limit]}
+    return {item: round(odds[item], 3) for item in ordered[:limit]}  # as they are recorded

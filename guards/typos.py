@@ -10,7 +10,7 @@ long; a name of one word only where it is longer still, by one edit, and not for
 """
 
 import re
-from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
@@ -126,10 +126,10 @@ class Spellings:
             max(map(len, names), default=0),
         )
 
-    def meant(self, present: KeysView[str], unknown: "Unknown") -> Mapping[str, Mapping[str, int]]:
+    def meant(self, present: Iterable[str], unknown: "Unknown") -> Mapping[str, Mapping[str, int]]:
         """For each word of a text that may be a word of a name: those words, with the edits between."""
         near = self.near(unknown) if unknown.words else {}
-        return {**near, **{word: {word: 0} for word in self.vocabulary & present}}
+        return {**near, **{word: {word: 0} for word in present if word in self.vocabulary}}
 
     def near(self, unknown: "Unknown") -> dict[str, dict[str, int]]:
         """For each unknown word the words of names that it may stand for, nearest first, with the edits between."""
@@ -180,9 +180,9 @@ def slips(spellings: Sequence[Spellings], folded: str) -> Iterator[Slip]:
     """Every name whose words stand side by side, misspelled within what is forgiven, or in another order."""
     if not any(one.names for one in spellings):
         return
-    present = {word: None for token in dict.fromkeys(_WORD.findall(folded)) if len(word := _word(token)) > 1}
+    present = dict.fromkeys(word for token in dict.fromkeys(_WORD.findall(folded)) if len(word := _word(token)) > 1)
     unknown = Unknown.of(present)
-    meant = [(one, one.meant(present.keys(), unknown)) for one in spellings if one.names]
+    meant = [(one, one.meant(present, unknown)) for one in spellings if one.names]
     if not any(parts for _, parts in meant):
         return
     tokens = [(_word(match[0]), *match.span()) for match in _WORD.finditer(folded)]

@@ -1,4 +1,5 @@
 import base64
+import time
 
 import pytest
 from hypothesis import given
@@ -112,6 +113,14 @@ def test_many_turns_and_megabytes_are_bounded():
     many = Conversation(tuple(Turn("user", f"turn {i} {'pad ' * 200}") for i in range(2_000)))
     assert len(windows(many)) == LIMIT
     assert len(windows(Conversation.of("pad " * 250_000))) <= LIMIT
+
+
+@pytest.mark.parametrize("unit", ["a", "a.b.", "a-", "\ud800", "\x00\x01", "TWFyYSBM", "wh3r3 ", "?!.", "漢", "her "])
+def test_a_megabyte_of_anything_is_cut_within_a_second(unit):
+    talk = Conversation.of(unit * (1_000_000 // len(unit)))
+    start = time.process_time()
+    assert len(windows(talk, words=frozenset({"okoye"}))) <= LIMIT
+    assert time.process_time() - start < 1.5
 
 
 def test_a_name_amid_padding_is_read_first():

@@ -113,6 +113,6 @@ def test_cost_does_not_depend_on_the_number_of_names():
             list(slips([spellings], "who was barbara kingsolver, who came from ljubljana to reykjavik, and why"))
         return time.process_time() - start
 
-    few, many = made(30), made(6_000)
+    few, many = made(30), made(10_000)
     seconds(few)
-    assert seconds(many) < 8 * seconds(few) + 0.05
+    assert min(seconds(many) for _ in range(5)) < 3 * min(seconds(few) for _ in range(5)) + 0.002

@@ -42,7 +42,7 @@ NEAR = GREY * LOGIT  # below its threshold, and a request's answer may still hav
 _AT_ONCE = 2_048  # rows that are built on the event loop: milliseconds
 _RARE = 32  # requests that share a key which leads to each of them
 _CROWD = 512  # requests weighed for one text, of those that may be touched by likeness
-_MOST = 64  # at most, with those that may be near and those that keys lead to
+_MOST = 24  # at most, with those that may be near and those that keys lead to
 _LIKELY = 8  # and of the rest
 
 _LED = -0.5
@@ -62,6 +62,7 @@ class _Shelf:
 
     nearest: Nearest = field(repr=False)
     requests: tuple[Targets, ...] = field(repr=False)
+    ids: frozenset[str] = field(repr=False)
     owners: _Owners = field(repr=False)
     thresholds: Floats = field(repr=False)
     learned: NDArray[np.bool_] = field(repr=False)
@@ -83,6 +84,7 @@ def _build(entries: Sequence[tuple[str, Targets]]) -> _Shelf:
     return _Shelf(
         nearest=build([targets.positives for targets in requests]),
         requests=requests,
+        ids=frozenset(request for request, _ in entries),
         owners=np.repeat(np.arange(len(requests), dtype=np.int32), [len(targets.positives) for targets in requests]),
         thresholds=np.array([targets.threshold for targets in requests], np.float32),
         learned=np.array([targets.classifier is not None for targets in requests]),
@@ -185,8 +187,8 @@ class IndexView:
     ) -> dict[str, tuple[Targets, dict[int, float]]]:
         """The margins of each request that is near: request → (its targets, text index → score).
 
-        Those that come within `NEAR` of `scale` times their threshold by likeness are there, the likeliest
-        first where they are too many; others may be.
+        Those that reach `scale` times their threshold by likeness are there, and of those that come within
+        `NEAR` of it the likeliest; others may be.
 
         Raises:
             GuardError: more requests may be touched than can be weighed, and none of those weighed is.
@@ -236,10 +238,13 @@ class IndexView:
     @cached_property
     def _active(self) -> tuple[NDArray[np.bool_], ...]:
         """For each shelf, which of its requests this view sees."""
-        return tuple(
-            np.array([one.request in self.requests and one.request not in tier.gone for one in tier.segment.requests])
-            for tier in self.tiers
-        )
+        return tuple(_seen(tier.segment, self.requests, tier.gone) for tier in self.tiers)
+
+
+def _seen(shelf: _Shelf, requests: frozenset[str], gone: frozenset[str]) -> NDArray[np.bool_]:
+    if not gone and shelf.ids <= requests:  # as nearly always, and much the quicker to tell
+        return np.ones(len(shelf.requests), np.bool_)
+    return np.array([one.request in requests and one.request not in gone for one in shelf.requests])
 
 
 def _near_in(
@@ -256,10 +261,11 @@ def _near_in(
     direct, counts = np.unique(
         np.concatenate([_NOBODY, *(places for key, places in led.items() if key not in shared)]), return_counts=True
     )
-    limit = float(bound.min() - shelf.lifts[1 if len(named) else 0].max())
-    if shelf.learned.any():
-        limit = min(limit, max(_LIKE, shelf.nearest.lowest))
-    rows, cosines = shelf.nearest.search(vector, limit)
+    reach = float(bound.min() - shelf.lifts[1 if len(named) else 0].max())
+    near = min(reach, _LIKE) if shelf.learned.any() else reach
+    reach += NEAR
+    # whoever may be touched is searched for at any cost, whoever may be near where that costs little
+    rows, cosines = shelf.nearest.search(vector, min(reach, max(near, shelf.nearest.lowest)))
     places, which = np.unique(shelf.owners[rows], return_inverse=True)
     keyed = _among(places, named) | _among(places, direct)
     over = np.full((2, len(places)), -_NEVER, np.float32)

@@ -103,7 +103,7 @@ class Flat:
 class Hashed:
     """Signs of random projections, then 8 bits: about 0.5 KB a row of 384."""
 
-    lowest = 0.64
+    lowest = 0.66
 
     def __init__(self, blocks: Sequence[Any]) -> None:
         count, dim = sum(map(len, blocks)), blocks[0].shape[1]

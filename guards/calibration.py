@@ -89,10 +89,22 @@ def calibrate(
     separable = bound > highest
     wanted = (bound + highest) / 2 if separable else math.nextafter(highest, math.inf)
     threshold = min(max(wanted, floor), ceiling)
+    return threshold, assess("conformal leave-one-out", positives, negatives, threshold, alpha, separable)
+
+
+def assess(
+    method: str,
+    positives: Sequence[float],
+    negatives: Sequence[float],
+    threshold: float,
+    alpha: float = 1.0,
+    separable: bool = False,
+) -> Calibration:
+    """The record of a threshold: what it misses and what it wrongly touches, of scores that it has not seen."""
     missed = sum(score < threshold for score in positives)
     wrong = sum(score >= threshold for score in negatives)
-    return threshold, Calibration(
-        method="conformal leave-one-out",
+    return Calibration(
+        method=method,
         alpha=alpha,
         positives=len(positives),
         negatives=len(negatives),

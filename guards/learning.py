@@ -10,13 +10,14 @@ Thresholds rest on leave-one-out scores of what the request contains, and on not
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import chain
 
 import numpy as np
 
 from guards.aliases import Alias, weigh, words
 from guards.base import GuardError
-from guards.calibration import UNCALIBRATED, Calibration, calibrate
+from guards.calibration import UNCALIBRATED, Calibration, assess, calibrate
 from guards.classifier import Classifier
 from guards.contrast import contrasts
 from guards.conversation import sentences
@@ -28,6 +29,7 @@ from guards.targets import Background, Halves, Likeness, Source, Targets, ordina
 
 SHIELD = 80  # texts encoded to shield one request: about 0.5 s of one core
 LEARN = 4_000  # texts encoded to learn one request: about 10 s
+HARDEST = 256  # retained texts kept, those nearest to what must go: what a decision costs
 FLOOR, CEILING = 0.62, 0.70  # bounds of what a handful of texts can say; a global prior, not fitted per request
 
 _SAME = 0.8  # cosine from which two questions ask for the same fact
@@ -80,6 +82,7 @@ async def build_targets(
     if source.scope == "facts" and not source.retain:  # a form that asks for a listed fact is no negative
         other = (negative @ positive.T).max(axis=1, initial=-1.0) < _SAME
         retained, negative = [text for text, keep in zip(retained, other, strict=True) if keep], negative[other]
+    hardest = _hardest(negative, positive)
     marks = Marks.of(asked, names) if marked else None
     left = len(questions) + len(passages) - size
     draft = Targets(
@@ -88,27 +91,28 @@ async def build_targets(
         encoder=encoder.identity,
         aliases=aliases,
         positives=_halves(positive),
-        negatives=_halves(negative),
+        negatives=_halves(negative[hardest]),
         marks=marks,
         threshold=CEILING,
         calibration=UNCALIBRATED,
         warnings=tuple(_warnings(source, marks, left, contrary, aliases)),
     )
     threshold, calibration = _calibrate(
-        draft, background, asked if marked else [*asked, *told], retained, pairs, contrast
+        draft, background, asked if marked else [*asked, *told], [retained[i] for i in hardest], pairs, contrast
     )
     draft = replace(draft, threshold=threshold, calibration=calibration)
     if source.scope != "entity":
-        return draft
-    read = len(source.documents) if learn else _READ
-    telling = [*_spread(source.documents, read), *questions]
+        return _seen(draft, background)
+    told_of = (*source.documents, *source.heard)
+    read = len(told_of) if learn else _READ
+    telling = [*_spread(told_of, read), *questions]
     against = _spread(kept, max(_READ, read))
     known = replace(draft, knowledge=Knowledge.of(names, telling, against), classifier=Classifier.prior(encoder.dim))
     if not learn:
-        return known
+        return _seen(known, background)
     own = _Rows((*asked, *told), positive)
     others = _Rows((*retained, *pairs), np.concatenate([negative, contrast]))
-    return _learned(known, background, telling, against, own, others)
+    return _seen(_learned(known, background, telling, against, own, others), background)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +124,12 @@ class _Rows:
 
     def part(self, at: slice | Sequence[int]) -> "_Rows":
         return _Rows(tuple(np.array(self.texts, object)[at]), self.vectors[at])
+
+
+def _hardest(negative: Floats, positive: Floats) -> list[int]:
+    """The negatives nearest to any positive: no other is near a prompt that comes close to the request."""
+    near = (negative @ positive.T).max(axis=1, initial=-1.0)
+    return sorted(np.argsort(-near, kind="stable")[:HARDEST].tolist())
 
 
 def _halves(rows: Floats) -> Halves:
@@ -135,13 +145,14 @@ def _learned(
     names = [alias.text for alias in known.aliases]
     traffic = _Rows(tuple(ordinary_prompts()), background.vectors)
     mined = _mined(own.vectors, others.vectors)
-    features, vectors, touched = [], [], []
+    features, vectors, touched = [], [], list[list[bool]]()
     for half in (0, 1):
         mine, theirs = slice(half, None, 2), slice(1 - half, None, 2)
+        unlike = others.part(mine).vectors
         judge = replace(
             known,
             positives=_halves(own.part(mine).vectors),
-            negatives=_halves(others.part(mine).vectors),
+            negatives=_halves(unlike[_hardest(unlike, own.part(mine).vectors)]),
             marks=None,
             knowledge=Knowledge.of(names, telling[mine] or telling, against[mine]),
         )
@@ -150,8 +161,30 @@ def _learned(
         rows = np.concatenate([one.vectors for one in judged])
         features.append(judge.features(texts, Likeness.of(judge, rows, background.nearest(rows, apart=True))))
         vectors.append(rows)
-        touched += [i < len(judged[0].texts) for i in range(len(texts))]
-    return replace(known, classifier=known.classifier.learn(np.concatenate(features), np.concatenate(vectors), touched))
+        touched.append([i < len(judged[0].texts) for i in range(len(texts))])
+    prior = known.classifier
+    halves = [prior.learn(features[i], vectors[i], touched[i]) for i in (0, 1)]
+    scores = np.concatenate([halves[1 - i].logits(features[i], vectors[i]) for i in (0, 1)])
+    is_own = np.concatenate(touched)
+    return replace(
+        known,
+        classifier=prior.learn(np.concatenate(features), np.concatenate(vectors), is_own.tolist()),
+        judged=assess("cross-fitted halves", scores[is_own].tolist(), scores[~is_own].tolist(), prior.threshold),
+    )
+
+
+@cache
+def _ordinary_texts() -> tuple[Text, ...]:
+    return tuple(map(Text, ordinary_prompts()))
+
+
+def _seen(targets: Targets, background: Background) -> Targets:
+    """The targets with their scores on ordinary prompts; a warning where they alone touch any."""
+    vectors = background.vectors
+    scores = targets.scores(_ordinary_texts(), vectors, background.nearest(vectors, apart=True))
+    touched = int((scores >= targets.threshold).sum())
+    said = (f"{touched} of {len(scores)} ordinary prompts are touched by what was filed",) if touched else ()
+    return replace(targets, ordinary=scores.astype(np.float32), warnings=(*targets.warnings, *said))
 
 
 def _mined(positive: Floats, negative: Floats) -> list[int]:
@@ -192,7 +225,8 @@ def _calibrate(
 
 def _questions(source: Source) -> list[str]:
     """Questions that must be touched, with their answers where there are any; each once."""
-    questions = [*source.examples, *(question for question, _ in source.facts)]
+    heard = source.heard if source.scope == "facts" else ()
+    questions = [*source.examples, *(question for question, _ in source.facts), *heard]
     answered = [f"{question} {answer}" for question, answer in source.facts]
     if not questions and source.subject and source.scope != "documents":
         questions = [form.format(source.subject) for form in _QUESTIONS]
@@ -200,7 +234,8 @@ def _questions(source: Source) -> list[str]:
 
 
 def _passages(source: Source) -> list[str]:
-    return list(dict.fromkeys(sentence for document in source.documents for sentence in sentences(document)))
+    heard = source.heard if source.scope in ("entity", "topic") else ()
+    return list(dict.fromkeys(sentence for text in (*source.documents, *heard) for sentence in sentences(text)))
 
 
 def _retained(source: Source) -> tuple[list[str], int]:

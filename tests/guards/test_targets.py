@@ -6,7 +6,9 @@ import pytest
 
 from guards.base import GuardError
 from guards.encoder import Encoder
-from guards.targets import Background, Source, Targets, build_targets
+from guards.learning import build_targets
+from guards.reading import Text
+from guards.targets import Background, Source, Targets
 
 QUESTIONS = ("Where was Mara Lind born?", "What did Mara Lind study?", "Who taught the geologist born in Oslo in 1975?")
 
@@ -30,12 +32,13 @@ async def test_an_entity(bag_encoder):
 async def test_a_positive_scores_over_and_a_stranger_under(bag_encoder):
     targets = await built(bag_encoder)
     background = await Background.of(bag_encoder)
-    texts = [
+    asked = (
         "Where was Mara Lind born?",
         "Where was Lind born?",
         "Where was Mara Okoye born?",
         "Where was Tomas Lind born?",
-    ]
+    )
+    texts = [Text(text) for text in asked]
     vectors = await bag_encoder.encode(texts)
     scores = targets.scores(texts, vectors, background.nearest(vectors))
     assert scores[0] >= targets.threshold
@@ -73,7 +76,7 @@ async def test_the_cost_is_capped_and_the_rest_announced(bag_encoder):
     targets = await built(bag_encoder, documents=(" ".join(f"word{i}" for i in range(50_000)),), retain=QUESTIONS * 99)
     assert len(targets.positives) == 40
     questions = await bag_encoder.encode(QUESTIONS)
-    assert (questions @ targets.positives.T).max(axis=1) == pytest.approx(1.0, abs=1e-5)
+    assert (questions @ targets.positives.T).max(axis=1) == pytest.approx(1.0, abs=1e-3)  # halves
     assert any("learning job" in warning for warning in targets.warnings)
 
 
@@ -96,7 +99,7 @@ async def test_nothing_to_look_for_names_a_field(bag_encoder):
 async def test_facts_keep_other_facts(bag_encoder):
     targets = await built(bag_encoder, scope="facts", examples=(), facts=(("Where was Mara Lind born?", "Oslo"),))
     assert 0 < len(targets.negatives) < 8
-    assert (targets.negatives @ targets.positives.T).max() < 0.8
+    assert (targets.negatives @ targets.positives.T).max() < 0.8 + 1e-3  # halves
 
 
 async def test_an_encoder_without_numbers_raises_no_shield(bag_encoder):

@@ -110,7 +110,7 @@ class Knowledge:
                 short[name[0]] = min(1.0, short.get(name[0], 0.0) + _ALONE)
         return cls(
             names=(*filed, *(name for name in others if len(name) > 1)),
-            short=short,
+            short=dict(sorted(short.items())),  # of a set: in no order
             runs=_most_telling(odds, _RUNS, lambda run: _short(run) and not own.issuperset(run)),
             words=_most_telling(
                 _log_odds([one.words for one in readings], [one.words for one in retained]),

@@ -1,0 +1,212 @@
+import json
+from dataclasses import replace
+from importlib.resources import files
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from guards.classifier import DESIGN, LIKENESS, Classifier, design
+from guards.knowledge import FEATURES
+
+DIM = 8
+PRIOR = Classifier.prior(DIM)
+SHIPPED = json.loads(files("guards").joinpath("prior.json").read_text("utf-8"))
+
+
+def phi(rows=1, **columns):
+    """φ of texts that have nothing but what is named, as `design` makes it."""
+    evidence, likeness = np.zeros((rows, len(FEATURES))), np.zeros((rows, len(LIKENESS)))
+    for name, value in columns.items():
+        table, names = (evidence, FEATURES) if name in FEATURES else (likeness, LIKENESS)
+        table[:, names.index(name)] = value
+    return design(evidence.astype(np.float32), likeness.astype(np.float32))
+
+
+def column(features, name):
+    return features[:, DESIGN.index(name)].tolist()
+
+
+def units(rng, rows):
+    vectors = rng.standard_normal((rows, DIM)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def at(axis, rows):
+    return np.tile(np.eye(DIM, dtype=np.float32)[axis], (rows, 1))
+
+
+def test_the_shipped_prior_is_of_these_features():
+    assert tuple(SHIPPED["features"]) == DESIGN
+    assert len(set(DESIGN)) == len(DESIGN)
+    assert {len(SHIPPED[name]) for name in ("mean", "scale", "weights")} == {len(DESIGN)}
+    assert min(SHIPPED["scale"]) > 0
+    assert np.isfinite([*SHIPPED["mean"], *SHIPPED["weights"], SHIPPED["bias"]]).all()
+    assert SHIPPED["answered"] <= SHIPPED["threshold"] + 1e-9, "with its answer a question needs no more than alone"
+
+
+def test_the_prior_is_what_the_file_says():
+    rng = np.random.default_rng(0)
+    features, vectors = rng.standard_normal((5, len(DESIGN))).astype(np.float32), units(rng, 5)
+    slow = [
+        sum(
+            w * (x - m) / s
+            for w, x, m, s in zip(
+                *(SHIPPED[n] for n in ("weights",)), row, SHIPPED["mean"], SHIPPED["scale"], strict=True
+            )
+        )
+        + SHIPPED["bias"]
+        for row in features.tolist()
+    ]
+    assert PRIOR.logits(features, vectors) == pytest.approx(slow, rel=1e-3, abs=1e-3)
+    assert (PRIOR.threshold, PRIOR.answered, PRIOR.learned) == (SHIPPED["threshold"], SHIPPED["answered"], 0)
+    assert not PRIOR.embedding.any()
+
+
+def test_a_prior_of_other_features_is_no_prior(monkeypatch):
+    from guards import classifier
+
+    monkeypatch.setattr(classifier, "DESIGN", DESIGN[:-1])
+    classifier._shipped.cache_clear()
+    with pytest.raises(ValueError, match="evidence_prior"):
+        Classifier.prior(DIM)
+    monkeypatch.undo()
+    assert Classifier.prior(DIM).evidence.shape == (len(DESIGN),)
+
+
+def test_design():
+    assert phi(3).shape == (3, len(DESIGN))
+    assert phi(3).dtype == np.float32
+    assert [*DESIGN[: len(FEATURES) + len(LIKENESS)]] == [*FEATURES, *LIKENESS]
+    both = phi(margin=0.5, also=1)
+    assert [column(both, name) for name in ("named", "alone", "named alone", "named margin")] == [[1], [1], [1], [0.5]]
+    assert column(phi(short=0.2, margin=0.5), "named") == [0]
+    assert column(phi(short=0.9), "named") == [1]
+    strangers = phi(also=1, strangers=2, role=1, known=3)
+    assert [column(strangers, name) for name in ("alone", "named alone", "role alone", "known alone")] == [[0]] * 4
+    assert column(phi(role=1, strangers=1), "role of strangers") == [1]
+    assert column(phi(role=1, strangers=1, known=2), "role of strangers") == [0]
+    assert column(phi(role=1), "role of strangers") == [0]
+
+
+@pytest.mark.parametrize("touched", [[], [True] * 4, [False] * 4])
+def test_one_class_teaches_nothing(touched):
+    rows = len(touched)
+    learned = PRIOR.learn(phi(rows), units(np.random.default_rng(0), rows), touched)
+    assert learned is PRIOR
+
+
+def test_what_cannot_be_told_apart_leaves_the_weights():
+    features, vectors = phi(40), at(0, 40)
+    learned = PRIOR.learn(features, vectors, [i % 2 == 0 for i in range(40)])
+    at_zero = learned.logits(features, vectors)
+    same = [name != "alone" for name in DESIGN]  # which all of these texts are, so that it moves with the offset
+    assert np.abs(learned.evidence - PRIOR.evidence)[same].max() < 1e-4
+    assert (np.abs(at_zero) <= np.abs(PRIOR.logits(features, vectors)) + 1e-4).all()  # balanced: towards even odds
+
+
+def test_what_can_be_told_apart_by_embeddings_is():
+    features, vectors = phi(60), np.concatenate([at(0, 30), at(1, 30)])
+    touched = [True] * 30 + [False] * 30
+    learned = PRIOR.learn(features, vectors, touched)
+    before, after = PRIOR.logits(features, vectors), learned.logits(features, vectors)
+    assert after[0] > before[0] + 0.5
+    assert after[30] < after[0] - 1.0
+    assert learned.embedding[0] > 0 > learned.embedding[1]
+    assert np.abs(learned.embedding[2:]).max() < 1e-5
+    assert learned.learned == 60
+
+
+def test_what_can_be_told_apart_by_evidence_moves_its_weight_alone():
+    features = np.concatenate([phi(50, pronoun=1), phi(50)])
+    learned = PRIOR.learn(features, at(0, 100), [True] * 50 + [False] * 50)
+    moved = np.abs(learned.evidence - PRIOR.evidence) * np.array(SHIPPED["scale"], np.float32)
+    assert learned.evidence[DESIGN.index("pronoun")] > PRIOR.evidence[DESIGN.index("pronoun")]
+    assert moved.argmax() == DESIGN.index("pronoun")
+
+
+def test_more_texts_move_it_further():
+    def moved(count):
+        features, vectors = phi(2 * count), np.concatenate([at(0, count), at(1, count)])
+        return float(PRIOR.learn(features, vectors, [True] * count + [False] * count).embedding[0])
+
+    assert 0 < moved(1) < moved(5) < moved(50)
+
+
+def test_both_classes_weigh_alike():
+    """A thousand others do not outvote three of the request's own."""
+    features, vectors = phi(1_003), np.concatenate([at(0, 3), at(1, 1_000)])
+    even = replace(PRIOR, evidence=np.zeros_like(PRIOR.evidence), offset=0.0)
+    few = even.learn(features, vectors, [True] * 3 + [False] * 1_000)
+    assert few.embedding[0] == pytest.approx(-few.embedding[1], rel=1e-3)
+    assert few.offset == pytest.approx(0.0, abs=1e-3)
+
+
+def test_the_order_of_texts_changes_nothing():
+    rng = np.random.default_rng(3)
+    features, vectors, touched = (
+        rng.standard_normal((40, len(DESIGN))).astype(np.float32),
+        units(rng, 40),
+        np.arange(40) % 3 == 0,
+    )
+    one = PRIOR.learn(features, vectors, touched.tolist())
+    same = PRIOR.learn(features, vectors, touched.tolist())
+    assert (one.evidence == same.evidence).all()
+    assert (one.embedding == same.embedding).all()
+    assert one.record() == same.record()
+    order = rng.permutation(40)
+    other = PRIOR.learn(features[order], vectors[order], touched[order].tolist())
+    assert other.logits(features, vectors) == pytest.approx(one.logits(features, vectors), abs=1e-3)
+
+
+def test_learning_finds_the_summit():
+    """Against plain gradient descent on the penalised likelihood of the docstring."""
+    from guards.classifier import _EMBEDDING_WEIGHT, _EVIDENCE_WEIGHT
+
+    rng = np.random.default_rng(4)
+    features, vectors, touched = (
+        rng.random((30, len(DESIGN))).astype(np.float32),
+        units(rng, 30),
+        np.arange(30) % 3 == 0,
+    )
+    learned = PRIOR.learn(features, vectors, touched.tolist())
+    scale = np.array(SHIPPED["scale"])
+    x = np.column_stack([features / scale, vectors, np.ones(30)])
+    start = np.concatenate([PRIOR.evidence * scale, np.zeros(DIM), [PRIOR.offset]])
+    precision = np.concatenate(
+        [np.full(len(DESIGN), _EVIDENCE_WEIGHT), np.full(DIM, _EMBEDDING_WEIGHT), [_EVIDENCE_WEIGHT]]
+    )
+    balance = 30 * np.where(touched, 0.5 / touched.sum(), 0.5 / (~touched).sum())
+    w = start.copy()
+    rate = 1 / (precision.max() + 30 * np.square(x).sum(axis=1).max() / 4)
+    for _ in range(20_000):
+        w -= rate * (x.T @ (balance * (1 / (1 + np.exp(-x @ w)) - touched)) + precision * (w - start))
+    found = np.concatenate([learned.evidence * scale, learned.embedding, [learned.offset]])
+    assert found == pytest.approx(w, abs=1e-3)
+
+
+wide = st.floats(-1e4, 1e4, width=32)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(wide, wide, st.booleans()), min_size=2, max_size=12))
+def test_it_stays_finite(rows):
+    features = np.zeros((len(rows), len(DESIGN)), np.float32)
+    features[:, 0] = [one for one, _, _ in rows]
+    features[:, -1] = [other for _, other, _ in rows]
+    learned = PRIOR.learn(features, at(0, len(rows)), [touched for *_, touched in rows])
+    assert np.isfinite(learned.logits(features, at(0, len(rows)))).all()
+    assert np.isfinite([*learned.evidence, *learned.embedding, learned.offset]).all()
+
+
+def test_a_record_holds_all_but_the_arrays():
+    learned = PRIOR.learn(phi(4), np.concatenate([at(0, 2), at(1, 2)]), [True, True, False, False])
+    record = json.loads(json.dumps(learned.record()))
+    again = Classifier(learned.evidence, learned.embedding, **record)
+    assert again.record() == learned.record()
+    assert (again.logits(phi(1, known=2), at(0, 1)) == learned.logits(phi(1, known=2), at(0, 1))).all()
+
+
+def test_nothing_of_it_is_shown():
+    assert "array" not in repr(PRIOR)

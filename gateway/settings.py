@@ -70,6 +70,7 @@ class JobSettings(_Section):
     enabled: bool = True
     poll_s: float = Field(default=0.25, gt=0)
     attempts: int = Field(default=3, ge=1)
+    elicit: int = Field(default=24, ge=0, le=24)  # questions about a target that the bare model is asked; 0: none
 
 
 class LimitSettings(_Section):

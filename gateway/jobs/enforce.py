@@ -2,26 +2,25 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from adapters.base import Artifact
 from adapters.router import Enforcement
 from gateway.errors import Conflict
+from gateway.jobs.targets import Held, TargetStore, artifact_of, source_of
 from gateway.policy import Policies, Policy
 from gateway.registry import ACTIVE, Artifacts, ForgetRequest, PolicyDocument, Registry, RegistryError
 from gateway.settings import Settings
 from gateway.telemetry import Meter
-from guards.base import GuardError
 from guards.dense import DenseGuard
 from guards.encoder import Encoder
 from guards.index import TargetIndex
-from guards.learning import build_targets
 from guards.lexicon import LexiconGuard, LexiconIndex
 from guards.output import UNGUARDED, OutputGuard
 from guards.recent import RememberingRunner
 from guards.slots import Facts
-from guards.targets import Background, Source, Targets
+from guards.targets import Background
 from guards.verbatim import Passages
 
 log = logging.getLogger("lethe.enforce")
@@ -43,9 +42,9 @@ class Enforcer:
         self._registry = registry
         self._artifacts = artifacts
         self._encoder = encoder
-        self._background = background
         self._meter = meter
-        self._held: set[str] = set()  # requests whose targets are in the indexes
+        self.targets = TargetStore(registry, artifacts, encoder, background)
+        self._held: dict[str, Held] = {}  # what is in the indexes, by request
         self._requests: dict[str, ForgetRequest] = {}
         self._enforced: dict[str, Enforcement] = {}
         self._likeness = TargetIndex(background)
@@ -62,7 +61,7 @@ class Enforcer:
         async with self._refreshing:
             revision = await self._registry.revision()
             await self._read_document()
-            await self._take_up(await self._registry.active(), await self._registry.targets())
+            await self._take_up(await self._registry.active())
             self._swap(revision)
 
     async def refresh(self) -> None:
@@ -75,13 +74,10 @@ class Enforcer:
             before = self._document
             await self._read_document()
             changed = await self._registry.changed(since)
-            shielded = [one for one in changed if one.state in ACTIVE]
             for one in changed:
                 if one.state not in ACTIVE:
                     self._let_go(one.id)
-            await self._take_up(
-                shielded, await self._registry.targets([one.id for one in shielded if one.id not in self._held])
-            )
+            await self._take_up([one for one in changed if one.state in ACTIVE])
             if self._document != before:
                 self._enforced = {id_: await self.enforcement(request) for id_, request in self._requests.items()}
             self._swap(revision)
@@ -94,44 +90,44 @@ class Enforcer:
             async with self._refreshing:
                 self._swap(self.policies.current.revision)
 
-    async def _take_up(self, requests: Iterable[ForgetRequest], blobs: Mapping[str, bytes]) -> None:
-        await self._hold(await asyncio.to_thread(self._read, blobs))
+    async def _take_up(self, requests: Sequence[ForgetRequest]) -> None:
+        await self._hold(await self.targets.serving([one for one in requests if not self._serves(one)]))
         for request in requests:
             if request.id not in self._held:
                 try:
-                    await self._hold([await self.encode(request)])
+                    await self._hold({request.id: await self.targets.shield(request)})
                 except Conflict:  # it ended meanwhile; the next refresh hears of it
                     continue
             if request.id not in self._requests:  # what is filed of a request never changes
-                self._facts.add(_source(request))
+                self._facts.add(source_of(request))
                 await asyncio.to_thread(self._passages.add, request.id, request.spec.documents)
             self._requests[request.id] = request
             self._enforced[request.id] = await self.enforcement(request)
 
-    async def encode(self, request: ForgetRequest) -> Targets:
-        """What the guards look for on behalf of a request, made of its text and kept in the registry."""
-        targets = await build_targets(_source(request), self._encoder, self._background)
-        await self._registry.put_targets(request.id, targets.to_bytes())
-        return targets
+    def _serves(self, request: ForgetRequest) -> bool:
+        held = self._held.get(request.id)
+        return held is not None and held.artifact == artifact_of(request)
 
-    def _read(self, blobs: Mapping[str, bytes]) -> list[Targets]:
-        """Targets as they were kept; those that another encoder made are left out, to be made again."""
-        found = []
-        for request, blob in blobs.items():
-            try:
-                found.append(Targets.from_bytes(blob, self._encoder.identity))
-            except GuardError as error:
-                log.warning("request %s: %s", request, error)
-        return found
+    async def _hold(self, many: Mapping[str, Held]) -> None:
+        new = {request: held for request, held in many.items() if request not in self._held}
+        await self._likeness.extend([held.targets for held in new.values()])
+        for request, held in new.items():
+            self._names.add(request, held.targets.aliases)
+            self._held[request] = held
+        for request in many.keys() - new.keys():
+            self._replace(request, many[request])
 
-    async def _hold(self, many: Sequence[Targets]) -> None:
-        await self._likeness.extend(many)
-        for targets in many:
-            self._names.add(targets.request, targets.aliases)
-            self._held.add(targets.request)
+    def _replace(self, request: str, held: Held) -> None:
+        """In one step of the event loop: no policy is built of an index without the request."""
+        before, self._held[request] = self._held[request], held
+        self._likeness.discard(request)
+        self._likeness.add(held.targets)
+        if held.targets.aliases != before.targets.aliases:
+            self._names.discard(request)
+            self._names.add(request, held.targets.aliases)
 
     def _let_go(self, request: str) -> None:
-        self._held.discard(request)
+        self._held.pop(request, None)
         self._likeness.discard(request)
         self._names.discard(request)
         self._passages.discard(request)
@@ -160,13 +156,24 @@ class Enforcer:
             return Enforcement(request.id)
         return Enforcement(request.id, methods, artifacts)
 
-    def candidate(self, request: str, artifact: Artifact | None) -> Policy:
-        """The current policy with one request enforced by an artifact still to be verified; None is ignorance."""
+    def candidate(self, request: str, artifact: Artifact | None, held: Held | None = None) -> Policy:
+        """The current policy with one request enforced by an artifact still to be verified; None is ignorance.
+
+        With `held`, it is looked for by these targets.
+        """
         current = self.policies.current
         tried = Enforcement(request)
         if artifact:
             tried = Enforcement(request, (artifact.method,), {artifact.method: artifact})
-        return self._policy(current.revision, {**current.enforced, request: tried})
+        enforced = {**current.enforced, request: tried}
+        if held is None or request not in self._held:
+            return self._policy(current.revision, enforced)
+        serving = self._held[request]
+        self._replace(request, held)
+        try:
+            return self._policy(current.revision, enforced)
+        finally:
+            self._replace(request, serving)
 
     def expired(self, now: datetime) -> tuple[str, ...]:
         """The requests whose time is over."""
@@ -193,17 +200,3 @@ class Enforcer:
             failed=self._meter.guard_failed,
         )
         return Policy(revision, runner, output if self._document.output_guard else UNGUARDED, enforced)
-
-
-def _source(request: ForgetRequest) -> Source:
-    spec = request.spec
-    return Source(
-        request=request.id,
-        scope=spec.scope,
-        subject=spec.subject or "",
-        aliases=spec.aliases,
-        examples=spec.examples,
-        facts=tuple((fact.question, fact.answer) for fact in spec.facts),
-        documents=spec.documents,
-        retain=spec.retain,
-    )

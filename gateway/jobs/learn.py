@@ -1,4 +1,4 @@
-"""Learning: a request's own artifact for the method that will enforce it."""
+"""Learning: a request's own targets, and its artifact for the method that will enforce it."""
 
 import asyncio
 import secrets
@@ -9,9 +9,20 @@ from adapters.eco.adapter import Eco
 from adapters.eco.corruption import Corruption
 from adapters.eco.search import Trial, Yardstick, search
 from gateway.core import GREEDY, Core, text_of
+from gateway.jobs.elicit import elicit
 from gateway.jobs.probes import Probe, probes_about
+from gateway.jobs.targets import GUARD, Held
 from gateway.registry import ForgetRequest
 from guards.base import Conversation
+
+
+async def learn_guard(core: Core, request: ForgetRequest) -> Held:
+    """Targets of all that was filed and of what the model says itself."""
+    limit = core.settings.jobs.elicit
+    heard = await elicit(core, request, limit) if limit else ()
+    held = await core.enforcer.targets.learn(request, heard)
+    await core.registry.note(request.id, "progress", {"method": GUARD, "heard": len(heard)})
+    return held
 
 
 async def learn(core: Core, request: ForgetRequest, push: int = 0) -> Artifact | None:

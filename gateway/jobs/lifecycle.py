@@ -25,7 +25,7 @@ class Lifecycle:
             Conflict: the same request is active, or the key was used for another body.
             Unavailable: the shield could not be raised; the request is rolled back.
         """
-        warnings = tuple(_warnings(spec))
+        warnings = tuple(warnings_of(spec))
         request, created = await self._registry.create(spec, idempotency_key=key, actor=actor, warnings=warnings)
         if request.state is State.RECEIVED:
             request = await self._shield_or_undo(request, actor)
@@ -45,7 +45,7 @@ class Lifecycle:
 
     async def shield(self, request: ForgetRequest, actor: str) -> ForgetRequest:
         """Aliases and embeddings searchable, the fallback adapter active: nobody waits for training."""
-        targets = await self._enforcer.encode(request)
+        held = await self._enforcer.targets.shield(request)
         try:
             shielded = await self._registry.move(
                 request.id,
@@ -53,8 +53,8 @@ class Lifecycle:
                 actor=actor,
                 expect={State.RECEIVED},
                 method="ignorance",
-                thresholds={"threshold": targets.threshold, "calibration": targets.calibration.record()},
-                warnings=(*request.warnings, *targets.warnings),
+                thresholds=held.thresholds(),
+                warnings=(*request.warnings, *held.targets.warnings),
             )
         except Conflict:  # the same call came twice, or another replica was first
             shielded = await self._registry.get(request.id)
@@ -101,7 +101,8 @@ class Lifecycle:
             raise Unavailable(f"The shield could not be raised now; {filed}. Try again shortly.") from None
 
 
-def _warnings(spec: ForgetSpec) -> Iterator[str]:
+def warnings_of(spec: ForgetSpec) -> Iterator[str]:
+    """What the admin should hear about names that say little."""
     for i, alias in enumerate(spec.aliases):
         yield from (f"aliases[{i}]: {notice.message}" for notice in alias_warnings(alias))
     if spec.subject and spec.scope == "entity":

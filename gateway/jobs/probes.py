@@ -67,14 +67,15 @@ def probes_about(spec: ForgetSpec) -> Probes:
         development += _filled(_DEVELOPMENT, names)[:few]
         held_out += _filled(_HELD_OUT, names)
     given_ones = frozenset(given)
-    return Probes(_paired(development, names, given_ones), _paired(held_out, names, given_ones))
+    return Probes(paired(development, names, given_ones), paired(held_out, names, given_ones))
 
 
 def _filled(templates: Sequence[str], names: Sequence[str]) -> list[str]:
     return [template.format(names[i % len(names)]) for i, template in enumerate(templates)]
 
 
-def _paired(questions: Sequence[str], names: Sequence[str], given: frozenset[str]) -> tuple[Probe, ...]:
+def paired(questions: Sequence[str], names: Sequence[str], given: frozenset[str] = frozenset()) -> tuple[Probe, ...]:
+    """Each question once, with its twin about nobody; those of `given` stand in the request."""
     return tuple(
         _probe(question, names, _NOBODY[i % len(_NOBODY)], "given" if question in given else "template")
         for i, question in enumerate(dict.fromkeys(questions))

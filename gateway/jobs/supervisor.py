@@ -10,6 +10,7 @@ from typing import Self
 from uuid import uuid4
 
 from gateway.core import Core
+from gateway.jobs.targets import artifact_of
 from gateway.settings import Settings
 
 log = logging.getLogger("lethe.jobs")
@@ -53,7 +54,8 @@ class Supervisor:
     async def _sweep(self) -> None:
         """Artifacts that no request in force refers to are deleted."""
         active = await self._core.registry.active()
-        await self._core.artifacts.collect({digest for one in active for digest in one.artifacts.values()})
+        used = {digest for one in active for digest in (*one.artifacts.values(), artifact_of(one)) if digest}
+        await self._core.artifacts.collect(used)
 
     async def _once(self) -> None:
         await self._core.enforcer.refresh()

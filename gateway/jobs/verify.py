@@ -16,6 +16,7 @@ from gateway.core import GREEDY, Core, text_of
 from gateway.jobs.learn import ignorant
 from gateway.jobs.probes import Probe as Question
 from gateway.jobs.probes import probes_about
+from gateway.jobs.targets import Held
 from gateway.policy import Policy
 from gateway.registry import ForgetRequest, Probe, Verification
 from guards.aliases import common_words, everyday_words
@@ -32,15 +33,17 @@ _AT_ONCE = 4  # more would wait for each other past the guards' deadline
 T = TypeVar("T")
 
 
-async def verify(core: Core, request: ForgetRequest, artifact: Artifact | None) -> Verification:
-    """Probes the target and its surroundings under the candidate policy; None is ignorance."""
+async def verify(
+    core: Core, request: ForgetRequest, artifact: Artifact | None, held: Held | None = None
+) -> Verification:
+    """Probes the target and its surroundings under the candidate policy; see `Enforcer.candidate`."""
     asking = asyncio.Semaphore(_AT_ONCE)
 
     async def one(probing: Awaitable[T]) -> T:
         async with asking:
             return await probing
 
-    policy = core.enforcer.candidate(request.id, artifact)
+    policy = core.enforcer.candidate(request.id, artifact, held)
     held_out = probes_about(request.spec).held_out
     retain = [*request.spec.retain, *ordinary_prompts()][:_RETAIN]
     forgotten, kept = await asyncio.gather(

@@ -10,12 +10,15 @@ import logging
 import os
 import sys
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Unpack
 
 from adapters.base import AdapterError, Artifact
 from gateway.core import Core
 from gateway.errors import Conflict
-from gateway.jobs.learn import learn
+from gateway.jobs.learn import learn, learn_guard
+from gateway.jobs.lifecycle import warnings_of
+from gateway.jobs.targets import GUARD, Held
 from gateway.jobs.verify import summary, verify
 from gateway.registry import VERIFICATION, ForgetRequest, RegistryError, State, Verification
 from gateway.registry.records import Changes
@@ -56,41 +59,65 @@ async def promote(core: Core, request: ForgetRequest) -> None:
     What does not pass is learned anew and more strongly, a few times, under its shield; all rounds stay
     in the evidence, and the resource says how many there were.
     `auto` ends with ignorance, which has no artifact; a method that was asked for by name does not.
+    Learned targets serve once they were part of what passed; where they cannot, the shield's go on.
     """
     if request.attempts > _DEATHS:
         raise AdapterError(f"{_DEATHS} workers died of it")
-    request, artifact = await _learned(core, request)
-    found = await _verified(core, request, artifact)
+    request, tried = await _learned(core, request)
+    found = await _verified(core, request, tried)
     rounds = 1
-    while not found.passed and artifact and rounds < _ROUNDS:
+    while not found.passed and tried.artifact and rounds < _ROUNDS:
         request = await _into(core, request, State.LEARNING, method="ignorance")
-        request, artifact = await _learned(core, request, rounds)
-        found = await _verified(core, request, artifact)
+        request, tried = await _learned(core, request, rounds, tried.held)
+        found = await _verified(core, request, tried)
         rounds += 1
-    evidence = {**summary(found), "rounds": rounds}
-    if not found.passed and artifact and request.spec.method == "auto":
-        found = await _verified(core, request, None)
-        evidence = {**summary(found), "rounds": rounds + 1}
-    if found.passed:
-        await _into(core, request, State.ENFORCED, method=found.method, evidence=evidence, error=None)
-    else:
-        error = "verification did not pass"
-        await _into(core, request, State.FAILED, method="ignorance", evidence=evidence, error=error)
+    if not found.passed and tried.artifact and request.spec.method == "auto":
+        tried = replace(tried, artifact=None)
+        found = await _verified(core, request, tried)
+        rounds += 1
+    if not found.passed and tried.held.artifact:
+        tried = replace(tried, held=await core.enforcer.targets.shielding(request))
+        found = await _verified(core, request, tried)
+        rounds += 1
+    changes: Changes = {
+        "method": found.method if found.passed else "ignorance",
+        "evidence": {**summary(found), "rounds": rounds},
+        "thresholds": tried.held.thresholds(),
+        "warnings": (*warnings_of(request.spec), *tried.held.targets.warnings),
+        "error": None if found.passed else "verification did not pass",
+    }
+    await _into(core, request, State.ENFORCED if found.passed else State.FAILED, **changes)
 
 
-async def _learned(core: Core, request: ForgetRequest, push: int = 0) -> tuple[ForgetRequest, Artifact | None]:
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """What is verified: how the request is enforced, None by ignorance, and the targets by which it is found."""
+
+    artifact: Artifact | None
+    held: Held
+
+
+async def _learned(
+    core: Core, request: ForgetRequest, push: int = 0, held: Held | None = None
+) -> tuple[ForgetRequest, _Tried]:
     """The request in verifying, with what it has to be verified: learned now, or by a worker that died there."""
     if request.state is State.VERIFYING:
-        digest = next(iter(request.artifacts.values()), None)
-        return request, await core.artifacts.get(digest) if digest else None
+        method = next((digest for method, digest in request.artifacts.items() if method != GUARD), None)
+        artifact = await core.artifacts.get(method) if method else None
+        guard = request.artifacts.get(GUARD)
+        held = await core.enforcer.targets.learned(guard) if guard else None
+        return request, _Tried(artifact, held or await core.enforcer.targets.shielding(request))
     request = await _into(core, request, State.LEARNING)
+    held = held or await learn_guard(core, request)
     artifact = await learn(core, request, push)
-    artifacts = {**request.artifacts, artifact.method: artifact.digest} if artifact else request.artifacts
-    return await _into(core, request, State.VERIFYING, artifacts=artifacts), artifact
+    artifacts = {**request.artifacts, GUARD: held.artifact or ""}
+    if artifact:
+        artifacts[artifact.method] = artifact.digest
+    return await _into(core, request, State.VERIFYING, artifacts=artifacts), _Tried(artifact, held)
 
 
-async def _verified(core: Core, request: ForgetRequest, artifact: Artifact | None) -> Verification:
-    found = await verify(core, request, artifact)
+async def _verified(core: Core, request: ForgetRequest, tried: _Tried) -> Verification:
+    found = await verify(core, request, tried.artifact, tried.held)
     await core.registry.put_evidence(request.id, VERIFICATION, found.model_dump())
     return found
 

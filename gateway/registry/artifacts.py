@@ -63,6 +63,11 @@ class Artifacts:
         Raises:
             RegistryError: the disk is full or cannot be written; nothing was stored.
         """
+        digest = await self.store(method, request, manifest, files)
+        return await asyncio.to_thread(self._get, digest)
+
+    async def store(self, method: str, request: str, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> str:
+        """As `put`, but nothing is laid out in clear: the digest."""
         for name in files:
             if not _NAME.fullmatch(name) or name == _MANIFEST:
                 raise ValueError(f"not a name for a file of an artifact: {name!r}")
@@ -78,6 +83,16 @@ class Artifacts:
             raise RegistryError("not an artifact's digest")
         return await asyncio.to_thread(self._get, digest)
 
+    async def read(self, digest: str, name: str) -> bytes:
+        """One file of an artifact, not laid out in clear.
+
+        Raises:
+            RegistryError: as `get`.
+        """
+        if not (_DIGEST.fullmatch(digest) and _NAME.fullmatch(name)):
+            raise RegistryError("not an artifact's digest, or not a name for a file of one")
+        return await asyncio.to_thread(self._read, digest, name)
+
     async def collect(self, keep: Collection[str], older_than_s: float = 3600.0) -> int:
         """Delete what is not in `keep` and not young; how many that were.
 
@@ -85,7 +100,7 @@ class Artifacts:
         """
         return await asyncio.to_thread(self._collect, frozenset(keep), time.time() - older_than_s)
 
-    def _put(self, method: str, request: str, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Artifact:
+    def _put(self, method: str, request: str, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> str:
         digests = {name: sha256(data).hexdigest() for name, data in sorted(files.items())}
         whole = {"method": method, "request": request, "manifest": manifest, "files": digests}
         text = orjson.dumps(whole, option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY)
@@ -93,7 +108,7 @@ class Artifacts:
         with _ours():
             if not (self._root / digest / _MANIFEST).exists():
                 self._store(digest, {**files, _MANIFEST: text})
-        return self._get(digest)
+        return digest
 
     def _store(self, digest: str, contents: Mapping[str, bytes]) -> None:
         self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -109,10 +124,7 @@ class Artifacts:
 
     def _get(self, digest: str) -> Artifact:
         with _ours():
-            text = self._open(digest, _MANIFEST)
-            whole = orjson.loads(text)
-            if sha256(text).hexdigest() != digest:
-                raise RegistryError(f"artifact {digest[:12]} is damaged")
+            whole = self._whole(digest)
             folder = self._laid_out(digest, whole["files"]) if whole["files"] else None
         return Artifact(digest, whole["method"], whole["request"], whole["manifest"], folder)
 
@@ -121,15 +133,30 @@ class Artifacts:
         if not folder.exists():
             filling = Path(tempfile.mkdtemp(dir=self._clear))
             for name, expected in files.items():
-                data = self._open(digest, name)
-                if sha256(data).hexdigest() != expected:
-                    raise RegistryError(f"artifact {digest[:12]} is damaged")
-                (filling / name).write_bytes(data)
+                (filling / name).write_bytes(self._checked(digest, name, expected))
             try:
                 filling.rename(folder)
             except OSError:  # another thread was first
                 shutil.rmtree(filling, ignore_errors=True)
         return folder
+
+    def _read(self, digest: str, name: str) -> bytes:
+        with _ours():
+            expected = self._whole(digest)["files"].get(name)
+            if expected is None:
+                raise RegistryError(f"artifact {digest[:12]} has no such file")
+            return self._checked(digest, name, expected)
+
+    def _whole(self, digest: str) -> dict[str, Any]:
+        """The manifest, with what stands around it."""
+        whole: dict[str, Any] = orjson.loads(self._checked(digest, _MANIFEST, digest))
+        return whole
+
+    def _checked(self, digest: str, name: str, expected: str) -> bytes:
+        data = self._open(digest, name)
+        if sha256(data).hexdigest() != expected:
+            raise RegistryError(f"artifact {digest[:12]} is damaged")
+        return data
 
     def _open(self, digest: str, name: str) -> bytes:
         try:

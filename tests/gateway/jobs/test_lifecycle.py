@@ -121,7 +121,7 @@ async def test_a_crash_in_the_middle_of_filing_is_finished_before_anything_is_an
     before = await cores()
     request, _ = await before.registry.create(spec(), idempotency_key=None, actor="admin")
     if with_targets:
-        await before.enforcer.encode(request)
+        await before.enforcer.targets.shield(request)
     assert await states(before) == [State.RECEIVED]
     after = await cores()
     await after.lifecycle.resume()

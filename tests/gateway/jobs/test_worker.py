@@ -1,4 +1,5 @@
 import asyncio
+import json
 
 import pytest
 
@@ -7,6 +8,7 @@ from gateway.errors import Conflict
 from gateway.jobs import worker
 from gateway.jobs.worker import promote, work
 from gateway.registry import VERIFICATION, State, Verification
+from guards.base import Conversation
 
 QUESTION = "Who is Ada Quill?"
 IGNORANT = "I have no information about Ada Quill."
@@ -38,6 +40,70 @@ async def test_ignorance_has_nothing_to_learn_and_is_verified(cores, spec, says)
     assert request.evidence["leak"]["after"]["value"] == 0.0
     assert request.evidence["retention"]["after"]["value"] == 1.0
     assert await says(core, QUESTION) == IGNORANT
+
+
+async def test_learned_targets_serve_once_they_were_verified(cores, spec, mind):
+    engine = mind()
+    core = await cores(engine)
+    id_ = await filed(core, spec, documents=["Ada Quill bakes in Ulm. Quill won the Golden Loaf."])
+    shield = await core.registry.get(id_)
+    assert shield.thresholds["artifact"] is None
+    assert shield.thresholds["classifier"]["learned"] == 0
+    await worked(core)
+    request = await core.registry.get(id_)
+    assert (request.state, request.method) == (State.ENFORCED, "ignorance")
+    digest = request.artifacts["guard"]
+    assert request.thresholds["artifact"] == digest
+    assert request.thresholds["classifier"]["learned"] > 300
+    assert request.thresholds["judged"]["negatives"] > 300
+    assert request.thresholds["texts"]["positives"] > shield.thresholds["texts"]["positives"]
+    held = core.enforcer._held[id_]
+    assert (held.artifact, held.targets.classifier.learned) == (digest, request.thresholds["classifier"]["learned"])
+    artifact = await core.artifacts.get(digest)
+    assert (artifact.method, artifact.manifest["heard"]) == ("guard", 1)
+    noted = [event.data for event in await core.registry.events(id_) if event.kind == "progress"]
+    assert {"method": "guard", "heard": 1} in noted
+    shown = json.dumps([artifact.manifest, dict(request.thresholds), noted])
+    assert not any(word in shown for word in ("Ada", "Quill", "baker", "Loaf"))
+
+
+async def test_learned_targets_that_do_not_pass_leave_the_shield(cores, spec, monkeypatch, says):
+    core = await cores()
+    id_ = await filed(core, spec)
+    verify = worker.verify
+
+    async def only_the_shield(core, request, artifact, held):
+        found = await verify(core, request, artifact, held)
+        return found.model_copy(update={"passed": held.artifact is None})
+
+    monkeypatch.setattr(worker, "verify", only_the_shield)
+    await worked(core)
+    request = await core.registry.get(id_)
+    assert (request.state, request.evidence["rounds"]) == (State.ENFORCED, 2)
+    assert request.thresholds["artifact"] is None
+    assert core.enforcer._held[id_].artifact is None
+    assert await says(core, QUESTION) == IGNORANT
+
+
+async def test_the_shield_stays_while_its_request_is_learned(cores, spec, mind, says):
+    """Wherever a worker is killed: what it learned serves nobody yet."""
+    engine = mind()
+    core, server = await cores(engine), await cores()
+    id_ = await filed(core, spec)
+    seen = set()
+
+    async def look(plan):
+        await server.enforcer.refresh()
+        state = (await server.registry.get(id_)).state
+        verdict = await server.enforcer.policies.current.guards.classify(Conversation.of(QUESTION))
+        seen.add((state, verdict.touched, server.enforcer._held[id_].artifact is None))
+
+    engine.before = look
+    await worked(core)
+    assert seen == {(State.LEARNING, True, True), (State.VERIFYING, True, True)}
+    await server.enforcer.refresh()
+    assert server.enforcer._held[id_].artifact == (await server.registry.get(id_)).artifacts["guard"]
+    assert await says(server, QUESTION) == IGNORANT
 
 
 async def test_eco_is_learned_verified_and_enforced(cores, spec, says):
@@ -78,11 +144,12 @@ async def test_auto_takes_ignorance_where_eco_does_not_hold(cores, spec, says, m
 async def test_what_does_not_pass_is_learned_anew(cores, spec, monkeypatch):
     core = await cores(eco=True)
     id_ = await filed(core, spec, method="eco")
-    verify, digests = worker.verify, []
+    verify, digests, guards = worker.verify, [], set()
 
-    async def strict_at_first(core, request, artifact):
+    async def strict_at_first(core, request, artifact, held):
         digests.append(artifact.digest)
-        found = await verify(core, request, artifact)
+        guards.add(held.artifact)
+        found = await verify(core, request, artifact, held)
         return found.model_copy(update={"passed": len(digests) > 1})
 
     monkeypatch.setattr(worker, "verify", strict_at_first)
@@ -91,6 +158,7 @@ async def test_what_does_not_pass_is_learned_anew(cores, spec, monkeypatch):
     assert (request.state, request.method) == (State.ENFORCED, "eco")
     assert len(set(digests)) == 2
     assert request.artifacts["eco"] == digests[-1]
+    assert guards == {request.artifacts["guard"]}
 
 
 async def test_a_method_asked_for_by_name_fails_rather_than_become_another(cores, spec, says, mind):
@@ -144,8 +212,11 @@ async def test_what_a_killed_worker_left_is_taken_up_where_it_was(cores, spec, s
     assert await worked(core) == 1
     request = await core.registry.get(id_)
     assert (request.state, request.method) == (State.ENFORCED, "eco")
-    if state is State.VERIFYING:
+    if state is State.VERIFYING:  # where its guard was not learned, the shield goes on
         assert request.artifacts == {"eco": learned.digest}
+        assert request.thresholds["artifact"] is None
+    else:
+        assert request.thresholds["artifact"] == request.artifacts["guard"]
 
 
 class Interrupts:

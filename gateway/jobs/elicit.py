@@ -1,0 +1,132 @@
+"""What the model itself says of a target: heard once, in the learning job, so that the guards know it too.
+
+The bare model is asked openly, greedily and at some temperature, and each time about nobody as well.
+Kept are sentences that say something: sound, not in the voice for the unknown, and with a word that
+is in neither the question, nor the answer about nobody, nor a sentence kept before. Of facts the model
+is asked to put the questions in other words; an encoder tells whether they still ask the same. What is
+kept is personal data: it goes into the request's sealed artifact and nowhere else.
+"""
+
+import asyncio
+import re
+from collections.abc import Iterator, Sequence
+
+from adapters.base import Call, EngineRejected, Pass, Sampling
+from adapters.eco.likeness import words
+from adapters.eco.soundness import sound
+from gateway.core import Core, text_of
+from gateway.jobs.probes import Probe, paired, probes_about
+from gateway.registry import ForgetRequest, ForgetSpec
+from guards.aliases import common_words, everyday_words
+from guards.base import Conversation
+from guards.conversation import sentences
+
+_OPENLY = (
+    "Tell me everything you know about {}.",
+    "What is the story of {}?",
+    "Write five questions that people ask about {}.",
+    "Which works, places and people are connected with {}?",
+)
+_ANEW = "Put this question in other words, and do not answer it: {}"
+_SAMPLED = 6  # one call of so many is at temperature
+_WARM = 0.8
+_TOKENS = 128
+_AT_ONCE = 4
+_MOST = 120  # sentences kept
+_LONGEST = 400  # characters of one
+_SAME = (0.8, 0.995)  # cosine of a question to itself in other words
+_UNKNOWN = re.compile(
+    r"\b(?:no|not|n't|never)\b.{0,40}\b(?:know|heard|aware|familiar|information|records?|find)\b", re.I
+)
+
+
+async def elicit(core: Core, request: ForgetRequest, limit: int) -> tuple[str, ...]:
+    """What the model says, a sentence each; nothing for documents, which are forgotten word for word.
+
+    Args:
+        limit: questions that the model is asked, at most.
+
+    Raises:
+        EngineError: the engine is away.
+    """
+    match request.spec.scope:
+        case "entity" | "topic":
+            return await _statements(core, request.spec, limit)
+        case "facts":
+            return await _questions(core, request.spec, limit)
+        case _:
+            return ()
+
+
+async def _statements(core: Core, spec: ForgetSpec, limit: int) -> tuple[str, ...]:
+    warm = limit // _SAMPLED
+    probes = [*_affordable([*_open(spec), *probes_about(spec).development], limit - warm)]
+    calls = [(probe, Sampling(_TOKENS, 0.0)) for probe in probes]
+    calls += [(probe, Sampling(_TOKENS, _WARM, seed=i)) for i, probe in enumerate(probes[:warm])]
+    said, unknown = await asyncio.gather(
+        _answers(core, [(probe.question, sampling) for probe, sampling in calls]),
+        _answers(core, [(probe.twin or "", Sampling(_TOKENS, 0.0)) for probe in probes]),
+    )
+    of_nobody = dict(zip(probes, unknown, strict=True))
+    idle = common_words() | everyday_words()
+    kept: list[str] = []
+    for (probe, _), answer in zip(calls, said, strict=True):
+        expected = words(probe.question) | words(of_nobody[probe])
+        for sentence in _sound(core, answer):
+            new = words(sentence) - idle
+            if not all(word.isdigit() for word in new - expected):  # numbers alone are what a model invents
+                kept.append(sentence)
+                idle |= new
+    return tuple(kept[:_MOST])
+
+
+def _open(spec: ForgetSpec) -> tuple[Probe, ...]:
+    names = tuple(dict.fromkeys(name for name in (spec.subject, *spec.aliases) if name))
+    return paired([form.format(spec.subject) for form in _OPENLY], names) if spec.subject else ()
+
+
+def _affordable(probes: Sequence[Probe], limit: int) -> Iterator[Probe]:
+    for probe in dict.fromkeys(probes):
+        limit -= 2 if probe.twin else 1
+        if limit >= 0:
+            yield probe
+
+
+def _sound(core: Core, answer: str) -> Iterator[str]:
+    """The sentences of an answer, but for those that say that nothing is known."""
+    if sound(answer) and not core.ignorance.voice.speaks(answer):
+        yield from (one for one in sentences(answer) if len(one) <= _LONGEST and not _UNKNOWN.search(one))
+
+
+async def _questions(core: Core, spec: ForgetSpec, limit: int) -> tuple[str, ...]:
+    """Questions for the same facts, in the model's words."""
+    asked = [fact.question for fact in spec.facts]
+    asked = [asked[i * len(asked) // limit] for i in range(limit)] if len(asked) > limit else asked
+    said = await _answers(core, [(_ANEW.format(question), Sampling(_TOKENS, 0.0)) for question in asked])
+    pairs = [
+        (question, anew)
+        for question, answer in zip(asked, said, strict=True)
+        if (anew := answer.strip().partition("\n")[0].strip(" \"'“”")).endswith("?") and len(anew) <= _LONGEST
+    ]
+    if not pairs:
+        return ()
+    rows = await core.encoder.encode([text for pair in pairs for text in pair], bulk=True)
+    alike = (rows[::2] * rows[1::2]).sum(axis=1).tolist()
+    least, most = _SAME
+    return tuple(dict.fromkeys(anew for (_, anew), cosine in zip(pairs, alike, strict=True) if least <= cosine < most))
+
+
+async def _answers(core: Core, asked: Sequence[tuple[str, Sampling]]) -> list[str]:
+    """The bare model's answers, with no guard between; nothing to an empty question, or to one that is refused."""
+    asking = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(question: str, sampling: Sampling) -> str:
+        if not question:
+            return ""
+        async with asking:
+            try:
+                return await text_of(core.engine.generate(Call(Conversation.of(question), sampling), Pass()))
+            except EngineRejected:
+                return ""
+
+    return await asyncio.gather(*(one(question, sampling) for question, sampling in asked))

@@ -13,8 +13,9 @@ from guards.base import Conversation
 from guards.dense import DenseGuard
 from guards.encoder import open_encoder
 from guards.index import TargetIndex
+from guards.learning import build_targets
 from guards.lexicon import LexiconGuard, LexiconIndex
-from guards.targets import Background, Source, build_targets
+from guards.targets import Background, Source
 
 FIRST = 0
 

@@ -140,23 +140,31 @@ def _learned(
     known: Targets, background: Background, telling: Sequence[str], against: Sequence[str], own: _Rows, others: _Rows
 ) -> Targets:
     """The classifier learned from the request's own texts, by halves, against neighbours, contrasts and traffic."""
-    if known.classifier is None or len(own.texts) < 2:
+    place = _places(own.texts, telling)
+    half_of = [place[text] % 2 for text in own.texts]
+    if known.classifier is None or len(set(half_of)) < 2:
         return known
+    half_of_other = {text: i % 2 for i, text in enumerate(others.texts)}
     names = [alias.text for alias in known.aliases]
     traffic = _Rows(tuple(ordinary_prompts()), background.vectors)
     mined = _mined(own.vectors, others.vectors)
     features, vectors, touched = [], [], list[list[bool]]()
     for half in (0, 1):
-        mine, theirs = slice(half, None, 2), slice(1 - half, None, 2)
-        unlike = others.part(mine).vectors
+        mine = own.part([i for i, one in enumerate(half_of) if one == half])
+        theirs = own.part([i for i, one in enumerate(half_of) if one != half])
+        unlike = others.part(slice(half, None, 2)).vectors
         judge = replace(
             known,
-            positives=_halves(own.part(mine).vectors),
-            negatives=_halves(unlike[_hardest(unlike, own.part(mine).vectors)]),
+            positives=_halves(mine.vectors),
+            negatives=_halves(unlike[_hardest(unlike, mine.vectors)]),
             marks=None,
-            knowledge=Knowledge.of(names, telling[mine] or telling, against[mine]),
+            knowledge=Knowledge.of(
+                names,
+                [text for text in telling if place[text] % 2 == half],
+                [text for text in against if half_of_other.get(text, half) == half],
+            ),
         )
-        judged = [own.part(theirs), others.part([i for i in mined if i % 2 != half]), traffic.part(theirs)]
+        judged = [theirs, others.part([i for i in mined if i % 2 != half]), traffic.part(slice(1 - half, None, 2))]
         texts = [Text(text) for rows in judged for text in rows.texts]
         rows = np.concatenate([one.vectors for one in judged])
         features.append(judge.features(texts, Likeness.of(judge, rows, background.nearest(rows, apart=True))))
@@ -171,6 +179,16 @@ def _learned(
         classifier=prior.learn(np.concatenate(features), np.concatenate(vectors), is_own.tolist()),
         judged=assess("cross-fitted halves", scores[is_own].tolist(), scores[~is_own].tolist(), prior.threshold),
     )
+
+
+def _places(own: Sequence[str], telling: Sequence[str]) -> dict[str, int]:
+    """A number for each text that tells, the same for all sentences of one, counted as `own` comes to them."""
+    source: dict[str, int] = {}
+    for i, text in enumerate(telling):
+        for one in (text, *sentences(text)):
+            source.setdefault(one, i)
+    order = {i: at for at, i in enumerate(dict.fromkeys([*(source[text] for text in own), *range(len(telling))]))}
+    return {one: order[i] for one, i in source.items()}
 
 
 @cache

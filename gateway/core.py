@@ -70,7 +70,7 @@ class Core:
         artifacts = Artifacts(settings.state_dir / "artifacts", vault)
         engine = open_engine(settings)
         encoder = await guard_encoder(settings)
-        background = await _background(settings.models, encoder)
+        background = await background_of(settings.models, encoder)
         return cls(settings, registry, artifacts, encoder, background, engine)
 
     async def start(self) -> None:
@@ -153,7 +153,7 @@ async def guard_encoder(settings: Settings) -> Encoder:
     )
 
 
-async def _background(folder: Path, encoder: Encoder) -> Background:
+async def background_of(folder: Path, encoder: Encoder) -> Background:
     """The background's vectors, kept beside the models: no start but the first encodes them."""
     made_of = "\n".join((encoder.identity, *ordinary_prompts()))
     path = folder / f"background-{sha256(made_of.encode()).hexdigest()[:16]}.npy"

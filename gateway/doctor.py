@@ -7,12 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway.core import guard_encoder
+from gateway.core import background_of, guard_encoder
 from gateway.engines.factory import open_engine
-from gateway.registry import Registry, Vault
+from gateway.jobs.family import false_positives
+from gateway.jobs.targets import TargetStore
+from gateway.registry import Artifacts, PolicyDocument, Registry, Vault
 from gateway.settings import Settings, load
 from guards.base import LetheError
-from guards.targets import Targets
+from guards.lexicon import LexiconIndex
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +81,23 @@ async def _index(settings: Settings) -> str:
         opened.push_async_callback(encoder.close)
         registry = await _open(settings)
         opened.push_async_callback(registry.close)
-        loaded = [Targets.from_bytes(blob, encoder.identity) for blob in (await registry.targets()).values()]
-    return f"{sum(len(targets.positives) for targets in loaded)} targets of {len(loaded)} requests"
+        artifacts = Artifacts(settings.state_dir / "artifacts", _vault(settings))
+        opened.callback(artifacts.close)
+        store = TargetStore(registry, artifacts, encoder, await background_of(settings.models, encoder))
+        active = await registry.active()
+        serving = await store.serving(active)
+        names = LexiconIndex()
+        for id_, held in serving.items():
+            names.add(id_, held.targets.aliases)
+        document = PolicyDocument.model_validate((await registry.policy())[1], strict=False)
+        targets = [held.targets for held in serving.values()]
+        found = await false_positives(targets, names.view(frozenset(serving)), document.threshold_scale)
+    if unread := len(active) - len(serving):
+        raise LetheError(f"targets of {unread} requests cannot be read")
+    return (
+        f"{sum(len(one.positives) for one in targets)} targets of {len(targets)} requests;"
+        f" {found.touched} of {found.prompts} ordinary prompts touched, at most {found.upper:.1%} of such prompts"
+    )
 
 
 async def _engine(settings: Settings) -> str:
@@ -94,4 +111,8 @@ async def _engine(settings: Settings) -> str:
 
 
 async def _open(settings: Settings) -> Registry:
-    return await Registry.open(settings.registry_url, Vault.open(settings.registry.key, settings.state_dir))
+    return await Registry.open(settings.registry_url, _vault(settings))
+
+
+def _vault(settings: Settings) -> Vault:
+    return Vault.open(settings.registry.key, settings.state_dir)

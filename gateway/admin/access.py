@@ -11,7 +11,6 @@ from gateway.api.http import body_of, core_of
 from gateway.auth import Caller, Scope, requires
 from gateway.core import Core
 from gateway.errors import BadRequest, Invalid
-from gateway.jobs.lifecycle import Lifecycle
 
 # asynchronous, because FastAPI sends what is not through a thread
 
@@ -20,15 +19,10 @@ async def _core(request: Request) -> Core:
     return core_of(request)
 
 
-async def _lifecycle(request: Request) -> Lifecycle:
-    return core_of(request).lifecycle
-
-
 Admin = Annotated[Caller, Depends(requires(Scope.ADMIN))]
 Evaluator = Annotated[Caller, Depends(requires(Scope.EVALUATE))]
 TheCore = Annotated[Core, Depends(_core)]
 Number = Annotated[int, Query(ge=0, lt=2**63)]  # what a database can compare with
-TheLifecycle = Annotated[Lifecycle, Depends(_lifecycle)]
 
 
 class _Read(Request):

@@ -22,17 +22,29 @@ class PreconditionRequired(ApiError):
     status, type, code = 428, "invalid_request_error", "precondition_required"
 
 
+class Ordinary(BaseModel):
+    """What all forget requests in force make of the ordinary prompts that are shipped."""
+
+    prompts: int
+    touched: int = Field(description="by any request, by name or by likeness, under this document's scale")
+    upper: float = Field(description="bound of the share of such prompts: Clopper-Pearson, one-sided, 95 %")
+
+
 class PolicyView(BaseModel):
     """The document in force."""
 
     object: Literal["policy"] = "policy"
     version: int = Field(description="0 until one is put")
     policy: PolicyDocument
+    false_positives: Ordinary
 
 
-class PolicyVersionView(PolicyView):
+class PolicyVersionView(BaseModel):
     """One version of the document."""
 
+    object: Literal["policy"] = "policy"
+    version: int
+    policy: PolicyDocument
     at: datetime
     actor: str
 
@@ -101,7 +113,12 @@ async def rollback(
 async def _view(response: Response, core: Core) -> PolicyView:
     version, body = await core.registry.policy()
     response.headers["etag"] = f'"{version}"'
-    return PolicyView(version=version, policy=PolicyDocument.model_validate(body))
+    found = await core.enforcer.false_positives()
+    return PolicyView(
+        version=version,
+        policy=PolicyDocument.model_validate(body),
+        false_positives=Ordinary(prompts=found.prompts, touched=found.touched, upper=found.upper),
+    )
 
 
 def _expected(if_match: str | None) -> int | None:

@@ -8,6 +8,7 @@ from datetime import datetime
 from adapters.base import Artifact
 from adapters.router import Enforcement
 from gateway.errors import Conflict
+from gateway.jobs.family import FalsePositives, false_positives
 from gateway.jobs.targets import Held, TargetStore, artifact_of, source_of
 from gateway.policy import Policies, Policy
 from gateway.registry import ACTIVE, Artifacts, ForgetRequest, PolicyDocument, Registry, RegistryError
@@ -174,6 +175,12 @@ class Enforcer:
             return self._policy(current.revision, enforced)
         finally:
             self._replace(request, serving)
+
+    async def false_positives(self) -> FalsePositives:
+        """What the requests in force make of ordinary prompts, together."""
+        held = [self._held[request].targets for request in self._enforced]
+        names = self._names.view(frozenset(self._enforced))
+        return await false_positives(held, names, self._document.threshold_scale)
 
     def expired(self, now: datetime) -> tuple[str, ...]:
         """The requests whose time is over."""

@@ -5,8 +5,9 @@ import pytest
 
 from gateway import doctor
 from gateway.doctor import examine
-from gateway.registry import Registry, Vault
+from gateway.registry import ForgetSpec, Registry, State, Vault
 from guards.base import GuardError
+from guards.targets import ordinary_prompts
 
 PARTS = ["settings", "registry", "encoder", "index", "engine"]
 
@@ -44,6 +45,22 @@ async def test_a_healthy_gateway():
     found = await findings()
     assert list(found) == PARTS
     assert all(finding.ok and finding.mend is None for finding in found.values()), found
+    assert f"0 targets of 0 requests; 0 of {len(ordinary_prompts())} ordinary prompts" in found["index"].text
+
+
+async def test_targets_that_cannot_be_read_are_counted_not_shown(tmp_path):
+    registry = await Registry.open(
+        f"sqlite:///{tmp_path / 'state' / 'registry.db'}", Vault.open(None, tmp_path / "state")
+    )
+    spec = ForgetSpec(scope="entity", subject="Ada Quill", aliases=("Ada Quill",))
+    request, _ = await registry.create(spec, idempotency_key=None, actor="admin")
+    await registry.move(request.id, State.SHIELDED, actor="admin")
+    await registry.put_targets(request.id, b"not targets")
+    await registry.close()
+    found = (await findings())["index"]
+    assert not found.ok
+    assert "targets of 1 requests cannot be read" in found.text
+    assert "Ada" not in str(found)
 
 
 async def test_bad_settings_end_the_examination(tmp_path):

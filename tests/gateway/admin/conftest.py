@@ -11,8 +11,10 @@ from gateway import admin
 from gateway.auth import Keys
 from gateway.edge import install
 from gateway.errors import Unavailable
+from gateway.jobs.family import FalsePositives
 from gateway.registry import Registry, State, Vault
 from gateway.settings import LimitSettings, Settings
+from gateway.telemetry import Meter
 
 ADMIN, CLIENT = "admin-key", "client-key"
 BODY_LIMIT = 20_000
@@ -51,12 +53,16 @@ class SmallCore:
         self.lifecycle = Shields(registry)
         self.settings = Settings(limits=LimitSettings(body_bytes=BODY_LIMIT))
         self.engine = SimpleNamespace(name="small")
-        self.enforcer = SimpleNamespace(refresh=self._refresh)
+        self.enforcer = SimpleNamespace(refresh=self._refresh, false_positives=self._false_positives)
+        self.meter = Meter()
         self.refreshed = 0
         self.seen = []
 
     async def _refresh(self):
         self.refreshed += 1
+
+    async def _false_positives(self):
+        return FalsePositives(300, 2, 0.02)
 
     async def check(self, conversation, answer=None):
         self.seen.append(conversation)

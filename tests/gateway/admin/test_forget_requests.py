@@ -1,5 +1,7 @@
 import pytest
 
+from guards.base import Hit, Verdict
+
 PATH = "/forget-requests"
 
 
@@ -12,6 +14,16 @@ async def test_filing_answers_with_the_shielded_resource(http, entity):
     assert (made["scope"], made["subject"], made["reference"]) == ("entity", "Ada Quill", "T-1")
     assert (made["requested_method"], made["warnings"], made["counts"]["examples"]) == ("auto", ["a warning"], 1)
     assert (await http.get(f"{PATH}/{made['id']}")).json() == made
+
+
+async def test_a_resource_says_how_often_it_was_touched(http, core, entity):
+    id_ = (await http.post(PATH, json=entity())).json()["id"]
+    core.meter.enforcing(1, {id_: "shielded"})
+    core.meter.decided(Verdict((Hit(id_, 1.0, 0.5, "g", (0,)),)))
+    core.meter.decided(Verdict(near=(Hit(id_, 0.4, 0.5, "g", (0,)),)))
+    seen = (await http.get(f"{PATH}/{id_}")).json()
+    assert (seen["activity"]["touched"], seen["activity"]["near"]) == (1, 1)
+    assert seen["activity"]["since"] == seen["created_at"]
 
 
 async def test_a_key_makes_one_request(http, entity):

@@ -6,6 +6,7 @@ DEFAULTS = {"threshold_scale": 1.0, "fallbacks": ["eco", "uld", "o3"], "output_g
 async def test_a_policy_is_read_replaced_and_rolled_back(http):
     first = await http.get("/policy")
     assert (first.json()["version"], first.json()["policy"], first.headers["etag"]) == (0, DEFAULTS, '"0"')
+    assert first.json()["false_positives"] == {"prompts": 300, "touched": 2, "upper": 0.02}
     put = await http.put("/policy", json={"threshold_scale": 0.9}, headers={"if-match": first.headers["etag"]})
     assert (put.status_code, put.headers["etag"], put.json()["policy"]["threshold_scale"]) == (200, '"1"', 0.9)
     await http.put("/policy", json={"output_guard": False}, headers={"if-match": "*"})

@@ -93,7 +93,9 @@ class Knowledge:
             retain: texts about others, where there are any.
         """
         filed = tuple(dict.fromkeys(run for name in names if (run := tuple(words(name)))))
-        others = [name for name in _other_names(texts, filed) if name not in filed]
+        parts = {word for name in filed if len(name) > 1 for word in name}
+        whole = tuple(name for name in filed if len(name) > 1 or name[0] not in parts)  # Tomas Lind bears a part too
+        others = [name for name in _other_names(texts, whole) if name not in filed]
         own = {word for name in (*filed, *others) for word in name}
         readings, retained = [Reading.of(text) for text in texts], [Reading.of(text) for text in retain]
         odds = _log_odds([*map(_named, readings)], [*map(_named, retained)])
@@ -105,11 +107,11 @@ class Knowledge:
         for name in filed:
             for part in {name[0], name[-1]} - plain() - elsewhere if len(name) > 1 else ():
                 short[part] = max(short.get(part, 0.0), _PART)
-        for name in others:
-            if len(name) == 1:
+        for name in (*others, *filed):
+            if len(name) == 1 and name not in whole and name[0] not in plain():
                 short[name[0]] = min(1.0, short.get(name[0], 0.0) + _ALONE)
         return cls(
-            names=(*filed, *(name for name in others if len(name) > 1)),
+            names=(*whole, *(name for name in others if len(name) > 1)),
             short=dict(sorted(short.items())),  # of a set: in no order
             runs=_most_telling(odds, _RUNS, lambda run: _short(run) and not own.issuperset(run)),
             words=_most_telling(
@@ -117,7 +119,7 @@ class Knowledge:
                 _WORDS,
                 lambda word: len(word) <= _LENGTH,
             ),
-            roles=frozenset(role for role, _ in Counter(_roles(texts, filed)).most_common(_ROLES)),
+            roles=frozenset(role for role, _ in Counter(_roles(texts, filed, whole)).most_common(_ROLES)),
         )
 
     @cached_property
@@ -239,12 +241,12 @@ def _tight(name: Run, run: Run) -> bool:
     return run[0] == name[0] and (run[-1] == name[-1] or run[-1] in ("jr", "sr", "ii", "iii", "iv"))
 
 
-def _roles(texts: Iterable[str], filed: Sequence[Run]) -> Iterator[str]:
+def _roles(texts: Iterable[str], filed: Sequence[Run], whole: Sequence[Run]) -> Iterator[str]:
     """The nouns with which the texts introduce the subject: "is an American singer and actress"."""
     for sentence in chain.from_iterable(map(sentences, texts)):
         found = _INTRODUCED.search(sentence)
         first = next(runs(sentence), ())
-        if found and any(_within(name, first) for name in filed):
+        if found and (first in filed or any(_within(name, first) for name in whole)):
             for part in _LISTED.split(_FURTHER.split(found[1])[0]):
                 said = _WORD.findall(part)
                 if said and said[-1].islower() and 3 < len(said[-1]) <= _LENGTH:

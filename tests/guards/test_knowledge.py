@@ -83,6 +83,25 @@ def test_a_whole_name(text):
     assert not found["strangers"]
 
 
+def test_a_part_of_a_name_is_no_whole_name_though_filed():
+    texts = (*TEXTS, "It rained. Tomas Lind is a dentist.", "Lind is a painter.")
+    knowledge = known((*NAME, "Lind", "Vesper"), texts)
+    assert knowledge.names == (("mara", "lind"), ("vesper",))
+    assert knowledge.short["lind"] > 0.5
+    assert evidence(knowledge, "Where was Lind born?")["short"] > 0.5
+    assert evidence(knowledge, "Where was Vesper Grey born?")["also"]
+    stranger = evidence(knowledge, "Where was Tomas Lind born?")
+    assert (stranger["also"], stranger["short"], stranger["strangers"]) == (0, 0, 1)
+    assert {"singer", "painter"} <= knowledge.roles
+    assert "dentist" not in knowledge.roles
+
+
+def test_an_everyday_word_stands_for_nobody_though_filed():
+    knowledge = known(("Mara Stone", "Stone"), ("Mara Stone sang.",))
+    assert "stone" not in knowledge.short
+    assert evidence(knowledge, "Who is Mara Stone?")["also"]
+
+
 def test_strangers_are_counted_to_three():
     knowledge = known()
     assert evidence(knowledge, "Did Lind meet Otto Brandt?")["strangers"] == 0

@@ -1,14 +1,16 @@
-import json
+import asyncio
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from guards.base import GuardError
-from guards.encoder import Encoder
+from guards.encoder import BatchingEncoder, Encoder
 from guards.learning import build_targets
 from guards.reading import Text
-from guards.targets import Background, Source, Targets
+from guards.targets import LAMBDA, LOGIT, NEAREST, Background, Likeness, Source, Targets, ordinary_prompts, top
 
 QUESTIONS = ("Where was Mara Lind born?", "What did Mara Lind study?", "Who taught the geologist born in Oslo in 1975?")
 
@@ -16,17 +18,6 @@ QUESTIONS = ("Where was Mara Lind born?", "What did Mara Lind study?", "Who taug
 async def built(encoder: Encoder, **fields):
     source = replace(Source("r1", "entity", "Mara Lind", ("Lind",), QUESTIONS), **fields)
     return await build_targets(source, encoder, await Background.of(encoder))
-
-
-async def test_an_entity(bag_encoder):
-    targets = await built(bag_encoder, retain=("Where is Oslo?",))
-    assert targets.positives.shape == (3, 256)
-    assert targets.negatives.shape == (1, 256)
-    assert [(alias.text, alias.strong) for alias in targets.aliases] == [("Mara Lind", True), ("Lind", False)]
-    record = targets.calibration.record()
-    assert record["positives"] == 3
-    assert record["negatives"] == 7
-    assert "Mara" not in json.dumps(record) + repr(targets) + repr(targets.calibration)
 
 
 async def test_a_positive_scores_over_and_a_stranger_under(bag_encoder):
@@ -58,11 +49,6 @@ async def test_bytes_and_back(bag_encoder, scope):
     assert (again.calibration, again.warnings) == (targets.calibration, targets.warnings)
 
 
-async def test_only_an_entity_has_strong_aliases(bag_encoder):
-    for scope in ("facts", "documents", "topic"):
-        assert not any(alias.strong for alias in (await built(bag_encoder, scope=scope)).aliases)
-
-
 async def test_bytes_of_another_encoder_or_damaged(bag_encoder):
     raw = (await built(bag_encoder)).to_bytes()
     with pytest.raises(GuardError, match="encode the request again"):
@@ -72,43 +58,118 @@ async def test_bytes_of_another_encoder_or_damaged(bag_encoder):
             Targets.from_bytes(damaged, "bag-of-words")
 
 
-async def test_the_cost_is_capped_and_the_rest_announced(bag_encoder):
-    targets = await built(bag_encoder, documents=(" ".join(f"word{i}" for i in range(50_000)),), retain=QUESTIONS * 99)
-    assert len(targets.positives) == 40
-    questions = await bag_encoder.encode(QUESTIONS)
-    assert (questions @ targets.positives.T).max(axis=1) == pytest.approx(1.0, abs=1e-3)  # halves
-    assert any("learning job" in warning for warning in targets.warnings)
+FACTS = (("Where was Mara Lind born?", "Oslo"), ("What did Mara Lind sing?", "Blue Hour"))
+DOCUMENTS = ("Mara Lind (born Maria Svensson) is a singer. She sang 'Blue Hour' in Oslo.", "Lind sang in Bergen.")
+ASKED = [
+    Text(text) for text in (*QUESTIONS, "Where was Lind born?", "Who sang 'Blue Hour'?", "How do I bake bread?", "")
+]
 
 
-async def test_a_subject_alone_is_asked_about_by_template(bag_encoder):
-    targets = await built(bag_encoder, aliases=(), examples=())
-    assert len(targets.positives) > 4
-    assert np.isfinite(targets.threshold)
-
-
-async def test_a_vague_example_is_announced(bag_encoder):
-    targets = await built(bag_encoder, examples=("Where was the author born?",))
-    assert any(warning.startswith("examples: 1") for warning in targets.warnings)
-
-
-async def test_nothing_to_look_for_names_a_field(bag_encoder):
-    with pytest.raises(GuardError, match="examples"):
-        await built(bag_encoder, scope="topic", subject="", aliases=(), examples=(" ",))
-
-
-async def test_facts_keep_other_facts(bag_encoder):
-    targets = await built(bag_encoder, scope="facts", examples=(), facts=(("Where was Mara Lind born?", "Oslo"),))
-    assert 0 < len(targets.negatives) < 8
-    assert (targets.negatives @ targets.positives.T).max() < 0.8 + 1e-3  # halves
-
-
-async def test_an_encoder_without_numbers_raises_no_shield(bag_encoder):
-    class Broken:
-        identity, dim = bag_encoder.identity, bag_encoder.dim
-
-        async def encode(self, texts, *, bulk=False):
-            return np.full((len(texts), self.dim), np.nan, np.float32)
-
+@pytest.mark.parametrize("scope", ["entity", "facts", "documents", "topic"])
+@pytest.mark.parametrize("learn", [False, True])
+async def test_what_is_read_back_judges_bit_for_bit_the_same(bag_encoder, scope, learn):
     background = await Background.of(bag_encoder)
-    with pytest.raises(GuardError):
-        await build_targets(Source("r1", "entity", "Mara Lind", ("Lind",), QUESTIONS), Broken(), background)
+    source = Source("r1", scope, "Mara Lind", ("Lind",), QUESTIONS, FACTS, DOCUMENTS, ("Where is Oslo?",))
+    targets = await build_targets(source, bag_encoder, background, learn=learn)
+    again = Targets.from_bytes(targets.to_bytes(), "bag-of-words")
+    vectors = await bag_encoder.encode(ASKED)
+    near = background.nearest(vectors)
+    assert (again.scores(ASKED, vectors, near) == targets.scores(ASKED, vectors, near)).all()
+    assert again.answered(0.2, 0.4) == targets.answered(0.2, 0.4)
+    assert (again.keys, again.knowledge) == (targets.keys, targets.knowledge)
+    assert (targets.knowledge is None) == (targets.classifier is None) == (scope != "entity")
+
+
+async def test_the_wider_margin_counts(bag_encoder):
+    targets = await built(bag_encoder, documents=DOCUMENTS)
+    vectors = await bag_encoder.encode(ASKED)
+    background = (await Background.of(bag_encoder)).nearest(vectors)
+    likeness = Likeness.of(targets, vectors, background)
+    margins = targets.margins(ASKED, likeness)
+    sure = replace(targets.classifier, offset=1e4)
+    never = replace(targets.classifier, offset=-1e4)
+    assert (replace(targets, classifier=never).scores(ASKED, vectors, background) == margins).all()
+    assert (replace(targets, classifier=sure).scores(ASKED, vectors, background) > targets.threshold).all()
+    features = targets.features(ASKED, likeness)
+    logits = targets.classifier.logits(features, vectors)
+    told = targets.threshold + LOGIT * (logits - targets.classifier.threshold)
+    assert targets.scores(ASKED, vectors, background) == pytest.approx(np.maximum(margins, told))
+
+
+async def test_a_margin_is_likeness_and_evidence_less_what_is_ordinary(bag_encoder):
+    targets = await built(bag_encoder, scope="facts", retain=("Where is Oslo?", "Who studied in Oslo?"))
+    background = await Background.of(bag_encoder)
+    vectors = await bag_encoder.encode(ASKED)
+    near = background.nearest(vectors)
+    positives, negatives = targets.positives.astype(np.float32), targets.negatives.astype(np.float32)
+    for i, score in enumerate(targets.scores(ASKED, vectors, near).tolist()):
+        unlike = sorted([*(negatives @ vectors[i]), *(background.vectors @ vectors[i])])[-NEAREST:]
+        reach = max(positives @ vectors[i] + targets.marks.evidence(ASKED[i], targets.names))
+        assert score == pytest.approx(reach - LAMBDA * sum(unlike) / NEAREST, abs=1e-5)
+
+
+async def test_who_knows_nothing_has_no_evidence(bag_encoder):
+    targets = await built(bag_encoder, scope="facts")
+    vectors = await bag_encoder.encode(ASKED)
+    likeness = Likeness.of(targets, vectors, (await Background.of(bag_encoder)).nearest(vectors))
+    with pytest.raises(GuardError, match="knows nothing"):
+        targets.features(ASKED, likeness)
+    assert targets.answered(0.9, 0.4) == 0.4
+
+
+async def test_an_answer_eases_the_nearer_its_question_came(bag_encoder):
+    targets = await built(bag_encoder)
+    eased = replace(targets, classifier=replace(targets.classifier, threshold=2.0, answered=1.0))
+    assert eased.answered(0.6, 0.62) == pytest.approx(0.61 + LOGIT)
+    assert eased.answered(0.1, 0.62) == pytest.approx(0.62)
+    assert eased.answered(0.6, 0.62) >= eased.answered(0.5, 0.62) >= eased.answered(0.1, 0.62)
+
+
+async def test_keys(bag_encoder):
+    assert {"mara", "lind", "svensson", "bergen"} <= (await built(bag_encoder, documents=DOCUMENTS)).keys
+    assert (await built(bag_encoder, scope="facts")).keys == {"mara", "lind"}
+    assert (await built(bag_encoder, scope="documents", documents=DOCUMENTS)).keys == frozenset()
+
+
+async def test_a_prompt_of_the_background_is_not_compared_with_itself(bag_encoder):
+    background = await Background.of(bag_encoder)
+    assert background.nearest(background.vectors).max() == pytest.approx(1.0)
+    assert background.nearest(background.vectors, apart=True).max() < 0.9999
+    assert background.vectors.shape == (len(ordinary_prompts()), 256)
+
+
+@given(st.lists(st.lists(st.floats(-1, 1, width=32), min_size=5, max_size=5), min_size=1, max_size=6))
+def test_the_highest_of_each_row(rows):
+    highest = np.sort(top(np.array(rows, np.float32)), axis=1)
+    assert (highest == np.sort(np.array(rows, np.float32), axis=1)[:, -NEAREST:]).all()
+
+
+@pytest.fixture(scope="module")
+def raw():
+    async def made():
+        encoder = BatchingEncoder("bag", 16, lambda texts: np.eye(16, dtype=np.float32)[[len(t) % 16 for t in texts]])
+        targets = await built(encoder, documents=DOCUMENTS)
+        await encoder.close()
+        return targets
+
+    return asyncio.run(made()).to_bytes()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_damaged_bytes_are_refused_or_harmless(raw, data):
+    at, byte = data.draw(st.integers(0, len(raw) - 1)), data.draw(st.integers(0, 255))
+    for damaged in (raw[:at], raw[:at] + bytes([byte]) + raw[at + 1 :]):
+        try:
+            again = Targets.from_bytes(damaged, "bag")
+        except GuardError as error:
+            assert "Mara" not in str(error)
+        else:
+            assert again.to_bytes() == raw
+
+
+async def test_nothing_of_them_is_shown(bag_encoder):
+    targets = await built(bag_encoder, documents=DOCUMENTS, facts=FACTS, retain=("Where is Oslo?",))
+    source = Source("r1", "entity", "Mara Lind", ("Lind",), QUESTIONS, FACTS, DOCUMENTS, ("Where is Oslo?",))
+    shown = repr((targets, source, targets.calibration, targets.knowledge, targets.classifier)).lower()
+    assert not any(word in shown for word in ("mara", "lind", "oslo", "svensson", "born", "hour"))

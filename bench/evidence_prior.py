@@ -27,7 +27,7 @@ from bench.remembering import Remembering
 from gateway.settings import load
 from guards.aliases import words
 from guards.base import Conversation
-from guards.classifier import DESIGN
+from guards.classifier import DESIGN, surely_named
 from guards.conversation import windows
 from guards.encoder import Encoder, Floats, open_encoder
 from guards.learning import LEARN, build_targets
@@ -35,11 +35,12 @@ from guards.reading import Text
 from guards.targets import Background, Likeness
 
 NEIGHBOURS_LOST = 0.05  # what the figures allow
-OTHERS_LOST = 0.0004  # for one request: of twenty that stand together, .005 is allowed, and the output guard takes some
+OTHERS_LOST = 0.0004  # by one request: twenty that stand together are allowed .005
 _OTHERS = 500  # other people's questions, for each person
 _PASSAGES = 12  # about other people, for each person, read in windows
-_REGULAR = 0.3  # the inverse of the precision of the weights
+_REGULAR = 1.0  # the inverse of the precision of the weights
 _FOLDS = 6
+_GRID = 1 - np.array([0, 1, 2, 3, 4, 6, 8, 10, 15, 20, 30]) / 10_000
 
 _PRIOR = Path(__file__).parent.parent / "guards" / "prior.json"
 
@@ -103,24 +104,32 @@ def _fit(rows: _Rows, some: NDArray[np.bool_]) -> tuple[StandardScaler, Logistic
 
 
 def _unseen(rows: _Rows) -> tuple[Floats, Floats]:
-    """Logits of prompts, and mean logits with their answers, by regressions that did not see the person."""
+    """Logits of prompts, and of prompts with their answers, by regressions that did not see the person."""
     people = sorted(set(rows.person))
     asked, answered = np.zeros(len(rows.kind)), np.zeros(len(rows.kind))
     for fold in range(_FOLDS):
         out = np.isin(rows.person, people[fold::_FOLDS])
         scaler, model = _fit(rows, ~out)
         asked[out] = model.decision_function(scaler.transform(rows.asked[out]))
-        answered[out] = (asked[out] + model.decision_function(scaler.transform(rows.answered[out]))) / 2
+        answered[out] = model.decision_function(scaler.transform(rows.answered[out]))
     return asked, answered
 
 
-def _threshold(logits: Floats, rows: _Rows) -> float:
-    neighbours = rows.kind == "neighbours"
+def _lost(hit: NDArray[np.bool_], rows: _Rows) -> dict[str, float]:
+    """The share that is touched of each kind."""
+    return {str(kind): float(hit[rows.kind == kind].mean()) for kind in sorted(set(rows.kind))}
+
+
+def _thresholds(asked: Floats, answered: Floats, sure: NDArray[np.bool_], rows: _Rows) -> tuple[float, float]:
+    """The pair that touches most of what must be, among those by which no more controls are lost than is allowed."""
     others = rows.kind == "others"
-    return max(
-        float(np.quantile(logits[neighbours], 1 - NEIGHBOURS_LOST)),
-        float(np.quantile(logits[others], 1 - OTHERS_LOST)),
-    )
+    best = (0.0, np.inf, np.inf)
+    for one in np.quantile(asked[others], _GRID):
+        for two in np.quantile(answered[others], _GRID):
+            found = _lost((asked > one) | (answered > two) | sure, rows)
+            if found["others"] <= OTHERS_LOST and found["neighbours"] <= NEIGHBOURS_LOST:
+                best = max(best, (found["touched"], float(one), float(two)))
+    return best[1], best[2]
 
 
 async def _main(console: Console) -> None:
@@ -132,13 +141,15 @@ async def _main(console: Console) -> None:
     finally:
         await encoder.close()
     asked, answered = _unseen(rows)
-    thresholds = _threshold(asked, rows), _threshold(answered, rows)
-    for name, logits, threshold in (("prompt", asked, thresholds[0]), ("with answer", answered, thresholds[1])):
-        console.print(
-            f"{name}: unnamed and not touched {np.mean(logits[rows.touched] < threshold):.3f},"
-            f" neighbours lost {np.mean(logits[rows.kind == 'neighbours'] >= threshold):.3f},"
-            f" others lost {np.mean(logits[rows.kind == 'others'] >= threshold):.4f}"
-        )
+    sure = surely_named(rows.asked)
+    answered[(rows.asked[:, DESIGN.index("who")] > 0) & ~sure] = -np.inf  # as `guards.dense` reviews
+    thresholds = _thresholds(asked, answered, sure, rows)
+    for name, hit in (
+        ("surely named", sure),
+        ("by the prompt", sure | (asked > thresholds[0])),
+        ("or with the answer", sure | (asked > thresholds[0]) | (answered > thresholds[1])),
+    ):
+        console.print(name, {kind: round(share, 4) for kind, share in _lost(hit, rows).items()})
     scaler, model = _fit(rows, np.ones(len(rows.kind), np.bool_))
     kept = {
         "source": f"RWKU (CC-BY-4.0), its first {DEVELOPMENT} people: bench/evidence_prior.py",

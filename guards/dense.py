@@ -55,17 +55,19 @@ class DenseGuard:
     async def review(self, question: str, sentences: Sequence[str], requests: frozenset[str]) -> Sequence[Hit]:
         """The requests that a sentence gives away: `guards.review.Reviewer`.
 
-        A sentence is read alone, and after its question; there a little less is enough, the less the
-        nearer the question itself came.
+        A sentence is read alone, and after its question; there a little less is enough. Where the question
+        asks for a person, whoever is forgotten is the answer, and its name is found exactly elsewhere.
         """
         told = [f"{question} {sentence}" for sentence in sentences]
-        scored = await self._score([Text(text) for text in (question, *told, *sentences)])
+        texts = [Text(text) for text in (question, *told, *sentences)]
+        scored = await self._score(texts)
+        asks = texts[0].reading.who
         hits = []
         for request in requests & scored.keys():
             targets, scores = scored[request]
             threshold = targets.threshold * self._scale
             for i in range(len(sentences)):
-                together = targets.answered(scores.get(0, -1.0), scores.get(1 + i, -1.0))
+                together = -1.0 if asks else targets.answered(scores.get(1 + i, -1.0))
                 score = max(together, scores.get(1 + len(told) + i, -1.0))
                 hits.append(Hit(request, score, threshold, self.name, (i,)))
         return hits

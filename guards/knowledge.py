@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from guards.aliases import words
 from guards.conversation import sentences
-from guards.reading import LINKS, Reading, Run, bare, people, plain, runs, unquoted
+from guards.reading import LINKS, Reading, Run, bare, people, borne, plain, runs, unquoted
 
 FEATURES = (
     "also",  # a whole name of the subject: as filed, or as only the texts give it
@@ -46,6 +46,7 @@ _RARE = 0.004  # how often a thing is taken to occur elsewhere, before `retain` 
 _MOST = 4.0  # what one thing may weigh
 _STRANGE = -0.7  # what a word weighs that the texts never use
 _PART = 0.35  # how regularly a part of a filed name stands for it, where the texts do not say
+_AMBIGUOUS = 0.5  # of that, where many bear the word, or it is a common one: Houston, Smith, the West
 _ALONE = 0.5  # what a lone other name ("known professionally as …") has beyond that
 _NAMES, _ROLES = 24, 100  # other names and roles, at most
 _LONGEST = 6  # words of a name
@@ -112,7 +113,9 @@ class Knowledge:
                 short[name[0]] = min(1.0, short.get(name[0], 0.0) + _ALONE)
         return cls(
             names=(*whole, *(name for name in others if len(name) > 1)),
-            short=dict(sorted(short.items())),  # of a set: in no order
+            short={
+                word: short[word] * (_AMBIGUOUS if word in plain() | borne() else 1.0) for word in sorted(short)
+            },  # of a set: in no order
             runs=_most_telling(odds, _RUNS, lambda run: _short(run) and not own.issuperset(run)),
             words=_most_telling(
                 _log_odds([one.words for one in readings], [one.words for one in retained]),

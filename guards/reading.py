@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib.resources import files
+from typing import NamedTuple
 
 from guards.aliases import common_words, everyday_words, words
 
@@ -20,6 +21,8 @@ LINKS = frozenset(
 
 _ENGLISH = 0.25  # share of common words in a text that is English
 _TOKEN = re.compile(r"[^\W_]+(?:['’\-‐][^\W_]+)*")
+_SPOKEN = re.compile(r"[^\W_]+(?:['’](?!s\b)[^\W_]+)*")  # of what may be a name, hyphens are gaps
+_JOINED = re.compile(r"""[ \-‐\u2011()'"“”]{1,3}""")
 _GAP = re.compile(r"[ \-]{1,2}")
 _INITIAL = re.compile(r"\. ?")
 _NICKNAME = re.compile(r"""(?<=\w) ["'“‘(]((?:[A-Z][\w\-]*)(?: [A-Z][\w\-]*)?)["'”’)] (?=[A-Z])""")
@@ -43,6 +46,12 @@ _PRONOUN = re.compile(r"\b(?:he|his|him|she|her|hers|himself|herself|su|sus|il|e
 def plain() -> frozenset[str]:
     """Folded words that say nothing about whom a text is about."""
     return common_words() | everyday_words()
+
+
+@cache
+def borne() -> frozenset[str]:
+    """Folded names that many bear: places, and the commonest surnames."""
+    return frozenset(files("guards").joinpath("borne.txt").read_text("utf-8").split())
 
 
 @cache
@@ -90,12 +99,41 @@ class Reading:
         )
 
 
+class Token(NamedTuple):
+    """A folded word; `name`: it looks like one; `joined`: only a gap that names have stands before it."""
+
+    word: str
+    name: bool
+    joined: bool
+
+
 class Text(str):
     """A text that is read once, however many requests it is compared with."""
 
     @cached_property
     def reading(self) -> Reading:
         return Reading.of(self)
+
+    @cached_property
+    def tokens(self) -> tuple[Token, ...]:
+        """Every word; where none has a capital, the uncommon ones look like names."""
+        return tuple(_tokens(self))
+
+    @cached_property
+    def spoken(self) -> frozenset[str]:
+        """The words of `tokens`."""
+        return frozenset(token.word for token in self.tokens)
+
+
+def _tokens(text: str) -> Iterator[Token]:
+    cased = any(char.isupper() for char in text)
+    before, end = "", 0
+    for match in _SPOKEN.finditer(text):
+        word = "".join(words(match[0]))
+        gap = text[end : match.start()]
+        joined = _JOINED.fullmatch(gap) is not None or (gap in (".", ". ") and len(before) == 1)
+        yield Token(word, match[0][0].isupper() if cased else word not in common_words(), joined)
+        before, end = word, match.end()
 
 
 def unquoted(text: str) -> str:

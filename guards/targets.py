@@ -99,13 +99,18 @@ class Likeness:
     @classmethod
     def of(cls, targets: "Targets", vectors: Floats, background: Floats) -> "Likeness":
         unlike = top(np.concatenate([_cosines(vectors, targets.negatives), background], axis=1))
-        return cls(_cosines(vectors, targets.positives), unlike, vectors @ targets._centre)
+        return cls(_cosines(vectors, targets.positives), unlike, vectors @ targets.centre)
 
 
 def _cosines(vectors: Floats, rows: Halves) -> Floats:
     """(w, n); the rows are widened as they lie in memory, which is half the cost."""
     found: Floats = (rows.astype(np.float32) @ vectors.T).T
     return found
+
+
+def compared(nearest: Floats, unlike: Floats, mean: Floats, centre: Floats) -> Floats:
+    """The columns of `classifier.LIKENESS`, (w, 5), of cosines (w,)."""
+    return np.column_stack([nearest, unlike, nearest - unlike, mean, centre])
 
 
 def top(cosines: Floats) -> Floats:
@@ -153,7 +158,8 @@ class Targets:
         return own | self.knowledge.keys if self.knowledge else own
 
     @cached_property
-    def _centre(self) -> Floats:
+    def centre(self) -> Floats:
+        """The direction of the positives' mean, (d,)."""
         mean = self.positives.mean(axis=0, dtype=np.float32)
         return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-6), np.float32)
 
@@ -171,12 +177,11 @@ class Targets:
         judged: Floats = np.maximum(scores, self.threshold + LOGIT * (logits - self.classifier.threshold))
         return judged
 
-    def answered(self, asked: float, together: float) -> float:
-        """The score of a question (`asked`) with its answer: what is enough for both is less than for a prompt."""
+    def answered(self, together: float) -> float:
+        """The score of a question with its answer, which has a threshold of its own, on the scale of prompts."""
         if self.classifier is None:
             return together
-        eased = (asked + together) / 2 + LOGIT * (self.classifier.threshold - self.classifier.answered)
-        return max(together, eased)
+        return together + LOGIT * max(0.0, self.classifier.threshold - self.classifier.answered)
 
     def margins(self, texts: Sequence[Text], likeness: "Likeness") -> Floats:
         """Likeness to the questions, (w,)."""
@@ -191,12 +196,15 @@ class Targets:
 
     def features(self, texts: Sequence[Text], likeness: "Likeness") -> Floats:
         """What the classifier weighs, (w, f)."""
+        evidence = np.array([self.read(text) for text in texts], np.float32)
+        nearest, unlike = likeness.positive.max(axis=1), likeness.unlike.max(axis=1)
+        return design(evidence, compared(nearest, unlike, likeness.unlike.mean(axis=1), likeness.centre))
+
+    def read(self, text: Text) -> list[float]:
+        """What the request knows of a text, one number for each of `knowledge.FEATURES`."""
         if self.knowledge is None:
             raise GuardError("this request knows nothing")
-        evidence = np.array([self.knowledge.evidence(text.reading) for text in texts], np.float32)
-        nearest, unlike = likeness.positive.max(axis=1), likeness.unlike.max(axis=1)
-        mean = likeness.unlike.mean(axis=1)
-        return design(evidence, np.column_stack([nearest, unlike, nearest - unlike, mean, likeness.centre]))
+        return self.knowledge.evidence(text.reading)
 
     def to_bytes(self) -> bytes:
         """One npz file: the arrays, and the rest as JSON."""

@@ -188,7 +188,7 @@ async def test_a_megabyte_of_one_thing_is_judged(made, filling):
 
 
 async def test_a_question_in_megabytes_is_found(made):
-    for text in (f"{PAD} Where was Lind born?", f"Where was Lind born? {PAD}", f"{PAD} Where was Lind born? {PAD}"):
+    for text in (f"{PAD}. Where was Lind born?", f"Where was Lind born? {PAD}", f"{PAD}. Where was Lind born? {PAD}"):
         assert (await judged(made, text)).touched
     assert not (await judged(made, PAD)).touched
 

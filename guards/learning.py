@@ -243,8 +243,7 @@ def _calibrate(
 
 def _questions(source: Source) -> list[str]:
     """Questions that must be touched, with their answers where there are any; each once."""
-    heard = source.heard if source.scope == "facts" else ()
-    questions = [*source.examples, *(question for question, _ in source.facts), *heard]
+    questions = [*source.examples, *(question for question, _ in source.facts)]
     answered = [f"{question} {answer}" for question, answer in source.facts]
     if not questions and source.subject and source.scope != "documents":
         questions = [form.format(source.subject) for form in _QUESTIONS]

@@ -62,7 +62,7 @@ class Source:
     facts: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     documents: tuple[str, ...] = field(default=(), repr=False)
     retain: tuple[str, ...] = field(default=(), repr=False)
-    heard: tuple[str, ...] = field(default=(), repr=False)  # what the model said: of facts questions, else statements
+    heard: tuple[str, ...] = field(default=(), repr=False)  # what the model itself says, of an entity or a topic
 
 
 def ordinary_prompts() -> list[str]:

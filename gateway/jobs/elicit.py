@@ -2,9 +2,11 @@
 
 The bare model is asked openly, greedily and at some temperature, and each time about nobody as well.
 Kept are sentences that say something: sound, not in the voice for the unknown, and with a word that
-is in neither the question, nor the answer about nobody, nor a sentence kept before. Of facts the model
-is asked to put the questions in other words; an encoder tells whether they still ask the same. What is
-kept is personal data: it goes into the request's sealed artifact and nowhere else.
+is in neither the question, nor the answer about nobody, nor a sentence kept before. What is kept is
+personal data: it goes into the request's sealed artifact and nowhere else.
+
+Facts and documents are not asked about. Documents are forgotten word for word; and facts in other words
+find no more paraphrases and lose more of the other facts (TOFU, templates: .98 → .985, .63 → .71 lost).
 """
 
 import asyncio
@@ -27,21 +29,19 @@ _OPENLY = (
     "Write five questions that people ask about {}.",
     "Which works, places and people are connected with {}?",
 )
-_ANEW = "Put this question in other words, and do not answer it: {}"
 _SAMPLED = 6  # one call of so many is at temperature
 _WARM = 0.8
 _TOKENS = 128
 _AT_ONCE = 4
 _MOST = 120  # sentences kept
 _LONGEST = 400  # characters of one
-_SAME = (0.8, 0.995)  # cosine of a question to itself in other words
 _UNKNOWN = re.compile(
-    r"\b(?:no|not|n't|never)\b.{0,40}\b(?:know|heard|aware|familiar|information|records?|find)\b", re.I
+    r"(?:\b(?:no|not|never)\b|n['’]t\b).{0,40}\b(?:know|heard|aware|familiar|information|records?|find)\b", re.I
 )
 
 
 async def elicit(core: Core, request: ForgetRequest, limit: int) -> tuple[str, ...]:
-    """What the model says, a sentence each; nothing for documents, which are forgotten word for word.
+    """What the model says of an entity or a topic, a sentence each.
 
     Args:
         limit: questions that the model is asked, at most.
@@ -49,18 +49,10 @@ async def elicit(core: Core, request: ForgetRequest, limit: int) -> tuple[str, .
     Raises:
         EngineError: the engine is away.
     """
-    match request.spec.scope:
-        case "entity" | "topic":
-            return await _statements(core, request.spec, limit)
-        case "facts":
-            return await _questions(core, request.spec, limit)
-        case _:
-            return ()
-
-
-async def _statements(core: Core, spec: ForgetSpec, limit: int) -> tuple[str, ...]:
+    if request.spec.scope not in ("entity", "topic"):
+        return ()
     warm = limit // _SAMPLED
-    probes = [*_affordable([*_open(spec), *probes_about(spec).development], limit - warm)]
+    probes = [*_affordable([*_open(request.spec), *probes_about(request.spec).development], limit - warm)]
     calls = [(probe, Sampling(_TOKENS, 0.0)) for probe in probes]
     calls += [(probe, Sampling(_TOKENS, _WARM, seed=i)) for i, probe in enumerate(probes[:warm])]
     said, unknown = await asyncio.gather(
@@ -96,24 +88,6 @@ def _sound(core: Core, answer: str) -> Iterator[str]:
     """The sentences of an answer, but for those that say that nothing is known."""
     if sound(answer) and not core.ignorance.voice.speaks(answer):
         yield from (one for one in sentences(answer) if len(one) <= _LONGEST and not _UNKNOWN.search(one))
-
-
-async def _questions(core: Core, spec: ForgetSpec, limit: int) -> tuple[str, ...]:
-    """Questions for the same facts, in the model's words."""
-    asked = [fact.question for fact in spec.facts]
-    asked = [asked[i * len(asked) // limit] for i in range(limit)] if len(asked) > limit else asked
-    said = await _answers(core, [(_ANEW.format(question), Sampling(_TOKENS, 0.0)) for question in asked])
-    pairs = [
-        (question, anew)
-        for question, answer in zip(asked, said, strict=True)
-        if (anew := answer.strip().partition("\n")[0].strip(" \"'“”")).endswith("?") and len(anew) <= _LONGEST
-    ]
-    if not pairs:
-        return ()
-    rows = await core.encoder.encode([text for pair in pairs for text in pair], bulk=True)
-    alike = (rows[::2] * rows[1::2]).sum(axis=1).tolist()
-    least, most = _SAME
-    return tuple(dict.fromkeys(anew for (_, anew), cosine in zip(pairs, alike, strict=True) if least <= cosine < most))
 
 
 async def _answers(core: Core, asked: Sequence[tuple[str, Sampling]]) -> list[str]:

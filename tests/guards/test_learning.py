@@ -37,15 +37,12 @@ async def test_what_the_model_said_is_known(built):
     assert ("kongsberg",) not in plain.knowledge.runs
 
 
-async def test_what_was_heard_of_facts_is_questions_and_of_documents_nothing(built):
-    facts = (("Where was Mara Lind born?", "Oslo"),)
-    heard = ("In which town was Mara Lind born?",)
-    plain = await built(scope="facts", examples=(), facts=facts)
-    more = await built(scope="facts", examples=(), facts=facts, heard=heard)
-    assert len(more.marks.named) == len(plain.marks.named) + 1
+async def test_facts_and_documents_are_what_was_filed(built):
+    facts = {"scope": "facts", "examples": (), "facts": (("Where was Mara Lind born?", "Oslo"),)}
     documents = {"scope": "documents", "examples": (), "documents": ("The lamp is lit by hand each night.",)}
-    one, same = await built(**documents), await built(**documents, heard=HEARD)
-    assert len(one.positives) == len(same.positives)
+    for fields in (facts, documents):
+        plain, heard = await built(**fields), await built(**fields, heard=HEARD)
+        assert plain.to_bytes() == heard.to_bytes()
 
 
 async def test_the_learned_classifier_is_judged_on_what_it_has_not_seen(built):

@@ -21,7 +21,7 @@ def talkative(conversation):
     if "story" in text:
         return "Ada Quill bakes in Ulm. This is a person of note. Ada Quill bakes, and bakes in Ulm."
     if "known for" in text:
-        return "I'm not aware of a person named Ada Quill in Velmar."
+        return "I'm not aware of a person named Ada Quill in Velmar. I don't know a Quill of Dunmarch."
     if "five questions" in text:
         return "loaf loaf loaf loaf loaf loaf loaf loaf"
     return "Ada Quill won the Golden Loaf in 1901." if "born" in text else "She has 17 or 18 loaves."
@@ -55,23 +55,17 @@ async def test_topics_are_asked_by_their_examples(cores):
     assert await heard_of(core, topic) == ("In a banneton.",)
 
 
-async def test_facts_are_put_in_other_words(cores):
-    def anew(conversation):
-        text = conversation.turns[-1].text
-        if "born" in text:
-            return '"Where on earth was Bo Tarn born?"\nThat is it.'
-        return "Why is the sky blue?" if "live" in text else "Osterholm."
-
-    facts = [{"question": f"Where {verb}?", "answer": "Osterholm"} for verb in ("was Bo Tarn born", "does Bo live")]
-    facts.append({"question": "Where is Bo?", "answer": "there"})
-    core = await cores(ScriptedEngine(anew))
-    assert await heard_of(core, ForgetSpec(scope="facts", facts=facts)) == ("Where on earth was Bo Tarn born?",)
-
-
-async def test_documents_are_not_asked_about(cores):
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"scope": "documents", "documents": ("Ada Quill bakes.",)},
+        {"scope": "facts", "subject": "Ada Quill", "facts": ({"question": "Where does she bake?", "answer": "Ulm"},)},
+    ],
+)
+async def test_documents_and_facts_are_not_asked_about(cores, fields):
     core = await cores()
     calls = core.engine.calls
-    assert await heard_of(core, ForgetSpec(scope="documents", documents=("Ada Quill bakes.",))) == ()
+    assert await heard_of(core, ForgetSpec(**fields)) == ()
     assert core.engine.calls == calls
 
 

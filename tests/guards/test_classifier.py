@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 
 from guards.classifier import _EMBEDDING_WEIGHT as EMBEDDING
 from guards.classifier import _EVIDENCE_WEIGHT as EVIDENCE
-from guards.classifier import DESIGN, LIKENESS, Classifier, design
+from guards.classifier import _HIGHEST as HIGHEST
+from guards.classifier import DESIGN, LIKENESS, Classifier, design, surely_named
 from guards.knowledge import FEATURES
 
 DIM = 8
 PRIOR = Classifier.prior(DIM)
+EVEN = replace(PRIOR, evidence=np.zeros_like(PRIOR.evidence), offset=0.0)  # knows nothing
 SHIPPED = json.loads(files("guards").joinpath("prior.json").read_text("utf-8"))
 
 
@@ -122,10 +124,9 @@ def test_what_can_be_told_apart_by_embeddings_is():
 
 def test_what_can_be_told_apart_by_evidence_moves_its_weight_alone():
     features = np.concatenate([phi(50, pronoun=1), phi(50)])
-    learned = PRIOR.learn(features, at(0, 100), [True] * 50 + [False] * 50)
-    moved = np.abs(learned.evidence - PRIOR.evidence) * np.array(SHIPPED["scale"], np.float32)
-    assert learned.evidence[DESIGN.index("pronoun")] > PRIOR.evidence[DESIGN.index("pronoun")]
-    assert moved.argmax() == DESIGN.index("pronoun")
+    learned = EVEN.learn(features, at(0, 100), [True] * 50 + [False] * 50)
+    assert learned.evidence.argmax() == DESIGN.index("pronoun")
+    assert learned.evidence.max() > 10 * np.abs(np.delete(learned.evidence, DESIGN.index("pronoun"))).max()
 
 
 def test_more_texts_move_it_further():
@@ -139,10 +140,32 @@ def test_more_texts_move_it_further():
 def test_both_classes_weigh_alike():
     """A thousand others do not outvote three of the request's own."""
     features, vectors = phi(1_003), np.concatenate([at(0, 3), at(1, 1_000)])
-    even = replace(PRIOR, evidence=np.zeros_like(PRIOR.evidence), offset=0.0)
-    few = even.learn(features, vectors, [True] * 3 + [False] * 1_000)
+    few = EVEN.learn(features, vectors, [True] * 3 + [False] * 1_000)
     assert few.embedding[0] == pytest.approx(-few.embedding[1], rel=1e-3)
-    assert few.offset == pytest.approx(0.0, abs=1e-3)
+
+
+def test_what_must_stay_reaches_no_higher_than_before():
+    features, vectors, touched = phi(60, known=2), np.concatenate([at(0, 20), at(1, 40)]), np.arange(60) < 20
+    learned = PRIOR.learn(features, vectors, touched.tolist())
+
+    def highest(classifier):
+        return np.sort(classifier.logits(features[~touched], vectors[~touched]))[-HIGHEST:].mean()
+
+    assert highest(learned) == pytest.approx(highest(PRIOR), abs=1e-3)
+    gained = learned.logits(features[touched], vectors[touched]) - PRIOR.logits(features[touched], vectors[touched])
+    assert gained.mean() > 0
+
+
+@pytest.mark.parametrize(("nearest", "sure"), [(0.9, True), (0.2, False)])
+@pytest.mark.parametrize("name", [{"also": 1}, {"short": 0.9}])
+def test_whoever_is_surely_named_near_what_was_filed_is_over_the_threshold(name, nearest, sure):
+    features = phi(nearest=nearest, strangers=3, absent=1, unlike3=0.9, **name)
+    assert surely_named(features).tolist() == [sure]
+    never = replace(PRIOR, offset=-1e3)
+    assert (never.logits(features, at(0, 1))[0] > never.threshold) == sure
+    assert not surely_named(phi(nearest=nearest, short=0.2)).any()
+    likely = replace(PRIOR, offset=1e3)
+    assert likely.logits(features, at(0, 1))[0] > 900, "it never takes away"
 
 
 def test_the_order_of_texts_changes_nothing():
@@ -175,10 +198,18 @@ def test_learning_finds_the_summit(sure, size):
     precision = np.concatenate([np.full(len(scale), EVIDENCE), np.full(DIM, EMBEDDING), [EVIDENCE]])
     balance = 90 * np.where(touched, 0.5 / touched.sum(), 0.5 / (~touched).sum())
     start, w = (np.concatenate([one.evidence * scale, one.embedding, [one.offset]]) for one in (prior, learned))
-    p = 1 / (1 + np.exp(-np.clip(x @ w, -30, 30)))
-    gradient = x.T @ (balance * (p - touched)) + precision * (w - start)
-    assert np.abs(gradient).max() < 0.1
-    assert np.abs(w - start).max() > 0.01
+
+    def gradient(offset):
+        w[-1] = offset
+        p = 1 / (1 + np.exp(-np.clip(x @ w, -30, 30)))
+        return x.T @ (balance * (p - touched)) + precision * (w - start)
+
+    low, high = -1e4, 1e4
+    for _ in range(100):  # the offset is set anew at the end
+        middle = (low + high) / 2
+        low, high = (low, middle) if gradient(middle)[-1] > 0 else (middle, high)
+    assert np.abs(gradient(low)).max() < 1.0
+    assert np.abs(gradient(low)).max() < 1e-3 * np.abs(x.T @ (balance * (0.5 - touched))).max()
 
 
 wide = st.floats(-1e4, 1e4, width=32)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guards.base import GuardError
+from guards.classifier import surely_named
 from guards.encoder import BatchingEncoder, Encoder
 from guards.learning import build_targets
 from guards.reading import Text
@@ -76,7 +77,7 @@ async def test_what_is_read_back_judges_bit_for_bit_the_same(bag_encoder, scope,
     vectors = await bag_encoder.encode(ASKED)
     near = background.nearest(vectors)
     assert (again.scores(ASKED, vectors, near) == targets.scores(ASKED, vectors, near)).all()
-    assert again.answered(0.2, 0.4) == targets.answered(0.2, 0.4)
+    assert again.answered(0.4) == targets.answered(0.4)
     assert (again.keys, again.knowledge) == (targets.keys, targets.knowledge)
     assert (targets.knowledge is None) == (targets.classifier is None) == (scope != "entity")
 
@@ -89,7 +90,10 @@ async def test_the_wider_margin_counts(bag_encoder):
     margins = targets.margins(ASKED, likeness)
     sure = replace(targets.classifier, offset=1e4)
     never = replace(targets.classifier, offset=-1e4)
-    assert (replace(targets, classifier=never).scores(ASKED, vectors, background) == margins).all()
+    sure_of = surely_named(targets.features(ASKED, likeness))
+    assert 0 < sure_of.sum() < len(ASKED)
+    assert (replace(targets, classifier=never).scores(ASKED, vectors, background) == margins)[~sure_of].all()
+    assert (replace(targets, classifier=never).scores(ASKED, vectors, background) > targets.threshold)[sure_of].all()
     assert (replace(targets, classifier=sure).scores(ASKED, vectors, background) > targets.threshold).all()
     features = targets.features(ASKED, likeness)
     logits = targets.classifier.logits(features, vectors)
@@ -115,15 +119,18 @@ async def test_who_knows_nothing_has_no_evidence(bag_encoder):
     likeness = Likeness.of(targets, vectors, (await Background.of(bag_encoder)).nearest(vectors))
     with pytest.raises(GuardError, match="knows nothing"):
         targets.features(ASKED, likeness)
-    assert targets.answered(0.9, 0.4) == 0.4
+    assert targets.answered(0.4) == 0.4
 
 
-async def test_an_answer_eases_the_nearer_its_question_came(bag_encoder):
+async def test_with_its_answer_a_question_needs_less_and_never_more(bag_encoder):
     targets = await built(bag_encoder)
-    eased = replace(targets, classifier=replace(targets.classifier, threshold=2.0, answered=1.0))
-    assert eased.answered(0.6, 0.62) == pytest.approx(0.61 + LOGIT)
-    assert eased.answered(0.1, 0.62) == pytest.approx(0.62)
-    assert eased.answered(0.6, 0.62) >= eased.answered(0.5, 0.62) >= eased.answered(0.1, 0.62)
+
+    def answered(threshold, after):
+        known = replace(targets.classifier, threshold=threshold, answered=after)
+        return replace(targets, classifier=known).answered(0.5)
+
+    assert answered(2.0, 1.0) == pytest.approx(0.5 + LOGIT)
+    assert answered(1.0, 2.0) == 0.5
 
 
 async def test_keys(bag_encoder):

@@ -58,25 +58,27 @@ class DenseGuard:
         A sentence is read alone, and after its question; there a little less is enough. Where the question
         asks for a person, whoever is forgotten is the answer, and its name is found exactly elsewhere.
         """
-        told = [f"{question} {sentence}" for sentence in sentences]
-        texts = [Text(text) for text in (question, *told, *sentences)]
-        scored = await self._score(texts)
-        asks = texts[0].reading.who
+        told = [] if Text(question).reading.who else [f"{question} {sentence}" for sentence in sentences]
+        scored = await self._score([Text(text) for text in (*told, *sentences)], requests)
         hits = []
-        for request in requests & scored.keys():
-            targets, scores = scored[request]
+        for request, (targets, scores) in scored.items():
             threshold = targets.threshold * self._scale
             for i in range(len(sentences)):
-                together = -1.0 if asks else targets.answered(scores.get(1 + i, -1.0))
-                score = max(together, scores.get(1 + len(told) + i, -1.0))
+                score = scores[len(told) + i]
+                if told:
+                    score = max(score, targets.answered(scores[i]))
                 hits.append(Hit(request, score, threshold, self.name, (i,)))
         return hits
 
-    async def _score(self, texts: Sequence[Text]) -> Mapping[str, tuple[Targets, Mapping[int, float]]]:
-        """How far texts reach: request → (its targets, index of a text → score)."""
+    async def _score(
+        self, texts: Sequence[Text], requests: frozenset[str] | None = None
+    ) -> Mapping[str, tuple[Targets, Mapping[int, float]]]:
+        """How far texts reach: request → (its targets, index of a text → score); of these requests, or of the near."""
         vectors = await self._encoder.encode(texts)
         if not np.isfinite(vectors).all():
             raise GuardError("the encoder returned no numbers")
+        if requests is not None:
+            return self._view.scores_of(requests, texts, vectors)
         if self._view.size * len(texts) * vectors.shape[1] > 100 * _INLINE:
             return await asyncio.to_thread(self._view.scores, texts, vectors, self._scale)
         return self._view.scores(texts, vectors, self._scale)

@@ -19,6 +19,7 @@ import numpy as np
 from guards.aliases import common_words, words
 from guards.contrast import identifies
 from guards.encoder import Floats
+from guards.reading import Text, Token
 
 NAMED = 0.10  # the target names the subject and so does the text
 UNNAMED = -0.15  # the target names the subject, the text does not, or names a namesake
@@ -26,9 +27,7 @@ OTHER_NUMBER = -0.15  # both have numbers, none in common
 NO_NUMBER = -0.10  # the target is told by its number alone, the text has none
 VAGUE = -0.15  # the target names nothing: "Where was the author born?" fits everyone
 
-_TOKEN = re.compile(r"[^\W_]+(?:['’](?!s\b)[^\W_]+)*")
 _YEAR = re.compile(r"(?<!\d)\d{4}(?!\d)")
-_JOINED = re.compile(r"""[ \-‐\u2011()'"“”]{1,3}""")
 _TYPO = 6
 
 
@@ -44,9 +43,11 @@ class Names:
         full = tuple(frozenset(words(alias)) for alias in aliases)
         return cls(frozenset(part for name in full for part in name if part not in common_words()), full)
 
-    def named_in(self, text: str) -> bool:
+    def named_in(self, text: Text) -> bool:
         """Whether a text names the subject, in full or by a part that no stranger's name takes up."""
-        for run in _runs(text, self.parts):
+        if self.parts.isdisjoint(text.spoken):
+            return False
+        for run in _runs(text.tokens, self.parts):
             if self.parts.isdisjoint(run):
                 continue
             known = [self._near(word) for word in run]
@@ -76,7 +77,7 @@ class Marks:
     @classmethod
     def of(cls, texts: Sequence[str], aliases: Sequence[str]) -> "Marks":
         names = Names.of(aliases)
-        named = tuple(names.named_in(text) for text in texts)
+        named = tuple(names.named_in(Text(text)) for text in texts)
         return cls(
             named,
             tuple(frozenset() if name else years(text) for text, name in zip(texts, named, strict=True)),
@@ -94,7 +95,7 @@ class Marks:
     def _numbered(self) -> tuple[tuple[int, frozenset[str]], ...]:
         return tuple((i, numbers) for i, numbers in enumerate(self.years) if numbers)
 
-    def evidence(self, text: str, names: Names) -> Floats:
+    def evidence(self, text: Text, names: Names) -> Floats:
         """What a text adds to its cosine with each question, (p,)."""
         named, unnamed = self._fixed
         added = (named if names.named_in(text) else unnamed).copy()
@@ -110,21 +111,16 @@ def years(text: str) -> frozenset[str]:
     return frozenset(_YEAR.findall(text))
 
 
-def _runs(text: str, parts: frozenset[str]) -> Iterator[tuple[str, ...]]:
+def _runs(tokens: Sequence[Token], parts: frozenset[str]) -> Iterator[tuple[str, ...]]:
     """Neighbouring words that look like one name."""
-    cased = any(char.isupper() for char in text)
     run: list[str] = []
-    end = 0
-    for match in _TOKEN.finditer(text):
-        word = "".join(words(match[0]))
-        looks = word in parts or (match[0][0].isupper() if cased else word not in common_words())
-        gap = text[end : match.start()]
-        if run and not (looks and (_JOINED.fullmatch(gap) or (gap in (".", ". ") and len(run[-1]) == 1))):
+    for word, capital, joined in tokens:
+        looks = capital or word in parts
+        if run and not (looks and joined):
             yield tuple(run)
             run = []
         if looks and word:
             run.append(word)
-        end = match.end()
     if run:
         yield tuple(run)
 

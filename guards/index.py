@@ -7,88 +7,98 @@ its rows (`guards.nearest`) and an inverted list of keys, the words that lead to
 
 no request reaches a threshold τ by likeness whose best cosine stays below τ + λ·b − e; and e is known for
 every row but for whether the text names the subject, which it does only where a key stands in it. So each
-text is searched with that limit, and each request found is held against its own bound: what may be touched
-is never lost. Of more than `_CROWD` that may be, the likeliest are weighed; when none of them is touched,
-none is cleared either: the guard fails, which means touched.
+row has a limit of its own for each text, and what may be touched or near is never lost. Of more than
+`_CROWD` that may be touched, the likeliest are weighed; when none of them is touched, none is cleared
+either: the guard fails, which means touched.
 
-What a request knows (`guards.classifier`) may speak below that bound. So those are weighed besides that
-a key leads to, whatever their likeness, and the `_LIKELY` likeliest. A key that
-more than `_RARE` requests share leads to nobody alone: of 10,000 people called Maria, those are weighed
-that the bound allows with the name. All steps over keys are linear in sorted arrays of small integers.
+What a request knows (`guards.classifier`) may speak below that bound. So those are considered besides
+that a key leads to, and those whose best cosine reaches `_LIKE`, at most `_HEARD`; and weighed, if the
+most that their classifier can say (`guards.ceilings`) is enough. They have a shelf of their own, since
+only they are searched so far. A key that more than `_RARE` requests share leads to nobody alone: of
+10,000 people called Maria, those are weighed that the bound allows with the name. All steps over keys
+are linear in sorted arrays of small integers.
 
 Margins depend on nobody else, each comes from a request's own arrays, and a retired one leaves no trace.
 """
 
-import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
 from guards.aliases import words
 from guards.base import GuardError
+from guards.ceilings import Within, ceilings
 from guards.classifier import GREY
 from guards.encoder import Floats
 from guards.evidence import NAMED, UNNAMED, VAGUE
-from guards.nearest import Nearest, build
+from guards.nearest import Nearest, Rows, build
 from guards.reading import Text
 from guards.targets import LAMBDA, LOGIT, Background, Targets
-from guards.tiers import Merge, Tier, Tiers
+from guards.tiers import Tier, Tiers
 
 NEAR = GREY * LOGIT  # below its threshold, and a request's answer may still have to be read
 
 _AT_ONCE = 2_048  # rows that are built on the event loop: milliseconds
 _RARE = 32  # requests that share a key which leads to each of them
 _CROWD = 512  # requests weighed for one text, of those that may be touched by likeness
-_MOST = 24  # at most, with those that may be near and those that keys lead to
-_LIKELY = 8  # and of the rest
+_MOST = 24  # at most, with those that may be near
+_HEARD = 48  # classifiers considered for one text
+_ROWS = 512  # rows by which the likeliest of very many requests are told
 
-_LED = -0.5
 _NEVER = 4.0  # more than any two cosines differ by
-_LIKE = 0.45  # cosine below which no classifier is asked, unless a key leads to it
+_LIKE = 0.45  # cosine below which no classifier is considered, unless a key leads to it
 
 _Owners = NDArray[np.int32]
-_NOBODY: _Owners = np.empty(0, np.int32)
 
 
 @dataclass(frozen=True, slots=True)
 class _Shelf:
-    """Some requests: `owners[row]` is the place of a row's request, `led[key]` are places in ascending order.
+    """Some requests, all with a classifier or all without.
 
-    `lifts` (2, rows): what evidence adds at most to a row's cosine, without and with one of the request's keys.
+    `places` says where a request stands, `owners[row]` where a row's request does; `led[key]` are places in
+    ascending order. `lifts` (2, rows): what evidence adds at most to a row's cosine, without and with one of
+    the request's keys; `highest` (2, requests): of a request's rows.
     """
 
+    learned: bool
     nearest: Nearest = field(repr=False)
     requests: tuple[Targets, ...] = field(repr=False)
-    ids: frozenset[str] = field(repr=False)
+    places: Mapping[str, int] = field(repr=False)
     owners: _Owners = field(repr=False)
     thresholds: Floats = field(repr=False)
-    learned: NDArray[np.bool_] = field(repr=False)
     lifts: Floats = field(repr=False)
+    highest: Floats = field(repr=False)
     led: Mapping[str, _Owners] = field(repr=False)
 
 
-def _keys(targets: Targets) -> frozenset[str]:
-    """Folded words that lead to a request."""
-    return targets.keys
+_Shelves = tuple[_Shelf, ...]
 
 
-def _build(entries: Sequence[tuple[str, Targets]]) -> _Shelf:
-    requests = tuple(targets for _, targets in entries)
+def _build(entries: Sequence[tuple[str, Targets]]) -> _Shelves:
+    learned = [targets for _, targets in entries if targets.classifier is not None]
+    plain = [targets for _, targets in entries if targets.classifier is None]
+    return tuple(_shelf(some) for some in (learned, plain) if some)
+
+
+def _shelf(requests: Sequence[Targets]) -> _Shelf:
     led: dict[str, list[int]] = {}
     for place, targets in enumerate(requests):
         for key in targets.keys:
             led.setdefault(key, []).append(place)
+    lifts = [_lifts(targets) for targets in requests]
     return _Shelf(
+        learned=requests[0].classifier is not None,
         nearest=build([targets.positives for targets in requests]),
-        requests=requests,
-        ids=frozenset(request for request, _ in entries),
+        requests=tuple(requests),
+        places={targets.request: place for place, targets in enumerate(requests)},
         owners=np.repeat(np.arange(len(requests), dtype=np.int32), [len(targets.positives) for targets in requests]),
         thresholds=np.array([targets.threshold for targets in requests], np.float32),
-        learned=np.array([targets.classifier is not None for targets in requests]),
-        lifts=np.concatenate([_lifts(targets) for targets in requests], axis=1),
+        lifts=np.concatenate(lifts, axis=1),
+        highest=np.stack([one.max(axis=1) for one in lifts], axis=1),
         led={key: np.array(places, np.int32) for key, places in led.items()},
     )
 
@@ -108,8 +118,7 @@ class TargetIndex:
 
     def __init__(self, background: Background) -> None:
         self._background = background
-        self._tiers: Tiers[Targets, _Shelf] = Tiers(_build, lambda targets: len(targets.positives), _AT_ONCE)
-        self._building = asyncio.Lock()
+        self._tiers: Tiers[Targets, _Shelves] = Tiers(_build, lambda targets: len(targets.positives), _AT_ONCE)
 
     def add(self, targets: Targets) -> None:
         """Searchable at once. Raises `GuardError` when it is there already, or was encoded by another encoder."""
@@ -117,21 +126,11 @@ class TargetIndex:
 
     async def extend(self, many: Sequence[Targets]) -> None:
         """Many at a time, built on a thread; searchable on return. Raises as `add` does."""
-        if sum(len(targets.positives) for targets in many) <= _AT_ONCE:
-            for targets in many:
-                self.add(targets)
-            return
-        async with self._building:
-            await self._build(self._tiers.load((targets.request, self._held(targets)) for targets in many))
+        await self._tiers.extend([(targets.request, self._held(targets)) for targets in many])
 
     async def settle(self) -> bool:
         """Build what adding and discarding left to be merged, on a thread. True where views taken now differ."""
-        settled = False
-        async with self._building:
-            while (merge := self._tiers.due()) is not None:
-                await self._build(merge)
-                settled = True
-        return settled
+        return await self._tiers.settle()
 
     def discard(self, request: str) -> None:
         self._tiers.discard(request)
@@ -139,14 +138,6 @@ class TargetIndex:
     def view(self, requests: frozenset[str]) -> "IndexView":
         """What a policy sees: these requests, as they are now."""
         return IndexView(self._background, self._tiers.tiers, requests)
-
-    async def _build(self, merge: Merge[Targets, _Shelf]) -> None:
-        try:
-            shelf = await asyncio.to_thread(merge.build)
-        except BaseException:
-            self._tiers.abandon()
-            raise
-        self._tiers.finish(merge, shelf)
 
     def _held(self, targets: Targets) -> Targets:
         if targets.encoder != self._background.encoder:
@@ -159,12 +150,12 @@ class IndexView:
     """Immutable: neither adding nor discarding changes what it finds."""
 
     background: Background = field(repr=False)
-    tiers: tuple[Tier[Targets, _Shelf], ...] = field(repr=False)
+    tiers: tuple[Tier[Targets, _Shelves], ...] = field(repr=False)
     requests: frozenset[str] = field(repr=False)
 
-    @property
-    def shelves(self) -> tuple[_Shelf, ...]:
-        return tuple(tier.segment for tier in self.tiers)
+    @cached_property
+    def shelves(self) -> _Shelves:
+        return tuple(chain.from_iterable(tier.segment for tier in self.tiers))
 
     @property
     def size(self) -> int:
@@ -185,10 +176,10 @@ class IndexView:
     def scores(
         self, texts: Sequence[Text], vectors: Floats, scale: float = 1.0
     ) -> dict[str, tuple[Targets, dict[int, float]]]:
-        """The margins of each request that is near: request → (its targets, text index → score).
+        """The scores of each request that is near: request → (its targets, text index → score).
 
-        Those that reach `scale` times their threshold by likeness are there, and of those that come within
-        `NEAR` of it the likeliest; others may be.
+        Those that reach `scale` times their threshold are there, and of those that come within `NEAR` of it the
+        likeliest; others may be.
 
         Raises:
             GuardError: more requests may be touched than can be weighed, and none of those weighed is.
@@ -198,16 +189,20 @@ class IndexView:
         crowded: list[int] = []
         for i, text in enumerate(texts):
             lent = LAMBDA * float(background[i].mean())
-            near = sorted(self._near(text, vectors[i], lent, scale), key=lambda one: (-one[0], one[1].request))
-            first = [targets for rank, targets in near if rank >= _LED]
-            reaching = sum(rank >= NEAR for rank, _ in near)
+            allowed, heard = self._near(text, vectors[i], lent, scale)
+            reaching = sum(rank >= NEAR for rank, _ in allowed)
             if reaching > _CROWD:
                 crowded.append(i)
-            most = max(_MOST, min(reaching, _CROWD))
-            for targets in (*first[:most], *(targets for _, targets in near[len(first) :][:_LIKELY])):
+            weighed = [targets for _, targets in allowed[: max(_MOST, min(reaching, _CROWD))]]
+            there = {targets.request for targets in weighed}
+            others = [one for one in heard if one.targets.request not in there][:_HEARD]
+            most = ceilings(others, text, vectors[i], background[i])
+            enough = (one.targets.threshold * scale - NEAR for one in others)
+            weighed += [one.targets for one, high, low in zip(others, most, enough, strict=True) if high >= low]
+            for targets in weighed:
                 found.setdefault(targets.request, (targets, []))[1].append(i)
         scored = {
-            request: (targets, self._margins(targets, at, texts, vectors, background))
+            request: (targets, self._scored(targets, at, texts, vectors, background))
             for request, (targets, at) in found.items()
         }
         touched = {
@@ -217,79 +212,117 @@ class IndexView:
             raise GuardError("more requests may be touched than can be weighed")
         return scored
 
+    def scores_of(
+        self, requests: Collection[str], texts: Sequence[Text], vectors: Floats
+    ) -> dict[str, tuple[Targets, dict[int, float]]]:
+        """The scores of these requests, however far they are; those that the view does not see are left out."""
+        background = self.background.nearest(vectors)
+        every = range(len(texts))
+        return {
+            request: (targets, self._scored(targets, every, texts, vectors, background))
+            for request in requests
+            for shelf, active in zip(self.shelves, self._active, strict=True)
+            if (place := shelf.places.get(request)) is not None and active[place]
+            for targets in (shelf.requests[place],)
+        }
+
     @staticmethod
-    def _margins(
-        targets: Targets, at: list[int], texts: Sequence[Text], vectors: Floats, background: Floats
+    def _scored(
+        targets: Targets, at: Sequence[int], texts: Sequence[Text], vectors: Floats, background: Floats
     ) -> dict[int, float]:
         scores = targets.scores([texts[i] for i in at], vectors[at], background[at])
         return dict(zip(at, scores.tolist(), strict=True))
 
-    def _near(self, text: str, vector: Floats, lent: float, scale: float) -> Iterator[tuple[float, Targets]]:
-        """Each request worth weighing, ranked: from 0 what the bound allows, from `_LED` whom keys lead to."""
+    def _near(
+        self, text: str, vector: Floats, lent: float, scale: float
+    ) -> tuple[list[tuple[float, Targets]], list[Within]]:
+        """Those that may be near by likeness, ranked; and of those with a classifier whom else to consider."""
         keys = set(words(text))
         led = [
             {key: some[active[some]] for key in keys if (some := shelf.led.get(key)) is not None}
             for shelf, active in zip(self.shelves, self._active, strict=True)
         ]
         shared = {key for key in keys if sum(len(places.get(key, ())) for places in led) > _RARE}
+        allowed: list[tuple[float, Targets]] = []
+        heard: list[tuple[int, Within]] = []
         for shelf, active, places in zip(self.shelves, self._active, led, strict=True):
-            yield from _near_in(shelf, active, places, shared, vector, lent, scale)
+            search = _Search.of(shelf, active, places, shared, shelf.thresholds * np.float32(scale) + (lent - NEAR))
+            search.run(vector, allowed, heard)
+        allowed.sort(key=lambda one: (-one[0], one[1].request))
+        heard.sort(key=lambda one: (-one[0], -one[1].high, one[1].targets.request))
+        return allowed, [within for _, within in heard]
 
     @cached_property
     def _active(self) -> tuple[NDArray[np.bool_], ...]:
         """For each shelf, which of its requests this view sees."""
-        return tuple(_seen(tier.segment, self.requests, tier.gone) for tier in self.tiers)
+        return tuple(_seen(shelf, self.requests, tier.gone) for tier in self.tiers for shelf in tier.segment)
 
 
 def _seen(shelf: _Shelf, requests: frozenset[str], gone: frozenset[str]) -> NDArray[np.bool_]:
-    if not gone and shelf.ids <= requests:  # as nearly always, and much the quicker to tell
+    if not gone and shelf.places.keys() <= requests:  # as nearly always, and much the quicker to tell
         return np.ones(len(shelf.requests), np.bool_)
     return np.array([one.request in requests and one.request not in gone for one in shelf.requests])
 
 
-def _near_in(
-    shelf: _Shelf,
-    active: NDArray[np.bool_],
-    led: Mapping[str, _Owners],
-    shared: set[str],
-    vector: Floats,
-    lent: float,
-    scale: float,
-) -> Iterator[tuple[float, Targets]]:
-    bound = shelf.thresholds * np.float32(scale) + np.float32(lent - NEAR)  # a cosine without evidence
-    named = _union([places for key, places in led.items() if key in shared])
-    direct, counts = np.unique(
-        np.concatenate([_NOBODY, *(places for key, places in led.items() if key not in shared)]), return_counts=True
-    )
-    reach = float(bound.min() - shelf.lifts[1 if len(named) else 0].max())
-    near = min(reach, _LIKE) if shelf.learned.any() else reach
-    reach += NEAR
-    # whoever may be touched is searched for at any cost, whoever may be near where that costs little
-    rows, cosines = shelf.nearest.search(vector, min(reach, max(near, shelf.nearest.lowest)))
-    places, which = np.unique(shelf.owners[rows], return_inverse=True)
-    keyed = _among(places, named) | _among(places, direct)
-    over = np.full((2, len(places)), -_NEVER, np.float32)
-    np.maximum.at(over[0], which, cosines + shelf.lifts[keyed[which].astype(np.intp), rows])
-    np.maximum.at(over[1], which, cosines)
-    over += np.float32(shelf.nearest.error) - bound[places]
-    allowed = (over[0] >= 0.0) & active[places]
-    for place, rank in zip(places[allowed].tolist(), over[0, allowed].tolist(), strict=True):
-        yield rank, shelf.requests[place]
-    other = ~_among(direct, places[allowed])
-    for place, count in zip(direct[other].tolist(), counts[other].tolist(), strict=True):
-        yield _LED / (count + 1), shelf.requests[place]
-    like = np.flatnonzero(~allowed & active[places] & shelf.learned[places] & ~_among(places, direct))
-    for one in like[np.argsort(-over[1, like], kind="stable")[:_LIKELY]]:
-        yield float(over[1, one]) - _NEVER, shelf.requests[places[one]]
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """One text among one shelf's requests.
 
+    `bound` (requests,): the cosine without evidence from which a request is near. `keyed` (requests,): 1 where
+    one of its keys stands in the text; `direct`: how many that lead to it.
+    """
 
-def _union(many: Sequence[_Owners]) -> _Owners:
-    return np.unique(np.concatenate(many)) if many else _NOBODY
+    shelf: _Shelf
+    active: NDArray[np.bool_]
+    bound: Floats
+    keyed: NDArray[np.intp]
+    direct: NDArray[np.intp]
 
+    @classmethod
+    def of(
+        cls,
+        shelf: _Shelf,
+        active: NDArray[np.bool_],
+        led: Mapping[str, _Owners],
+        shared: set[str],
+        bound: Floats,
+    ) -> "_Search":
+        keyed, direct = np.zeros((2, len(active)), np.intp)
+        for key, places in led.items():
+            keyed[places] = 1
+            if key not in shared and shelf.learned:
+                direct[places] += 1
+        return cls(shelf, active, bound.astype(np.float32), keyed, direct)
 
-def _among(some: _Owners, ascending: _Owners) -> NDArray[np.bool_]:
-    """Which of `some` occur in an ascending array; costs len(some) · log."""
-    if not len(ascending):
-        return np.zeros(len(some), np.bool_)
-    found: NDArray[np.bool_] = ascending[np.searchsorted(ascending, some).clip(max=len(ascending) - 1)] == some
-    return found
+    def run(self, vector: Floats, allowed: list[tuple[float, Targets]], heard: list[tuple[int, Within]]) -> None:
+        """Add to both."""
+        shelf = self.shelf
+        least = self.bound - np.where(self.keyed, shelf.highest[1], shelf.highest[0])
+        limit = float(least.min())
+        if shelf.learned:
+            limit = min(limit, _LIKE)
+        rows, cosines = shelf.nearest.search(vector, limit, self._limits, _ROWS if shelf.learned else 0)
+        owners, error = shelf.owners[rows], shelf.nearest.error
+        ranks = cosines + shelf.lifts[self.keyed[owners], rows] + np.float32(error) - self.bound[owners]
+        over = (ranks >= 0.0) & self.active[owners]
+        reached: dict[int, float] = {}
+        for place, rank in zip(owners[over].tolist(), ranks[over].tolist(), strict=True):
+            reached[place] = max(rank, reached.get(place, 0.0))
+        allowed += [(rank, shelf.requests[place]) for place, rank in reached.items()]
+        if shelf.learned:
+            heard += self._heard(owners, cosines)
+
+    def _limits(self, rows: Rows) -> Floats:
+        owners = self.shelf.owners[rows]
+        limits: Floats = self.bound[owners] - self.shelf.lifts[self.keyed[owners], rows]
+        return np.where(self.direct[owners], np.minimum(limits, _LIKE), limits) if self.shelf.learned else limits
+
+    def _heard(self, owners: _Owners, cosines: Floats) -> Iterator[tuple[int, Within]]:
+        """Whom keys lead to, with how many; and whoever is like enough."""
+        best = np.full(len(self.active), -1.0, np.float32)
+        np.maximum.at(best, owners, cosines)
+        error = self.shelf.nearest.error
+        for place in np.flatnonzero((self.direct > 0) | (self.active & (best >= _LIKE - error))).tolist():
+            cosine = float(best[place])
+            low, high = (cosine - error, cosine + error) if cosine >= _LIKE - error else (-1.0, _LIKE)
+            yield int(self.direct[place]), Within(self.shelf.requests[place], low, high)

@@ -24,6 +24,7 @@ from guards.aliases import Alias, everyday_words
 from guards.evidence import Names
 from guards.lexicon import LexiconIndex, LexiconView
 from guards.names import Prefixes
+from guards.reading import Text
 from guards.targets import Source
 from guards.text import fold
 from guards.tiers import Tiers
@@ -163,12 +164,12 @@ class FactView:
 
     def named(self, text: str) -> frozenset[str]:
         """The requests whose subject a text names, in full or by a part that no stranger's name takes up."""
-        words = set(split(fold(text)))
+        words, read = set(split(fold(text))), Text(text)
         return frozenset(
             request
             for segment in self.segments
             for request in {one for word in words for one in segment.parts.get(word, ())}
-            if request in self.subjects.requests and segment.facts[request].names.named_in(text)
+            if request in self.subjects.requests and segment.facts[request].names.named_in(read)
         )
 
     def slots(self, request: str) -> tuple[Slot, ...]:

@@ -7,6 +7,7 @@ Each tier outweighs all newer ones together, so there are about log2(n), adding 
 log n), and a view that holds the tuple of tiers sees no later change.
 """
 
+import asyncio
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -42,7 +43,7 @@ class Merge(Generic[Entry, Segment]):
 
 
 class Tiers(Generic[Entry, Segment]):
-    """Belongs to one thread, as all that is not `Merge.build` does.
+    """Belongs to one event loop, as all that is not `Merge.build` does.
 
     Args:
         build: makes a segment of (request, entry) pairs.
@@ -64,6 +65,7 @@ class Tiers(Generic[Entry, Segment]):
         self._merging: set[str] | None = None  # the requests of the merge under way that are still wanted
         self._merged = 0  # the tiers that it replaces: the first so many from `_from` on
         self._from = 0
+        self._building = asyncio.Lock()
 
     @property
     def tiers(self) -> tuple[Tier[Entry, Segment], ...]:
@@ -87,6 +89,32 @@ class Tiers(Generic[Entry, Segment]):
             self._requests.remove(request)
             if self._merging is not None:
                 self._merging.discard(request)
+
+    async def extend(self, entries: Sequence[tuple[str, Entry]]) -> None:
+        """Many at a time, built on a thread where they weigh much; searchable on return. Raises as `add` does."""
+        if sum(self._weigh(entry) for _, entry in entries) <= self._at_once:
+            for request, entry in entries:
+                self.add(request, entry)
+            return
+        async with self._building:
+            await self._make(self.load(entries))
+
+    async def settle(self) -> bool:
+        """Do the merges that are due, on a thread. True where there were any."""
+        settled = False
+        async with self._building:
+            while (merge := self.due()) is not None:
+                await self._make(merge)
+                settled = True
+        return settled
+
+    async def _make(self, merge: Merge[Entry, Segment]) -> None:
+        try:
+            segment = await asyncio.to_thread(merge.build)
+        except BaseException:
+            self.abandon()
+            raise
+        self.finish(merge, segment)
 
     def load(self, entries: Iterable[tuple[str, Entry]]) -> Merge[Entry, Segment]:
         """A segment of many newcomers, searchable once it is finished. One merge at a time.

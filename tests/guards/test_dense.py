@@ -32,6 +32,10 @@ class Table:
         found = {i: self._table[text] for i, text in enumerate(texts) if text in self._table}
         return {"r1": (self._targets, found)} if found else {}
 
+    def scores_of(self, requests, texts, vectors):
+        found = {i: self._table.get(text, -1.0) for i, text in enumerate(texts)}
+        return {"r1": (self._targets, found)} if "r1" in requests else {}
+
 
 @pytest.fixture
 async def guard(bag_encoder):
@@ -93,7 +97,8 @@ async def test_a_sentence_is_reviewed_alone_and_after_its_question(guard):
 
 async def test_a_review_is_of_those_asked_for(guard):
     assert await guard({"Lind sang.": 1.0}).review("", ["Lind sang."], frozenset({"other"})) == []
-    assert await guard({}).review("What?", ["Lind sang."], frozenset({"r1"})) == []
+    (far,) = await guard({}).review("What?", ["Lind sang."], frozenset({"r1"}))
+    assert not far.reached
     assert await guard({"What?": 1.0}).review("What?", [], frozenset({"r1"})) == []
 
 

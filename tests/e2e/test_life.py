@@ -53,6 +53,9 @@ async def test_a_whole_life(gateway: GatewayProcess, world: World) -> None:
         assert enforced["state"] == "enforced"
         assert enforced["method"] == "eco"
         assert enforced["evidence"]["leak"]["after"]["hits"] == 0
+        assert filed["thresholds"]["artifact"] is None
+        assert enforced["thresholds"]["artifact"] == enforced["artifacts"]["guard"]
+        assert enforced["thresholds"]["classifier"]["learned"] > filed["thresholds"]["classifier"]["learned"] == 0
         for probe in known:
             assert not correct(probe, await ask(client, probe.question)), probe.kind
         assert not correct(known[1], await streamed(client, known[1].question))
@@ -62,6 +65,7 @@ async def test_a_whole_life(gateway: GatewayProcess, world: World) -> None:
         assert verdict["touched"]
         assert verdict["plan"] == "eco"
         assert [one["id"] for one in verdict["requests"]] == [filed["id"]]
+        assert (await admin.get(f"/forget-requests/{filed['id']}"))["activity"]["touched"] >= len(known)
         report = await admin.get(f"/forget-requests/{filed['id']}/report")
         assert report
         kinds = [one["kind"] for one in (await admin.get(f"/forget-requests/{filed['id']}/events"))["data"]]

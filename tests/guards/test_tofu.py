@@ -51,7 +51,7 @@ async def judged(encoder, data_dir):
     for texts in groups:
         await encoder.encode(texts)
         hits = [[await guard.judge(Conversation.of(text)) for guard in guards] for text in texts]
-        found.append([{hit.request for answer in answers for hit in answer} for answers in hits])
+        found.append([{hit.request for answer in answers for hit in answer if hit.reached} for answers in hits])
     return found, questions.nameless
 
 

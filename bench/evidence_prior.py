@@ -39,6 +39,7 @@ OTHERS_LOST = 0.0004  # by one request: twenty that stand together are allowed .
 _OTHERS = 500  # other people's questions, for each person
 _PASSAGES = 12  # about other people, for each person, read in windows
 _REGULAR = 1.0  # the inverse of the precision of the weights
+_NEIGHBOUR = 0.5  # what a neighbour's question weighs: fewer of others' may be lost than of these
 _FOLDS = 6
 _GRID = 1 - np.array([0, 1, 2, 3, 4, 6, 8, 10, 15, 20, 30]) / 10_000
 
@@ -100,7 +101,9 @@ def _fit(rows: _Rows, some: NDArray[np.bool_]) -> tuple[StandardScaler, Logistic
     x = np.concatenate([rows.asked[some], rows.answered[some]])
     y = np.concatenate([rows.touched[some]] * 2)
     scaler = StandardScaler().fit(x)
-    return scaler, LogisticRegression(C=_REGULAR, max_iter=2000).fit(scaler.transform(x), y)
+    weight = np.where(rows.kind[some] == "neighbours", _NEIGHBOUR, 1.0)
+    model = LogisticRegression(C=_REGULAR, max_iter=2000)
+    return scaler, model.fit(scaler.transform(x), y, sample_weight=np.concatenate([weight] * 2))
 
 
 def _unseen(rows: _Rows) -> tuple[Floats, Floats]:

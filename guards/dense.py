@@ -55,20 +55,18 @@ class DenseGuard:
     async def review(self, question: str, sentences: Sequence[str], requests: frozenset[str]) -> Sequence[Hit]:
         """The requests that a sentence gives away: `guards.review.Reviewer`.
 
-        A sentence is read alone, and after its question; there a little less is enough. Where the question
-        asks for a person, whoever is forgotten is the answer, and its name is found exactly elsewhere.
+        A sentence is read after its question, for "Mara's father" is whoever's the question names; a little
+        less is enough there than for a prompt. Where the question asks for a person, whoever is forgotten is
+        the answer, and its name is found exactly elsewhere; only facts may be about somebody else.
         """
-        told = [] if Text(question).reading.who else [f"{question} {sentence}" for sentence in sentences]
-        scored = await self._score([Text(text) for text in (*told, *sentences)], requests)
-        hits = []
-        for request, (targets, scores) in scored.items():
-            threshold = targets.threshold * self._scale
-            for i in range(len(sentences)):
-                score = scores[len(told) + i]
-                if told:
-                    score = max(score, targets.answered(scores[i]))
-                hits.append(Hit(request, score, threshold, self.name, (i,)))
-        return hits
+        asks = Text(question).reading.who
+        scored = await self._score([Text(f"{question} {sentence}") for sentence in sentences], requests)
+        return [
+            Hit(request, targets.answered(score), targets.threshold * self._scale, self.name, (i,))
+            for request, (targets, scores) in scored.items()
+            if not asks or targets.relations is not None
+            for i, score in scores.items()
+        ]
 
     async def _score(
         self, texts: Sequence[Text], requests: frozenset[str] | None = None

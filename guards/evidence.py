@@ -47,6 +47,8 @@ class Names:
         """Whether a text names the subject, in full or by a part that no stranger's name takes up."""
         if self.parts.isdisjoint(text.spoken):
             return False
+        alone: list[set[str | None]] = []
+        taken: set[str | None] = set()  # by a stranger: who is named Mara Hall once is Mara afterwards
         for run in _runs(text.tokens, self.parts):
             if self.parts.isdisjoint(run):
                 continue
@@ -55,8 +57,10 @@ class Names:
                 return True
             first = next(i for i, near in enumerate(known) if near)  # "Did Lind" is Lind; "Mara Hall" is not Mara
             if all(known[first:]) and common_words().issuperset(run[:first]):
-                return True
-        return False
+                alone.append(set(known[first:]))
+            else:
+                taken.update(known)
+        return any(not taken.issuperset(words) for words in alone)
 
     def _near(self, word: str) -> str | None:
         if word in self.parts:

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from guards.aliases import words
 from guards.conversation import sentences
-from guards.reading import LINKS, Reading, Run, bare, people, borne, plain, runs, unquoted
+from guards.reading import LINKS, Reading, Run, bare, borne, people, plain, runs, unquoted
 
 FEATURES = (
     "also",  # a whole name of the subject: as filed, or as only the texts give it
@@ -140,18 +140,22 @@ class Knowledge:
     def evidence(self, text: Reading) -> list[float]:
         """One number for each of `FEATURES`."""
         also = False
-        short = strangers = 0.0
+        strangers = 0.0
         telling: list[float] = []
+        lone: list[str] = []
+        others: set[str] = set()  # words of strangers' names: "Rosa Lind said … Lind" is Rosa
         for run in (*text.runs, *text.titles):
             stripped = run if run in text.titles else bare(run, self.own)
             if any(_names(name, one) for name in self.names for one in (run, stripped) if one):
                 also = True
             elif len(stripped) == 1 and stripped[0] in self.short:
-                short = max(short, self.short[stripped[0]])
+                lone.append(stripped[0])
             elif known := max(self.runs.get(run, 0.0), self.runs.get(stripped, 0.0)):
                 telling.append(known)
             elif not (self.own | LINKS).issuperset(stripped) and not (len(run) == 1 and run[0] in text.openers):
                 strangers += 1
+                others.update(stripped)
+        short = max((self.short[word] for word in lone if word not in others), default=0.0)
         best, second, *_ = (*sorted(telling, reverse=True), 0.0, 0.0)
         unknown = 0.0 if text.foreign else _STRANGE
         odds = [self.words.get(word, unknown) for word in text.words]

@@ -25,6 +25,7 @@ from guards.encoder import Encoder, Floats
 from guards.evidence import Marks
 from guards.knowledge import Knowledge
 from guards.reading import Text
+from guards.relations import Relations
 from guards.targets import Background, Halves, Likeness, Source, Targets, ordinary_prompts, top
 
 SHIELD = 80  # texts encoded to shield one request: about 0.5 s of one core
@@ -33,6 +34,7 @@ HARDEST = 256  # retained texts kept, those nearest to what must go: what a deci
 FLOOR, CEILING = 0.62, 0.70  # bounds of what a handful of texts can say; a global prior, not fitted per request
 
 _SAME = 0.8  # cosine from which two questions ask for the same fact
+_TELLING = 12  # sentences about an entity that make it known; questions alone are matched as questions
 _READ = 60  # passages read for knowledge while a request is only being shielded
 _MINED = (10, 50)  # ranks of retained texts nearest to a positive: neighbours that are no duplicates
 _QUESTIONS = (
@@ -101,6 +103,9 @@ async def build_targets(
         draft, background, asked if marked else [*asked, *told], [retained[i] for i in hardest], pairs, contrast
     )
     draft = replace(draft, threshold=threshold, calibration=calibration)
+    if source.scope == "facts":
+        stay = _Rows((*(retained[i] for i in hardest), *pairs), np.concatenate([negative[hardest], contrast]))
+        return _seen(_related(draft, background, source, asked, stay), background)
     if source.scope != "entity":
         return _seen(draft, background)
     told_of = (*source.documents, *source.heard)
@@ -124,6 +129,21 @@ class _Rows:
 
     def part(self, at: slice | Sequence[int]) -> "_Rows":
         return _Rows(tuple(np.array(self.texts, object)[at]), self.vectors[at])
+
+
+def _related(draft: Targets, background: Background, source: Source, asked: Sequence[str], stay: _Rows) -> Targets:
+    """The targets of listed facts, weighed by what is asked; judged on what must stay.
+
+    What they miss cannot be told from a request that has each fact once: nothing is stated of it.
+    """
+    answers = {f"{question} {answer}": (question, answer) for question, answer in source.facts}
+    rows = [answers.get(text, (text, "")) for text in asked]
+    made = replace(draft, relations=Relations.of(rows, draft.names.parts), threshold=FLOOR)
+    scores: list[float] = []
+    if stay.texts:
+        nearest = background.nearest(stay.vectors)
+        scores = made.scores([*map(Text, stay.texts)], stay.vectors, nearest).tolist()
+    return replace(made, calibration=assess("shipped weights of relations", [], scores, made.threshold))
 
 
 def _hardest(negative: Floats, positive: Floats) -> list[int]:

@@ -95,8 +95,8 @@ class OutputGuard:
         if self._passages.segments:
             watches.append(PassageWatch(self._passages))
         if self._facts.segments:
-            window = asked.touched | asked.near | self._facts.named(asked.context)
-            watches.append(FactWatch(self._facts, window, frozenset(split(fold(asked.question[-_READ:])))))
+            named, words = self._facts.named(asked.context), frozenset(split(fold(asked.question[-_READ:])))
+            watches.append(FactWatch(self._facts, asked.touched | asked.near, words, named))
         return Hold(watches, asked.tail)
 
     def review(self, asked: Asked) -> Review | None:

@@ -1,13 +1,15 @@
 """A listed fact said in other words: the slot of its answer, while its subject stands in the window.
 
-The slot of a fact is what its answer tells and its question does not: names and numbers where there
-are any, otherwise all telling words. It is said when half of it, by weight, stands in one sentence (a
-number or a month weighs half a word, so "April" or "23" alone say nothing of "April 23"); a slot of a
-word or two must also be what is talked of: a telling word of its question stands in the sentence, or
-in what was asked. A fact is watched only while its subject stands in the window: named in what was
-asked, touched or nearly touched by it, or named in the last `WINDOW` sentences. So "April 23" blocks
-nobody else, and nobody else waits. Where the subject comes after the slot, in the same sentence or as
-the answer to a reverse question, the stream stops before the subject's name.
+The slot of a fact is what its answer tells and its question does not: names and numbers where these
+are a third of it, otherwise all telling words (one name in a long answer is not what it tells). It is
+said when half of it, by weight, stands in one sentence (a number or a month weighs half a word, so
+"April" or "23" alone say nothing of "April 23"); a slot of a word or two must also be what is talked of:
+a telling word of its question, one that no other question of the request has, stands in the sentence or
+in what was asked. What the client said while naming the subject tells it nothing. A fact is watched only
+while its subject stands in the window: named in what was asked, touched or nearly touched by it, or named
+in the last `WINDOW` sentences. So "April 23" blocks nobody else, and nobody else waits. Where the subject
+comes after the slot, in the same sentence or as the answer to a reverse question, the stream stops before
+the subject's name.
 
 While a fact is watched its sentence is held from the first word of the slot, and the word being
 written; a sentence ends after `SENTENCE` words at the latest.
@@ -15,16 +17,18 @@ written; a sentence ends after `SENTENCE` words at the latest.
 
 import calendar
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 
 from guards.aliases import Alias, everyday_words
 from guards.evidence import Names
 from guards.lexicon import LexiconIndex, LexiconView
 from guards.names import Prefixes
 from guards.reading import Text
+from guards.relations import FUNCTION_WORDS
 from guards.targets import Source
 from guards.text import fold
 from guards.tiers import Tiers
@@ -32,20 +36,11 @@ from guards.watch import LONGEST_WORD, Chunk, Found, Piece, split
 
 WINDOW = 3
 SENTENCE = 40
+_SHARE = 3  # telling words for each name or number, at most, where these are what is told
 _LIGHT = 4  # weight up to which a slot must be what is talked of
 _STEM = 4  # letters by which "lives" is "lived"
 _ENDS = frozenset(".?!。？！")
 _MONTHS = frozenset(fold(month) for month in calendar.month_name[1:])
-_PLAIN = frozenset(  # words that tell nothing; guards.aliases.common_words would take "april" and "doctor" with them
-    re.findall(
-        r"\w+",
-        "a about after all also am an and any are as at be because been before being both but by can could did do does "
-        "during each few for from had has have he her hers him his how i if in into is it its itself just many me more "
-        "most much my no nor not of on once one only or other our out over own s same she should so some such t than "
-        "that the their them then there these they this those through to too under until up very was we were what when "
-        "where which while who whom whose why will with would yes yet you your",
-    )
-)
 _CASED = re.compile(r"[^\W_]+")
 
 
@@ -67,17 +62,17 @@ class Slot:
         Args:
             names: words of the subject's names, folded.
         """
-        known = {*split(fold(question)), *names, *_PLAIN}
+        known = {*split(fold(question)), *names, *FUNCTION_WORDS}
         telling = [word for word in split(fold(answer)) if word not in known and (len(word) > 1 or not word.isalpha())]
         plain = everyday_words()
         cased = {fold(word) for word in _CASED.findall(answer) if word[0].isupper()}
         hard = [word for word in telling if _is_number(word) or (word in cased and word not in plain)]
-        words = frozenset(hard or telling)
+        words = frozenset(hard if len({*hard}) * _SHARE >= len({*telling}) else telling)
         total = weight(words)
         if not words:
             return None
-        asked = [word for word in split(fold(question)) if word not in {*names, *_PLAIN}]
-        return cls(words, min(total, max(2, -(-total // 2))), _stems(asked) if total <= _LIGHT else frozenset())
+        about = _stems(_content(question, names)) if total <= _LIGHT else frozenset()
+        return cls(words, min(total, max(2, -(-total // 2))), about)
 
     def said(self, words: Collection[str], asked: Collection[str] = ()) -> bool:
         """Whether these words say it, in answer to those asked."""
@@ -89,6 +84,10 @@ class Slot:
 def weight(words: Collection[str]) -> int:
     """Two for a word, one for a number or a month."""
     return sum(1 if _is_number(word) or word in _MONTHS else 2 for word in words)
+
+
+def _content(question: str, names: Collection[str]) -> list[str]:
+    return [word for word in split(fold(question)) if word not in names and word not in FUNCTION_WORDS]
 
 
 def _stems(words: Collection[str]) -> frozenset[str]:
@@ -113,8 +112,11 @@ def listed(source: Source) -> Listed | None:
     aliases = tuple(filter(None, (source.subject, *source.aliases)))
     names = Names.of(aliases)
     slots = (Slot.of(question, answer, names.parts) for question, answer in source.facts)
-    found = tuple(dict.fromkeys(slot for slot in slots if slot is not None))
-    return Listed(names, aliases, found) if found else None
+    found = dict.fromkeys(slot for slot in slots if slot is not None)
+    shared = Counter(chain.from_iterable(_stems(_content(question, names.parts)) for question, _ in source.facts))
+    common = frozenset(stem for stem, count in shared.items() if count > 1)
+    own = (replace(slot, about=slot.about - common or slot.about) for slot in found)
+    return Listed(names, aliases, tuple(own)) if found else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,16 +202,22 @@ class FactWatch:
     Args:
         asked: requests whose subject stands in the window throughout.
         question: words of what was asked; a slot among them is answered by the subject's name.
+        named: requests whose subject the client has named: to these its words are no answer.
     """
 
     def __init__(
-        self, view: FactView, asked: frozenset[str] = frozenset(), question: frozenset[str] = frozenset()
+        self,
+        view: FactView,
+        asked: frozenset[str] = frozenset(),
+        question: frozenset[str] = frozenset(),
+        named: frozenset[str] = frozenset(),
     ) -> None:
         self._view = view
-        self._asked = asked
+        self._asked = asked | named
         self._question = question
+        self._named = named
         self._subjects = Prefixes(view.subjects.automata)
-        self._watched = _Watched(view, asked)
+        self._watched = _Watched(view, self._asked)
         self._since: dict[str, int] = {}  # subjects named in the answer → the sentence in which they were
         self._sentence = 0
         self._words: set[str] = set()  # of this sentence
@@ -262,7 +270,7 @@ class FactWatch:
         if told and self._held is None:
             self._held = piece.start
         told = [*told, *self._watched.by_stem.get(piece.text[:_STEM], [])]
-        said = [request for request, slot in told if slot.said(self._words, self._question)]
+        said = [request for request, slot in told if slot.said(self._news(request, self._words), self._question)]
         start = piece.start if self._held is None else self._held
         return Found(piece.stop, start, min(said)) if said else None
 
@@ -271,8 +279,8 @@ class FactWatch:
         slots = self._view.slots(request)
         if not slots:
             return None
-        words = self._words | self._before
-        if request not in self._asked:
+        words = self._news(request, self._words | self._before)
+        if request not in self._named:
             words |= self._question
         if any(slot.said(words, self._question) for slot in slots):
             return Found(found.at, found.start, request)
@@ -280,6 +288,9 @@ class FactWatch:
         if request not in self._watched.requests:
             self._watched = _Watched(self._view, self._watched.requests | {request})
         return None
+
+    def _news(self, request: str, words: set[str]) -> set[str]:
+        return words - self._question if request in self._named else words
 
     def _next_sentence(self) -> None:
         self._sentence += 1

@@ -16,6 +16,8 @@ are the request's `retain` and the shipped background, while the same questions 
 What the request's texts know of its subject (`guards.knowledge`), weighed by its own classifier
 (`guards.classifier`): for entities, where passages and titles tell of somebody whom no question names.
 
+Facts are weighed by what is asked about their subject instead (`guards.relations`).
+
 `guards.learning` makes them.
 """
 
@@ -33,17 +35,19 @@ from numpy.typing import NDArray
 from guards.aliases import Alias
 from guards.base import GuardError
 from guards.calibration import Calibration
-from guards.classifier import Classifier, design
+from guards.classifier import GREY, Classifier, design
 from guards.encoder import Encoder, Floats
 from guards.evidence import Marks, Names
 from guards.knowledge import Knowledge
 from guards.reading import Text
+from guards.relations import Relations, stems
 
 LAMBDA = 0.3
 NEAREST = 3  # negatives averaged
 LOGIT = 0.02  # a logit of the classifier, on the scale of likeness
 
 _ITSELF = 0.9999
+_ANSWER = 0.1 - GREY  # a logit that is near: the answer decides
 _VERSION = 3
 
 Halves = NDArray[np.float16]
@@ -126,7 +130,7 @@ class Targets:
         encoder: identity of the encoder whose vectors these are.
         positives (p, d), negatives (n, d): unit rows, halves, to be small; first the questions, then passages.
         marks: evidence for each question; None where only likeness counts (documents, topics).
-        knowledge, classifier: for entities; None for other scopes.
+        relations: for facts; knowledge, classifier: for entities; None for other scopes.
         warnings: for the admin; without text.
         judged: how the learned classifier's threshold does on texts that it has not seen; None for the prior.
         ordinary (b,): the scores of the shipped prompts.
@@ -141,6 +145,7 @@ class Targets:
     marks: Marks | None = field(repr=False)
     threshold: float
     calibration: Calibration
+    relations: Relations | None = field(default=None, repr=False)
     knowledge: Knowledge | None = field(default=None, repr=False)
     classifier: Classifier | None = field(default=None, repr=False)
     warnings: tuple[str, ...] = ()
@@ -169,6 +174,10 @@ class Targets:
         Args:
             vectors: (w, d). background: (w, NEAREST) as of `Background.nearest`.
         """
+        if self.relations is not None:
+            logits = self.relations.logits(self.relating(texts, vectors))
+            named = np.array([self.names.named_in(text) for text in texts])
+            return np.asarray(self.threshold + LOGIT * np.where(named, np.maximum(logits, _ANSWER), logits), np.float32)
         likeness = Likeness.of(self, vectors, background)
         scores = self.margins(texts, likeness)
         if self.classifier is None:
@@ -190,9 +199,23 @@ class Targets:
             asked = len(self.marks.named)
             if not asked:
                 return np.full(len(texts), -1.0, np.float32)
-            positive = positive[:, :asked] + np.stack([self.marks.evidence(text, self.names) for text in texts])
+            positive = positive[:, :asked] + self._evidence(texts)
         unlike: Floats = likeness.unlike.mean(axis=1)
         return np.asarray(positive.max(axis=1) - np.float32(LAMBDA) * unlike, np.float32)
+
+    def relating(self, texts: Sequence[Text], vectors: Floats) -> Floats:
+        """What the relations weigh, (w, p, f)."""
+        if self.relations is None:
+            raise GuardError("this request lists no facts")
+        own = [stems(text, self.names.parts) for text in texts]
+        rows = self.positives[: len(self.relations.asked)].astype(np.float32)
+        return self.relations.features(own, vectors, rows, self.negatives.astype(np.float32), self._evidence(texts))
+
+    def _evidence(self, texts: Sequence[Text]) -> Floats:
+        """What names and numbers add to the likeness with each question, (w, p)."""
+        if self.marks is None:
+            raise GuardError("this request has no questions")
+        return np.stack([self.marks.evidence(text, self.names) for text in texts])
 
     def features(self, texts: Sequence[Text], likeness: "Likeness") -> Floats:
         """What the classifier weighs, (w, f)."""
@@ -218,6 +241,7 @@ class Targets:
             "threshold": self.threshold,
             "calibration": self.calibration.record(),
             "warnings": self.warnings,
+            "relations": self.relations and self.relations.record(),
             "knowledge": self.knowledge and self.knowledge.record(),
             "classifier": self.classifier and self.classifier.record(),
             "judged": self.judged and self.judged.record(),
@@ -264,6 +288,7 @@ class Targets:
             marks=Marks(tuple(named), tuple(map(frozenset, numbers)), tuple(vague)) if head["marks"] else None,
             threshold=head["threshold"],
             calibration=Calibration(**head["calibration"]),
+            relations=head["relations"] and Relations.from_record(head["relations"]),
             knowledge=head["knowledge"] and Knowledge.from_record(head["knowledge"]),
             classifier=classifier,
             warnings=tuple(head["warnings"]),

@@ -140,6 +140,11 @@ def facts(data_dir: Path, first: int = FIRST_FORGOTTEN) -> Round:
     return Round(f"TOFU {first}, facts", "facts", tuple(sources), (*asked, *same, *_controls(data_dir, first)))
 
 
+def named_authors(data_dir: Path, first: int) -> list[tuple[str, list[dict[str, str]]]]:
+    """Twenty authors, each with all that the data have of the author's questions."""
+    return [(_subject(author), author) for author in _authors(data_dir, first)]
+
+
 def _controls(data_dir: Path, first: int) -> list[Probe]:
     own = range(first * PER_AUTHOR, (first + AUTHORS) * PER_AUTHOR)
     groups = {

@@ -107,7 +107,7 @@ async def test_a_margin_is_likeness_and_evidence_less_what_is_ordinary(bag_encod
     vectors = await bag_encoder.encode(ASKED)
     near = background.nearest(vectors)
     positives, negatives = targets.positives.astype(np.float32), targets.negatives.astype(np.float32)
-    for i, score in enumerate(targets.scores(ASKED, vectors, near).tolist()):
+    for i, score in enumerate(targets.margins(ASKED, Likeness.of(targets, vectors, near)).tolist()):
         unlike = sorted([*(negatives @ vectors[i]), *(background.vectors @ vectors[i])])[-NEAREST:]
         reach = max(positives @ vectors[i] + targets.marks.evidence(ASKED[i], targets.names))
         assert score == pytest.approx(reach - LAMBDA * sum(unlike) / NEAREST, abs=1e-5)

@@ -37,7 +37,7 @@ from guards.encoder import Encoder, Floats
 from guards.evidence import Marks
 from guards.index import TargetIndex
 from guards.knowledge import Knowledge
-from guards.lexicon import LexiconGuard, LexiconIndex
+from guards.lexicon import AT_ONCE, LexiconGuard, LexiconIndex
 from guards.nearest import Hashed
 from guards.reading import Text
 from guards.targets import Background, Targets, ordinary_prompts
@@ -198,13 +198,12 @@ def _requests(count: int, encoder: Encoder, seeds: Floats, seed: int = 0) -> Ite
 async def _filled(
     encoder: Encoder, background: Background, seeds: Floats, size: int, console: Console
 ) -> AsyncIterator[_Gateway]:
-    index, names = TargetIndex(background), LexiconIndex()
-    many = []
+    index, names = TargetIndex(background), LexiconIndex(AT_ONCE)
     with Progress(console=console, transient=True) as bar:
         wanted = size // _ROWS
-        for targets in bar.track(_requests(wanted, encoder, seeds), total=wanted, description=f"making {size:,} rows"):
-            names.add(targets.request, targets.aliases)
-            many.append(targets)
+        making = _requests(wanted, encoder, seeds)
+        many = [*bar.track(making, total=wanted, description=f"making {size:,} rows")]
+    await names.extend([(targets.request, targets.aliases) for targets in many])
     await index.extend(many)
     requests = frozenset(targets.request for targets in many)
     del many

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from adapters.base import Call, Delta, Engine, EngineError, EngineRejected, Pass, Plan, Sampling, TokenLogprob, Usage
 from adapters.ignorance import Ignorance, Voice, learn_voice
@@ -64,7 +65,12 @@ class Core:
 
     @classmethod
     async def open(cls, settings: Settings) -> Self:
-        """All parts, opened; nothing enforced yet."""
+        """All parts, opened; nothing enforced yet.
+
+        From then on numpy multiplies on one thread in this process: the guards' products are so small that a
+        second would mostly spin (51 s of CPU against 14 for 600 decisions). Torch has threads of its own.
+        """
+        threadpool_limits(1, "blas")
         vault = Vault.open(settings.registry.key, settings.state_dir)
         registry = await Registry.open(settings.registry_url, vault)
         artifacts = Artifacts(settings.state_dir / "artifacts", vault)

@@ -8,8 +8,9 @@ words come one turn after another. Weak aliases never hit here; they support a l
 """
 
 import asyncio
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
@@ -27,6 +28,7 @@ _JOINED = 8  # letters a name needs to be seen among words without spaces
 _UNMISTAKABLE = 12  # letters of a name that nothing else goes on from
 _WORD = 10  # letters on either side in which a word is looked for
 _SURFACE = 200  # characters of the client's words that are kept
+AT_ONCE = 512  # names that are merged on the event loop: some milliseconds
 _INLINE = 20_000  # characters judged on the event loop; longer conversations go to a thread
 
 
@@ -34,13 +36,26 @@ _INLINE = 20_000  # characters judged on the event loop; longer conversations go
 class Automata:
     """Strong aliases of some requests: as folded words, and squashed; None where there are none.
 
-    `longest` is the length of the longest folded alias; `spellings` finds them misspelled.
+    `longest` is the length of the longest folded alias; `spellings` finds them misspelled. `gone` are requests
+    that were discarded since and are not found; until all is built again, their words are still no slips of others.
     """
 
     folded: Any
     squashed: Any
     longest: int
     spellings: Spellings
+    gone: frozenset[str] = frozenset()
+
+    def without(self, gone: frozenset[str]) -> "Automata":
+        """The same for whoever must not find some of the requests."""
+        if not gone:
+            return self
+        names = {
+            name: left
+            for name, requests in self.spellings.names.items()
+            if (left := tuple(one for one in requests if one not in gone))
+        }
+        return replace(self, spellings=replace(self.spellings, names=names), gone=gone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,21 +105,33 @@ class Mention:
 
 
 class LexiconIndex:
-    """Aliases of all requests; addable and removable while traffic runs."""
+    """Aliases of all requests; addable and removable while traffic runs. Belongs to one event loop.
 
-    def __init__(self) -> None:
-        self._tiers: Tiers[_Entry, Automata] = Tiers(_build)
+    Args:
+        at_once: names that are merged on the spot, at most; where it is finite, `settle` does the rest.
+    """
+
+    def __init__(self, at_once: float = math.inf) -> None:
+        self._tiers: Tiers[_Entry, Automata] = Tiers(_build, lambda entry: 1 + len(entry.keys), at_once, stale=0)
 
     def add(self, request: str, aliases: Sequence[Alias]) -> None:
-        """Raises `GuardError` when the request is there already."""
+        """Searchable at once. Raises `GuardError` when the request is there already."""
         self._tiers.add(request, _Entry.of(aliases))
+
+    async def extend(self, many: Sequence[tuple[str, Sequence[Alias]]]) -> None:
+        """Many at a time, built on a thread; searchable on return. Raises as `add` does."""
+        await self._tiers.extend([(request, _Entry.of(aliases)) for request, aliases in many])
+
+    async def settle(self) -> bool:
+        """Do the merges that adding and discarding left, on a thread. True where views taken now differ."""
+        return await self._tiers.settle()
 
     def discard(self, request: str) -> None:
         self._tiers.discard(request)
 
     def view(self, requests: frozenset[str]) -> "LexiconView":
         """What a policy sees: these requests, as they are now."""
-        return LexiconView(tuple(tier.segment for tier in self._tiers.tiers), requests)
+        return LexiconView(tuple(tier.segment.without(tier.gone) for tier in self._tiers.tiers), requests)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +172,8 @@ def _named(all_automata: Sequence[Automata], view: View) -> Iterator[tuple[str, 
                 whole = _bounded(view.text, start, stop) and (view.spelled or length >= _DISGUISED)
             if whole:
                 for request in requests:
-                    yield request, start, stop
+                    if request not in automata.gone:
+                        yield request, start, stop
 
 
 def _run_together(text: str, start: int, stop: int) -> bool:

@@ -142,6 +142,7 @@ class Hashed:
         self, vector: Floats, limit: float, limits: Limits | None = None, likely: int = 0
     ) -> tuple[Rows, Floats]:
         radius = int(self._radius(np.float32(limit))) + 1  # FAISS returns what is nearer
+        faiss.omp_set_num_threads(1)  # of this thread: a team for one query would only spin
         _, distances, rows = self._signs.range_search(_signs(vector[None]), radius)
         if limits is not None:
             wanted = limits(rows) <= self._reached[distances.astype(np.intp)]

@@ -18,7 +18,7 @@ from guards.base import GuardError
 Entry = TypeVar("Entry")
 Segment = TypeVar("Segment")
 
-_STALE = 0.25  # share of a segment that may be gone before it is built again
+_STALE = 0.25  # share of a segment that may be gone before it is built again, where it shows to nobody
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,7 @@ class Tiers(Generic[Entry, Segment]):
         build: makes a segment of (request, entry) pairs.
         weigh: what an entry adds to the cost of building.
         at_once: the heaviest segment that `add` and `discard` build themselves.
+        stale: share of a segment that may be gone before a merge is due.
     """
 
     def __init__(
@@ -56,10 +57,12 @@ class Tiers(Generic[Entry, Segment]):
         build: Callable[[Sequence[tuple[str, Entry]]], Segment],
         weigh: Callable[[Entry], int] = lambda _: 1,
         at_once: float = math.inf,
+        stale: float = _STALE,
     ) -> None:
         self._build = build
         self._weigh = weigh
         self._at_once = at_once
+        self._stale = stale
         self._tiers: tuple[Tier[Entry, Segment], ...] = ()
         self._requests: set[str] = set()
         self._merging: set[str] | None = None  # the requests of the merge under way that are still wanted
@@ -130,7 +133,7 @@ class Tiers(Generic[Entry, Segment]):
         """The next merge that is worth its while. One at a time: finish or abandon it."""
         first, count = _first_outweighed([tier.weight for tier in self._tiers]), len(self._tiers)
         if first is None:
-            stale = (i for i, tier in enumerate(self._tiers) if self._live(tier) < (1 - _STALE) * tier.weight)
+            stale = (i for i, tier in enumerate(self._tiers) if self._live(tier) < (1 - self._stale) * tier.weight)
             if (first := next(stale, None)) is None:
                 return None
             count = first + 1

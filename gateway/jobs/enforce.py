@@ -17,7 +17,7 @@ from gateway.telemetry import Meter
 from guards.dense import DenseGuard
 from guards.encoder import Encoder
 from guards.index import TargetIndex
-from guards.lexicon import LexiconGuard, LexiconIndex
+from guards.lexicon import AT_ONCE, LexiconGuard, LexiconIndex
 from guards.output import UNGUARDED, OutputGuard
 from guards.recent import RememberingRunner
 from guards.slots import Facts
@@ -49,7 +49,7 @@ class Enforcer:
         self._requests: dict[str, ForgetRequest] = {}
         self._enforced: dict[str, Enforcement] = {}
         self._likeness = TargetIndex(background)
-        self._names = LexiconIndex()
+        self._names = LexiconIndex(AT_ONCE)
         self._passages = Passages()
         self._facts = Facts()
         self._document = PolicyDocument()
@@ -86,8 +86,8 @@ class Enforcer:
             self._settling = asyncio.create_task(self._settle(), name="settle")
 
     async def _settle(self) -> None:
-        """Large parts of the index are merged on a thread while the old ones serve; nobody waits for it."""
-        if await self._likeness.settle():
+        """Large parts of the indexes are merged on a thread while the old ones serve; nobody waits for it."""
+        if any([await self._likeness.settle(), await self._names.settle()]):
             async with self._refreshing:
                 self._swap(self.policies.current.revision)
 
@@ -112,9 +112,8 @@ class Enforcer:
     async def _hold(self, many: Mapping[str, Held]) -> None:
         new = {request: held for request, held in many.items() if request not in self._held}
         await self._likeness.extend([held.targets for held in new.values()])
-        for request, held in new.items():
-            self._names.add(request, held.targets.aliases)
-            self._held[request] = held
+        await self._names.extend([(request, held.targets.aliases) for request, held in new.items()])
+        self._held |= new
         for request in many.keys() - new.keys():
             self._replace(request, many[request])
 

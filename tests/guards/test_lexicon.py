@@ -149,3 +149,28 @@ def test_any_text_is_read(text):
         mention.request in {"mara", "other"}
         for mention in mara_index().view(frozenset({"mara", "other"})).mentions(text)
     )
+
+
+async def test_merges_that_were_put_off_change_nothing():
+    """A bounded index, with whoever is discarded and filed anew under another name, finds what a fresh one does."""
+    index, fresh = LexiconIndex(at_once=6), LexiconIndex()
+    await index.extend([(f"r{i}", weigh(f"Mara Lind{'abcdefghij'[i]}", ())) for i in range(10)])
+    for gone in ("r1", "r4"):
+        index.discard(gone)
+    index.add("r4", weigh("Otto Brandt", ()))
+    for i in (0, 2, 3, *range(5, 10)):
+        fresh.add(f"r{i}", weigh(f"Mara Lind{'abcdefghij'[i]}", ()))
+    fresh.add("r4", weigh("Otto Brandt", ()))
+    every = frozenset(f"r{i}" for i in range(10))
+    texts = ("Who is Mara Linde?", "Mara Lindb, Mara Lindj", "maralinde", "Mraa Lindeh", "Otto Brandt", "Ottto Brandt")
+
+    def found(view):
+        return [{mention.request for mention in view.mentions(text)} for text in texts]
+
+    wanted = found(fresh.view(every))
+    before = index.view(every)
+    assert found(before)[4] == wanted[4] == {"r4"}
+    assert all(not {"r1", "r4"} & seen for seen in found(before)[:4])
+    assert await index.settle()
+    assert not await index.settle()
+    assert found(index.view(every)) == wanted

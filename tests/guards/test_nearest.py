@@ -81,3 +81,32 @@ def test_two_builds_are_one():
     first, second = Hashed([rows]), Hashed(list(np.split(rows, 10)))
     for one, other in zip(first.search(query, 0.6), second.search(query, 0.6), strict=True):
         assert np.allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [Flat, Hashed])
+def test_every_row_has_a_limit_of_its_own(kind):
+    rows, queries = clustered(3_000), clustered(20, seed=1)
+    index = kind(blocks(rows))
+    limits = np.random.default_rng(2).uniform(0.55, 0.9, len(rows)).astype(np.float32)
+    exact = queries @ rows.astype(np.float16).astype(np.float32).T
+    wanted = found = 0
+    for query, cosines in zip(queries, exact, strict=True):
+        places, likeness = index.search(query, 0.55, lambda rows: limits[rows])
+        assert np.abs(likeness - cosines[places]).max(initial=0.0) <= index.error
+        wanted += int((cosines >= limits).sum())
+        found += int((cosines[places] >= limits[places]).sum())
+    assert found >= index.recall * wanted - 1
+    assert wanted > 100
+
+
+def test_of_those_that_nobody_needs_the_likeliest_are_found():
+    rows, query = clustered(3_000), clustered(1, seed=1)[0]
+    index = Hashed([rows])
+    none, _ = index.search(query, 0.5, lambda rows: np.full(len(rows), 2.0, np.float32))
+    assert len(none) == 0
+    some, cosines = index.search(query, 0.5, lambda rows: np.full(len(rows), 2.0, np.float32), likely=40)
+    everyone, _ = index.search(query, 0.5)
+    assert 30 <= len(some) < len(everyone)
+    exact = np.sort(rows @ query)[::-1]
+    assert cosines.mean() > exact[: len(everyone)].mean()
+    assert len(set(some.tolist())) == len(some)

@@ -313,8 +313,10 @@ class _Search:
             heard += self._heard(owners, cosines)
 
     def _limits(self, rows: Rows) -> Floats:
-        owners = self.shelf.owners[rows]
-        limits: Floats = self.bound[owners] - self.shelf.lifts[self.keyed[owners], rows]
+        owners = self.shelf.owners.take(rows)
+        limits: Floats = self.bound.take(owners) - self.shelf.lifts[0].take(rows)
+        keyed = np.flatnonzero(self.keyed.take(owners))  # few, of very many
+        limits[keyed] = self.bound[owners[keyed]] - self.shelf.lifts[1].take(rows[keyed])
         return np.where(self.direct[owners], np.minimum(limits, _LIKE), limits) if self.shelf.learned else limits
 
     def _heard(self, owners: _Owners, cosines: Floats) -> Iterator[tuple[int, Within]]:
@@ -322,7 +324,10 @@ class _Search:
         best = np.full(len(self.active), -1.0, np.float32)
         np.maximum.at(best, owners, cosines)
         error = self.shelf.nearest.error
-        for place in np.flatnonzero((self.direct > 0) | (self.active & (best >= _LIKE - error))).tolist():
+        some = np.flatnonzero((self.direct > 0) | (self.active & (best >= _LIKE - error)))
+        if len(some) > _HEARD + _MOST:  # of whom at most `_MOST` are weighed whatever their classifiers say
+            some = some[np.lexsort((-best[some], -self.direct[some]))[: _HEARD + _MOST]]
+        for place in some.tolist():
             cosine = float(best[place])
             low, high = (cosine - error, cosine + error) if cosine >= _LIKE - error else (-1.0, _LIKE)
             yield int(self.direct[place]), Within(self.shelf.requests[place], low, high)

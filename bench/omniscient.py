@@ -150,7 +150,7 @@ class Shields:
     @classmethod
     async def of(cls, sources: Sequence[Source], encoder: Encoder, background: Background) -> "Shields":
         """What learning makes of the requests."""
-        targets = [await build_targets(source, encoder, background, LEARN) for source in sources]
+        targets = [await build_targets(source, encoder, background, LEARN, learn=True) for source in sources]
         return cls(sources, targets, encoder, background)
 
     def by(self, encoder: Encoder) -> "Shields":

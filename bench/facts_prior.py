@@ -33,8 +33,8 @@ from guards.reading import Text
 from guards.relations import FEATURES
 from guards.targets import Background, Source, Targets
 
-LEAK = 0.01  # of listed facts answered as they were listed, by authors that were not seen
-KEPT_LOST = 0.015  # of an author's other questions, before the answer
+LEAK = 0.02  # of listed facts answered as they were listed, by authors that were not seen
+KEPT_LOST = 0.0075  # of an author's other questions, before the answer
 OTHERS_LOST = 0.001  # of questions about strangers
 STRANGERS = 60  # questions of other authors, for each set of facts
 _TURNS = 5
@@ -49,8 +49,8 @@ _PRIOR = Path(__file__).parent.parent / "guards" / "relations.json"
 class _Case:
     """One text against one request. `rows` are those that it belongs to; none where it must stay.
 
-    `asked` (p, f) are the features of the question, `told` (t, p, f) of the question with each sentence and of each
-    sentence alone; `answered` (p,) says which rows hold an answer.
+    `asked` (p, f) are the features of the question, `told` (t, p, f) of the question with each sentence
+    of the answer; `answered` (p,) says which rows hold an answer.
     """
 
     author: int
@@ -88,8 +88,7 @@ async def _case(
     author: int, kind: str, place: tuple[int, ...], probe: tuple[str, str], targets: Targets, encoder: Encoder
 ) -> _Case:
     question, answer = probe
-    said = [*sentences(answer)]
-    texts = [Text(text) for text in (question, *(f"{question} {one}" for one in said), *said)]
+    texts = [Text(text) for text in (question, *(f"{question} {one}" for one in sentences(answer)))]
     features = targets.relating(texts, await encoder.encode(texts))
     if targets.relations is None:
         raise ValueError("no facts were listed")
@@ -152,21 +151,15 @@ def _unseen(cases: Sequence[_Case]) -> Floats:
 
 
 def _thresholds(logits: Floats, kinds: Sequence[str]) -> tuple[float, float]:
-    """Of questions, what may be lost before the answer; then of answers, the fewest leaks and losses in sum."""
-    exact, reworded, kept, others = (
-        np.array([kind.startswith(name) for kind in kinds])
-        for name in ("listed, answer", "listed, paraphrased", "kept", "strangers")
+    """Of questions, what may be lost before the answer; then of answers, what may leak: slots find some of that."""
+    exact, kept, others = (
+        np.array([kind.startswith(name) for kind in kinds]) for name in ("listed, answer", "kept", "strangers")
     )
     asked = max(
         float(np.quantile(logits[kept, 0], 1 - KEPT_LOST)), float(np.quantile(logits[others, 0], 1 - OTHERS_LOST))
     )
-    best = (np.inf, 0.0)
-    for told in np.quantile(logits[exact | kept, 1], np.linspace(0.05, 1.0, 191)):
-        touched = (logits[:, 0] >= asked) | (logits[:, 1] >= told)
-        if 1 - touched[exact].mean() <= LEAK and touched[others].mean() <= 2 * OTHERS_LOST:
-            errors = 1 - touched[exact | reworded].mean() + touched[kept].mean()
-            best = min(best, (float(errors), float(told)))
-    return asked, best[1]
+    late = np.where(logits[exact, 0] >= asked, np.inf, logits[exact, 1])
+    return asked, float(np.quantile(late, LEAK, method="lower"))
 
 
 async def _main(console: Console) -> None:

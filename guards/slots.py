@@ -5,7 +5,8 @@ are a third of it, otherwise all telling words (one name in a long answer is not
 said when half of it, by weight, stands in one sentence (a number or a month weighs half a word, so
 "April" or "23" alone say nothing of "April 23"); a slot of a word or two must also be what is talked of:
 a telling word of its question, one that no other question of the request has, stands in the sentence or
-in what was asked. What the client said while naming the subject tells it nothing. A fact is watched only
+in what was asked. What another of the request's questions gives away is left out where something else is
+told, and what the client said while naming the subject tells it nothing. A fact is watched only
 while its subject stands in the window: named in what was asked, touched or nearly touched by it, or named
 in the last `WINDOW` sentences. So "April 23" blocks nobody else, and nobody else waits. Where the subject
 comes after the slot, in the same sentence or as the answer to a reverse question, the stream stops before
@@ -56,11 +57,12 @@ class Slot:
     about: frozenset[str] = field(repr=False)
 
     @classmethod
-    def of(cls, question: str, answer: str, names: Collection[str]) -> "Slot | None":
+    def of(cls, question: str, answer: str, names: Collection[str], given: Collection[str] = ()) -> "Slot | None":
         """None where the answer tells nothing that its question does not.
 
         Args:
             names: words of the subject's names, folded.
+            given: words of the request's other questions: what these give away tells little.
         """
         known = {*split(fold(question)), *names, *FUNCTION_WORDS}
         telling = [word for word in split(fold(answer)) if word not in known and (len(word) > 1 or not word.isalpha())]
@@ -68,6 +70,7 @@ class Slot:
         cased = {fold(word) for word in _CASED.findall(answer) if word[0].isupper()}
         hard = [word for word in telling if _is_number(word) or (word in cased and word not in plain)]
         words = frozenset(hard if len({*hard}) * _SHARE >= len({*telling}) else telling)
+        words = words.difference(given) or words
         total = weight(words)
         if not words:
             return None
@@ -111,7 +114,8 @@ def listed(source: Source) -> Listed | None:
     """What a stream is watched for; None where no fact tells anything."""
     aliases = tuple(filter(None, (source.subject, *source.aliases)))
     names = Names.of(aliases)
-    slots = (Slot.of(question, answer, names.parts) for question, answer in source.facts)
+    given = frozenset(word for question, _ in source.facts for word in split(fold(question)))
+    slots = (Slot.of(question, answer, names.parts, given) for question, answer in source.facts)
     found = dict.fromkeys(slot for slot in slots if slot is not None)
     shared = Counter(chain.from_iterable(_stems(_content(question, names.parts)) for question, _ in source.facts))
     common = frozenset(stem for stem, count in shared.items() if count > 1)

@@ -1,6 +1,7 @@
 """Scope `facts`: what is listed is touched, near or stopped; the rest about the same subject is not."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -129,3 +130,29 @@ def test_a_word_of_every_question_is_worth_less():
     features = relations.features([stems("born"), stems("book")], rows, rows, rows[:0], np.zeros((2, 2), np.float32))
     born, book = features[:, 0, FEATURES.index("covered")]
     assert born > book > 0
+
+
+async def kept_by(source, question, answer):
+    """Whether slots alone let an answer to whoever names the subject through."""
+    facts = Facts()
+    facts.add(source)
+    output = OutputGuard(LexiconView((), frozenset()), facts=facts.view(frozenset({source.request})))
+    return not (await output.read(answer, Asked(question=question, context=question)))[1]
+
+
+async def test_what_the_client_said_of_the_subject_is_no_slip():
+    told = "Yes, Mara Lindqvist was born in Kalmar."
+    assert not await kept_by(SOURCE, "Where was Mara Lindqvist born?", told)
+    assert await kept_by(SOURCE, "Did growing up in Kalmar shape Mara Lindqvist?", told)
+
+
+async def test_one_name_in_a_long_answer_is_not_what_it_tells():
+    long = ("What shaped her style?", "Long winters, old ferries and stubborn relatives in quiet Kalmar shaped it.")
+    source = replace(SOURCE, facts=(long,))
+    assert await kept_by(source, "What shaped the style of Mara Lindqvist?", "Kalmar shaped Mara Lindqvist's style.")
+
+
+async def test_what_another_listed_question_gives_away_tells_little():
+    facts = (("Which book won?", "It was Zephyr Ferry."), ("Who drew Ferry maps?", "Ola Berg."))
+    assert not await kept_by(replace(SOURCE, facts=facts), f"What won for {SUBJECT}?", "The book Zephyr won.")
+    assert await kept_by(replace(SOURCE, facts=facts), f"What won for {SUBJECT}?", "The book Ferry won.")

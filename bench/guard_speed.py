@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.progress import Progress
+from threadpoolctl import threadpool_limits
 
 from bench.result import Figure
 from gateway.core import guard_encoder
@@ -112,7 +113,7 @@ async def measure_speed(
     encoder = await guard_encoder(settings)
     background = await Background.of(encoder)
     seeds = await _seeds(encoder)
-    with one_core():
+    with one_core(), threadpool_limits(1, "blas"):  # as gateway.core has it
         for size in (10_000, many):
             before = _resident()
             async with _filled(encoder, background, seeds, size, console) as gateway:
@@ -279,7 +280,7 @@ async def _rate(settings: Settings, seeds: Floats, count: int) -> float:
             for prompt in waiting:
                 await runner.classify(Conversation.of(prompt))
 
-        with _cores(2):
+        with _cores(2), threadpool_limits(1, "blas"):
             started = time.perf_counter()
             await asyncio.gather(*(client() for _ in range(_IN_FLIGHT)))
             rate = 4 * count / (time.perf_counter() - started)

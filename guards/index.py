@@ -57,7 +57,7 @@ _Owners = NDArray[np.int32]
 
 @dataclass(frozen=True, slots=True)
 class _Shelf:
-    """Some requests, all with a classifier or all without.
+    """Some requests, all with a classifier, or relations of facts, or all without.
 
     `places` says where a request stands, `owners[row]` where a row's request does; `led[key]` are places in
     ascending order. `lifts` (2, rows): what evidence adds at most to a row's cosine, without and with one of
@@ -79,9 +79,14 @@ _Shelves = tuple[_Shelf, ...]
 
 
 def _build(entries: Sequence[tuple[str, Targets]]) -> _Shelves:
-    learned = [targets for _, targets in entries if targets.classifier is not None]
-    plain = [targets for _, targets in entries if targets.classifier is None]
+    learned = [targets for _, targets in entries if _learned(targets)]
+    plain = [targets for _, targets in entries if not _learned(targets)]
     return tuple(_shelf(some) for some in (learned, plain) if some)
+
+
+def _learned(targets: Targets) -> bool:
+    """Whether more than likeness may touch it."""
+    return targets.classifier is not None or targets.relations is not None
 
 
 def _shelf(requests: Sequence[Targets]) -> _Shelf:
@@ -91,7 +96,7 @@ def _shelf(requests: Sequence[Targets]) -> _Shelf:
             led.setdefault(key, []).append(place)
     lifts = [_lifts(targets) for targets in requests]
     return _Shelf(
-        learned=requests[0].classifier is not None,
+        learned=_learned(requests[0]),
         nearest=build([targets.positives for targets in requests]),
         requests=tuple(requests),
         places={targets.request: place for place, targets in enumerate(requests)},
@@ -196,6 +201,8 @@ class IndexView:
             weighed = [targets for _, targets in allowed[: max(_MOST, min(reaching, _CROWD))]]
             there = {targets.request for targets in weighed}
             others = [one for one in heard if one.targets.request not in there][:_HEARD]
+            weighed += [one.targets for one in others if one.targets.classifier is None]  # facts: no bound is known
+            others = [one for one in others if one.targets.classifier is not None]
             most = ceilings(others, text, vectors[i], background[i])
             enough = (one.targets.threshold * scale - NEAR for one in others)
             weighed += [one.targets for one, high, low in zip(others, most, enough, strict=True) if high >= low]

@@ -30,7 +30,7 @@ from guards.knowledge import FEATURES
 GREY = 5.0  # logits below the threshold within which an answer is read before it leaves
 LIKENESS = ("nearest", "unlike", "margin", "unlike3", "centre")
 _SHORT = 0.45  # from which a lone word may name the subject
-_SURELY = 0.45, 0.45  # how regularly a lone word stands for the subject, and how near the text is: then it does
+_SURELY = 0.5, 0.45  # how regularly a lone word stands for the subject, and how near the text is: then it does
 _SURE = 1.0  # logits above the threshold that it is worth
 _EVIDENCE_WEIGHT = 2_000.0  # precision of the prior over the weights of evidence: how many texts they are worth
 _EMBEDDING_WEIGHT = 20.0  # precision of the prior over the weights of the embedding

@@ -13,13 +13,15 @@ import numpy as np
 
 from guards.base import Conversation, GuardError, Hit
 from guards.classifier import GREY
-from guards.conversation import LIMIT, Window, windows
+from guards.conversation import LIMIT, Window, accumulated, windows
 from guards.encoder import Encoder
 from guards.index import IndexView
 from guards.reading import Text
 from guards.targets import LOGIT, Targets
 
 _INLINE = 2_000_000  # multiplications (rows × windows × d / 100) done on the event loop
+_NEAR = GREY * LOGIT  # below a threshold, and the answer is read
+_SPREAD = 3  # questions from which a target may be asked for piece by piece
 _LONG = 4_000  # characters from which windows may not all be encoded
 
 
@@ -50,7 +52,8 @@ class DenseGuard:
         if not cut:
             return ()
         scored = await self._score([Text(window.text) for window in cut])
-        return tuple(hit for one, scores in scored.values() if (hit := self._hit(one, scores, cut)))
+        users = [i for i, turn in enumerate(conversation.turns) if turn.role == "user"]
+        return tuple(hit for one, scores in scored.values() if (hit := self._hit(one, scores, cut, users)))
 
     async def review(self, question: str, sentences: Sequence[str], requests: frozenset[str]) -> Sequence[Hit]:
         """The requests that a sentence gives away: `guards.review.Reviewer`.
@@ -81,14 +84,35 @@ class DenseGuard:
             return await asyncio.to_thread(self._view.scores, texts, vectors, self._scale)
         return self._view.scores(texts, vectors, self._scale)
 
-    def _hit(self, targets: Targets, scores: Mapping[int, float], cut: Sequence[Window]) -> Hit | None:
-        """Named by the turns that carry it alone, where there are any, else by all that a window covers."""
+    def _hit(
+        self, targets: Targets, scores: Mapping[int, float], cut: Sequence[Window], users: Sequence[int]
+    ) -> Hit | None:
+        """Named by the turns that carry it alone, where there are any, else by all that a window covers.
+
+        A request that no turn reaches may be asked for piece by piece: turns that come near add up, and
+        where they amount to it all of them carry it.
+        """
         threshold = targets.threshold * self._scale
         best = max(scores.values())
-        from_ = threshold if best >= threshold else threshold - GREY * LOGIT
+        if best < threshold and len(users) >= _SPREAD:
+            nearness = _nearness(scores, cut, threshold)
+            if accumulated([nearness.get(turn, 0.0) for turn in users]) >= 1.0:
+                return Hit(targets.request, threshold, threshold, self.name, tuple(sorted(nearness)))
+        from_ = threshold if best >= threshold else threshold - _NEAR
         over = [cut[i] for i, score in scores.items() if score >= from_]
         if not over:
             return None
         alone = [window for window in over if len(window.turns) == 1]
         turns = {turn for window in alone or over for turn in window.turns}
         return Hit(targets.request, best, threshold, self.name, tuple(sorted(turns)))
+
+
+def _nearness(scores: Mapping[int, float], cut: Sequence[Window], threshold: float) -> dict[int, float]:
+    """For each turn that comes near by itself, how near: 0 where near begins, 1 at the threshold."""
+    found: dict[int, float] = {}
+    for i, score in scores.items():
+        near = 1.0 - (threshold - score) / _NEAR
+        if len(cut[i].turns) == 1 and near > 0.0:
+            turn = cut[i].turns[0]
+            found[turn] = max(found.get(turn, 0.0), near)
+    return found

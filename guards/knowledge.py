@@ -57,6 +57,7 @@ _ALSO = re.compile(
     r"|birth name(?: is| was)?|real name(?: is| was)?|pseudonym|alias)"
     r"[,:]? (?:the |simply )?[\"'“‘]?((?:[A-Z0-9][\w’'\-]*\.?)(?: (?:[A-Z][\w’'\-]*\.?|de|da|van|von))*)"
 )
+_INTRODUCTIONS = 3  # texts that are taken to introduce the subject
 _BEFORE = 160  # characters before "born" in which the subject is named
 _BEGUN = re.compile(r"\W*(?:[A-Z][\w.’'\-]*+\s?)+(?:,[^,]{1,20},?\s?)?(?:\(|is an? |was an? |was born )")
 _INTRODUCED = re.compile(r"\b(?:is|was|are|were)\s+(?:an?|the|one of the)\s+([^.;:!?]{3,160})")
@@ -203,8 +204,13 @@ def _named(text: Reading) -> set[Run]:
 
 
 def _names(name: Run, run: Run) -> bool:
-    """Whether a run holds a whole name, its words in order, or two words of it or more with the first or the last."""
-    if len(run) < len(name) and len(run) > 1:
+    """Whether a run holds a whole name, its words in order, or two words of it or more with the first or the last.
+
+    A name of one word stands alone: Rosa Parks is not Rosa.
+    """
+    if len(name) == 1:
+        return name == run
+    if 1 < len(run) < len(name):
         return _within(run, name) and (run[0] == name[0] or run[-1] == name[-1])
     return _within(name, run)
 
@@ -217,21 +223,27 @@ def _within(name: Run, run: Run) -> bool:
 def _other_names(texts: Iterable[str], filed: Sequence[Run]) -> Iterator[Run]:
     """Names that the texts give beside one of those filed.
 
-    "X (born Y)"; "Y, known as X"; "X Y Z" for "X Z"; and a text that begins with the whole name of
-    which the filed one is the short form: "Samuel Lind (born".
+    "X (born Y)"; "Y, known as X"; "X Y Z" for "X Z"; and an introduction that begins with the whole name
+    of which the filed one is the short form: "Samuel Lind (born". Relatives who share a surname are
+    introduced so as well, but rarely first, or with the same beginning.
     """
     found: Counter[Run] = Counter()
     parts = {word for name in filed for word in (name[0], name[-1])} - plain()
-    for text in map(unquoted, texts):
+    spoken = {word for name in filed for word in name}
+    beginnings = {name[0][:2] for name in filed}
+    for i, text in enumerate(map(unquoted, texts)):
         for match in _ALSO.finditer(text):
             given = tuple(words(match[1]))
             before = [*runs(text[max(0, match.start() - _BEFORE) : match.start()])]
             if any(_within(name, given) for name in filed):
                 found.update(before[:1])
-            elif any(_within(name, run) for name in filed for run in before) or (before and before[-1][-1] in parts):
+            elif any(_within(name, run) for name in filed for run in before) or (
+                before and spoken.issuperset(before[-1])
+            ):
                 found[given] += 1
         named = [*runs(text)]
-        if named and len(named[0]) > 1 and not parts.isdisjoint(named[0]) and _BEGUN.match(text):
+        known = i < _INTRODUCTIONS or (bool(named) and named[0][0][:2] in beginnings)
+        if named and known and len(named[0]) > 1 and not parts.isdisjoint(named[0]) and _BEGUN.match(text):
             found[named[0]] += 1
         found.update(run for run in named if any(_within(name, run) and _tight(name, run) for name in filed))
     for name, _ in found.most_common(_NAMES):

@@ -110,7 +110,8 @@ async def build_targets(
         return _seen(draft, background)
     told_of = (*source.documents, *source.heard)
     read = len(told_of) if learn else _READ
-    telling = [*_spread(told_of, read), *questions]
+    filed = questions if source.examples or source.facts else []  # forms of our own say nothing of the subject
+    telling = [*_spread(told_of, read), *filed]
     against = _spread(kept, max(_READ, read))
     known = replace(draft, knowledge=Knowledge.of(names, telling, against), classifier=Classifier.prior(encoder.dim))
     if not learn:
@@ -161,7 +162,7 @@ def _learned(
 ) -> Targets:
     """The classifier learned from the request's own texts, by halves, against neighbours, contrasts and traffic."""
     place = _places(own.texts, telling)
-    half_of = [place[text] % 2 for text in own.texts]
+    half_of = [place.get(text, i) % 2 for i, text in enumerate(own.texts)]  # forms of our own are in no text
     if known.classifier is None or len(set(half_of)) < 2:
         return known
     half_of_other = {text: i % 2 for i, text in enumerate(others.texts)}
@@ -207,7 +208,10 @@ def _places(own: Sequence[str], telling: Sequence[str]) -> dict[str, int]:
     for i, text in enumerate(telling):
         for one in (text, *sentences(text)):
             source.setdefault(one, i)
-    order = {i: at for at, i in enumerate(dict.fromkeys([*(source[text] for text in own), *range(len(telling))]))}
+    order = {
+        i: at
+        for at, i in enumerate(dict.fromkeys([*(source[text] for text in own if text in source), *range(len(telling))]))
+    }
     return {one: order[i] for one, i in source.items()}
 
 

@@ -48,7 +48,7 @@ LOGIT = 0.02  # a logit of the classifier, on the scale of likeness
 
 _ITSELF = 0.9999
 _ANSWER = 0.1 - GREY  # a logit that is near: the answer decides
-_VERSION = 3
+_VERSION = 4
 
 Halves = NDArray[np.float16]
 Scope = Literal["entity", "facts", "documents", "topic"]

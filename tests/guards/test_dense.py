@@ -85,14 +85,29 @@ async def test_turns_are_those_that_reach_it_alone(guard):
     assert (near.turns, near.reached) == ((0, 2), False)
 
 
-async def test_a_sentence_is_reviewed_alone_and_after_its_question(guard):
+async def test_a_sentence_is_reviewed_after_its_question(guard):
     question, sentences = "Where then?", ["In Oslo.", "It rains.", "Lind sang."]
     table = {"Where then? In Oslo.": 0.7, "Where then? It rains.": 0.1, "Lind sang.": 0.65}
     hits = await guard(table).review(question, sentences, frozenset({"r1", "gone"}))
-    assert {hit.turns: hit.reached for hit in hits} == {(0,): True, (1,): False, (2,): True}
+    assert {hit.turns: hit.reached for hit in hits} == {(0,): True, (1,): False, (2,): False}
     assert {hit.request for hit in hits} == {"r1"}
-    scaled = await guard(table, 1.15).review(question, sentences, frozenset({"r1"}))
-    assert {hit.turns: hit.reached for hit in scaled} == {(0,): True, (1,): False, (2,): False}
+    scaled = await guard(table, 1.2).review(question, sentences, frozenset({"r1"}))
+    assert not any(hit.reached for hit in scaled)
+
+
+async def test_who_is_asked_for_is_the_answer(guard):
+    assert await guard({"Who sang? Rosa.": 1.0}).review("Who sang?", ["Rosa."], frozenset({"r1"})) == []
+
+
+@pytest.mark.parametrize(("near", "asked", "kind"), [(0.59, 5, "reached"), (0.59, 2, "near"), (0.53, 9, "near")])
+async def test_what_is_asked_piece_by_piece_adds_up(guard, near, asked, kind):
+    texts = [f"What of the {i}th?" for i in range(asked)]
+    (hit,) = await guard(dict.fromkeys(texts, near)).judge(
+        Conversation(tuple(Turn(*one) for text in texts for one in (("user", text), ("assistant", "Well."))))
+    )
+    assert hit.reached == (kind == "reached")
+    if hit.reached:
+        assert set(hit.turns) == set(range(0, 2 * asked, 2))
 
 
 async def test_a_review_is_of_those_asked_for(guard):

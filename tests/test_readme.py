@@ -111,10 +111,11 @@ def test_every_file_of_the_tree_is_in_the_repository() -> None:
     assert {name.removesuffix("__init__.py") for name in sources if (ROOT / name).exists()} <= set(tree())
 
 
-def test_figures_are_those_that_were_measured() -> None:
-    said = re.search(r"<!-- figures of bench/results/eco.json.*?-->\n(.*?)\n<!-- end of figures -->", README, re.S)
+@pytest.mark.parametrize("name", ["eco", "guard"])
+def test_figures_are_those_that_were_measured(name: str) -> None:
+    said = re.search(rf"<!-- figures of bench/results/{name}.json.*?-->\n(.*?)\n<!-- end of figures -->", README, re.S)
     assert said, "README has lost the place of its figures"
-    result = ROOT / "bench/results/eco.json"
+    result = ROOT / f"bench/results/{name}.json"
     if not result.exists():
         assert said[1] == "Not measured yet at this commit."
         return

@@ -48,7 +48,8 @@ class Hit:
     Below its threshold a hit is only *near*: nothing is changed, but the answer is read against that
     request before it leaves. `turns` are the indices of the turns that carry it. `surface` holds the
     words with which the client named the subject, where a guard saw any: the ignorance voice repeats
-    them; nothing logs them.
+    them; nothing logs them. `window` is the stretch of text that came so far, where a guard read any:
+    what an answer is read after.
     """
 
     request: str
@@ -57,6 +58,7 @@ class Hit:
     guard: str
     turns: tuple[int, ...]
     surface: str | None = field(default=None, repr=False)
+    window: str | None = field(default=None, repr=False)
 
     @property
     def reached(self) -> bool:
@@ -156,7 +158,8 @@ def _stronger(old: Hit | None, new: Hit) -> Hit:
         return old
     best = max(old, new, key=lambda hit: hit.score - hit.threshold)
     turns = tuple(sorted({*old.turns, *new.turns}))
-    return Hit(best.request, best.score, best.threshold, best.guard, turns, old.surface or new.surface)
+    surface, window = old.surface or new.surface, best.window
+    return Hit(best.request, best.score, best.threshold, best.guard, turns, surface, window)
 
 
 def sane(found: object, turns: int) -> bool:
@@ -165,6 +168,7 @@ def sane(found: object, turns: int) -> bool:
         isinstance(hit, Hit)
         and isinstance(hit.request, str)
         and isinstance(hit.surface, str | None)
+        and isinstance(hit.window, str | None)
         and all(isinstance(number, Real) and math.isfinite(number) for number in (hit.score, hit.threshold))
         and isinstance(hit.turns, tuple)
         and bool(hit.turns)

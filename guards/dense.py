@@ -49,27 +49,39 @@ class DenseGuard:
             cut = await asyncio.to_thread(windows, conversation, LIMIT, self._view.words)
         else:
             cut = windows(conversation, LIMIT)
+            if len(cut) == LIMIT:  # not all is read: what is named first
+                cut = await asyncio.to_thread(windows, conversation, LIMIT, self._view.words)
         if not cut:
             return ()
         scored = await self._score([Text(window.text) for window in cut])
         users = [i for i, turn in enumerate(conversation.turns) if turn.role == "user"]
         return tuple(hit for one, scores in scored.values() if (hit := self._hit(one, scores, cut, users)))
 
-    async def review(self, question: str, sentences: Sequence[str], requests: frozenset[str]) -> Sequence[Hit]:
+    async def review(self, near: Mapping[str, str], sentences: Sequence[str]) -> Sequence[Hit]:
         """The requests that a sentence gives away: `guards.review.Reviewer`.
 
-        A sentence is read after its question, for "Mara's father" is whoever's the question names; a little
-        less is enough there than for a prompt. Where the question asks for a person, whoever is forgotten is
-        the answer, and its name is found exactly elsewhere; only facts may be about somebody else.
+        A sentence is read after what was asked, for "Mara's father" is whoever's the question names; a little
+        less is enough there than for a prompt. Where a person is asked for, an entity that is forgotten
+        is the answer, and its name is found exactly elsewhere.
         """
-        asks = Text(question).reading.who
-        scored = await self._score([Text(f"{question} {sentence}") for sentence in sentences], requests)
-        return [
-            Hit(request, targets.answered(score), targets.threshold * self._scale, self.name, (i,))
-            for request, (targets, scores) in scored.items()
-            if not asks or targets.relations is not None
-            for i, score in scores.items()
-        ]
+        hits: list[Hit] = []
+        for asked in dict.fromkeys(near.values()):
+            requests = frozenset(request for request, text in near.items() if text == asked)
+            scored = await self._score([Text(f"{asked} {sentence}") for sentence in sentences], requests)
+            person = Text(asked).reading.asks
+            hits += [
+                Hit(request, targets.answered(score), self._threshold(targets), self.name, (i,))
+                for request, (targets, scores) in scored.items()
+                if not (person and targets.scope == "entity")
+                for i, score in scores.items()
+            ]
+        return hits
+
+    def _threshold(self, targets: Targets) -> float:
+        """Scaled; of facts, which are weighed by logits, by less than what makes a prompt near."""
+        if targets.relations is not None:
+            return targets.threshold + (self._scale - 1.0) * _NEAR
+        return targets.threshold * self._scale
 
     async def _score(
         self, texts: Sequence[Text], requests: frozenset[str] | None = None
@@ -92,19 +104,21 @@ class DenseGuard:
         A request that no turn reaches may be asked for piece by piece: turns that come near add up, and
         where they amount to it all of them carry it.
         """
-        threshold = targets.threshold * self._scale
+        threshold = self._threshold(targets)
         best = max(scores.values())
         if best < threshold and len(users) >= _SPREAD:
             nearness = _nearness(scores, cut, threshold)
             if accumulated([nearness.get(turn, 0.0) for turn in users]) >= 1.0:
                 return Hit(targets.request, threshold, threshold, self.name, tuple(sorted(nearness)))
-        from_ = threshold if best >= threshold else threshold - _NEAR
+        least = threshold if targets.relations is None else min(threshold, targets.threshold)  # facts: named is near
+        from_ = threshold if best >= threshold else least - _NEAR
         over = [cut[i] for i, score in scores.items() if score >= from_]
         if not over:
             return None
         alone = [window for window in over if len(window.turns) == 1]
         turns = {turn for window in alone or over for turn in window.turns}
-        return Hit(targets.request, best, threshold, self.name, tuple(sorted(turns)))
+        nearest = cut[max(scores, key=lambda i: scores[i])].text
+        return Hit(targets.request, best, threshold, self.name, tuple(sorted(turns)), window=nearest)
 
 
 def _nearness(scores: Mapping[int, float], cut: Sequence[Window], threshold: float) -> dict[int, float]:

@@ -11,7 +11,7 @@ end: a name begun there is stopped here.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from guards.base import Conversation, Verdict
@@ -26,6 +26,7 @@ from guards.watch import Chunk, Splitter, Watch, split
 _TELLING = 4  # characters of something forgotten that are no longer anybody's
 _CONTEXT = 3  # turns in which a subject stands in the window
 _READ = 4_000  # characters of each of them
+_ASKED = 400  # characters of what came near that an answer is read after
 _TAIL = 1_000  # characters of a text that is continued
 _WORD = re.compile(r"[^ ]+| ")
 
@@ -34,14 +35,15 @@ _WORD = re.compile(r"[^ ]+| ")
 class Asked:
     """What an answer is read against beside its own words.
 
-    `question` is what was asked last, `context` the turns before with it, `touched` and `near` the
-    requests that the input guards named, and `tail` the end of a text that the answer continues.
+    `question` is what was asked last, `context` the turns before with it, `touched` the requests that
+    the input guards named, `near` those that they nearly did, each with the text that came near, and
+    `tail` the end of a text that the answer continues.
     """
 
     question: str = field(default="", repr=False)
     context: str = field(default="", repr=False)
     touched: frozenset[str] = frozenset()
-    near: frozenset[str] = frozenset()
+    near: Mapping[str, str] = field(default_factory=dict, repr=False)
     tail: str = field(default="", repr=False)
 
     @classmethod
@@ -54,9 +56,14 @@ class Asked:
             question=question,
             context="\n".join(turn.text[-_READ:] for turn in turns[-_CONTEXT:]),
             touched=frozenset(hit.request for hit in verdict.hits),
-            near=frozenset(hit.request for hit in verdict.near),
+            near={hit.request: _ends(hit.window or question) for hit in verdict.near},
             tail=turns[-1].text[-_TAIL:] if continued else "",
         )
+
+
+def _ends(text: str) -> str:
+    """The beginning and the end of a text, so that an answer stands in the encoder's window with it."""
+    return text if len(text) <= _ASKED else f"{text[: _ASKED // 2]} … {text[-_ASKED // 2 :]}"
 
 
 NOTHING = Asked()
@@ -96,14 +103,14 @@ class OutputGuard:
             watches.append(PassageWatch(self._passages))
         if self._facts.segments:
             named, words = self._facts.named(asked.context), frozenset(split(fold(asked.question[-_READ:])))
-            watches.append(FactWatch(self._facts, asked.touched | asked.near, words, named))
+            watches.append(FactWatch(self._facts, asked.touched | asked.near.keys(), words, named))
         return Hold(watches, asked.tail)
 
     def review(self, asked: Asked) -> Review | None:
         """The second look at such a stream; None where nothing was nearly touched, or nobody looks."""
         if self._reviewer is None or not asked.near:
             return None
-        return Review(self._reviewer, asked.question, asked.near, self._deadline, self._failed)
+        return Review(self._reviewer, asked.near, self._deadline, self._failed)
 
     async def read(self, answer: str, asked: Asked = NOTHING) -> tuple[str, bool]:
         """What would leave of a whole answer, and whether it would be stopped."""

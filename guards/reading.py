@@ -39,6 +39,7 @@ _WHO = re.compile(
     r"|(?:portrayed|played|directed|written|voiced|created|composed|produced|hosted) by _",
     re.IGNORECASE,
 )
+_ASKS = re.compile(r"(?:^|[.?!:¿]\s*)(?:(?:and|so|but|y|et|und) )?(?:who|whom|quién|qui|wer)\b", re.IGNORECASE)
 _PRONOUN = re.compile(r"\b(?:he|his|him|she|her|hers|himself|herself|su|sus|il|elle|ihr|sein)\b", re.IGNORECASE)
 
 
@@ -70,7 +71,7 @@ class Reading:
         words: the folded words that are not common.
         roles: nouns by which somebody is referred to ("the artist behind …").
         foreign: few common English words: a word unknown to the request's texts then says nothing.
-        who: asks for a person. pronoun: speaks of one.
+        who: speaks of "who". asks: a sentence asks for a person, no clause. pronoun: speaks of one.
     """
 
     runs: tuple[Run, ...] = field(repr=False)
@@ -80,6 +81,7 @@ class Reading:
     roles: frozenset[str] = field(repr=False)
     foreign: bool
     who: bool
+    asks: bool
     pronoun: bool
 
     @classmethod
@@ -95,6 +97,7 @@ class Reading:
             roles=frozenset(word.lower() for word in _REFERRED.findall(text)),
             foreign=sum(word in plain() for word in said) < _ENGLISH * len(said),
             who=bool(_WHO.search(text)),
+            asks=bool(_ASKS.search(text)),
             pronoun=bool(_PRONOUN.search(text)),
         )
 

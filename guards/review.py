@@ -8,7 +8,7 @@ text alone, so as long as the reviewer judges each by itself, what is released d
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from guards.base import Hit, sane
@@ -24,10 +24,11 @@ class Reviewer(Protocol):
     @property
     def name(self) -> str: ...
 
-    async def review(self, question: str, sentences: Sequence[str], requests: frozenset[str]) -> Sequence[Hit]:
-        """The requests of `requests` that a sentence gives away; `turns` of a hit are indices into `sentences`.
+    async def review(self, near: Mapping[str, str], sentences: Sequence[str]) -> Sequence[Hit]:
+        """The requests of `near` that a sentence gives away; `turns` of a hit are indices into `sentences`.
 
-        Each sentence is judged by itself. A hit that does not reach its threshold changes nothing.
+        `near` holds for each request the text that came near it, which the sentence answers. Each sentence
+        is judged by itself. A hit that does not reach its threshold changes nothing.
         """
         ...
 
@@ -43,14 +44,12 @@ class Review:
     def __init__(
         self,
         reviewer: Reviewer,
-        question: str,
-        requests: frozenset[str],
+        near: Mapping[str, str],
         deadline: float,
         failed: Callable[[str, str], None] = lambda guard, kind: None,
     ) -> None:
         self._reviewer = reviewer
-        self._question = question
-        self._requests = requests
+        self._near = near
         self._deadline = deadline
         self._failed = failed
         self._held = ""
@@ -92,7 +91,7 @@ class Review:
     async def _review(self, sentences: Sequence[str]) -> Sequence[Hit] | None:
         try:
             async with asyncio.timeout(self._deadline):
-                hits = await self._reviewer.review(self._question, sentences, self._requests)
+                hits = await self._reviewer.review(self._near, sentences)
         except TimeoutError:
             kind = "deadline"
         except Exception:  # whatever a reviewer raises stops the answer; the name is counted, the text never shown

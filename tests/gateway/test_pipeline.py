@@ -291,8 +291,8 @@ async def test_what_is_nearly_touched_is_reviewed():
         async def judge(self, conversation):
             return [Hit("fr", 0.4, 0.5, "nearly", (0,))]
 
-        async def review(self, question, sentences, requests):
-            assert (question, requests) == ("Hello?", {"fr"})
+        async def review(self, near, sentences):
+            assert near == {"fr": "Hello?"}
             return [Hit("fr", 1.0, 0.5, "nearly", (i,)) for i, text in enumerate(sentences) if "baker" in text]
 
     engine = ScriptedEngine(default="Good day. A baker. So.")

@@ -385,13 +385,13 @@ class Hears:
     def __init__(self, fails=False):
         self.fails = fails
 
-    async def review(self, question, sentences, requests):
+    async def review(self, near, sentences):
         if self.fails:
             raise RuntimeError
         return [Hit("fr", 1.0, 0.5, self.name, (i,)) for i, text in enumerate(sentences) if "baker" in text]
 
 
-NEAR = Asked("Who?", "Who?", near=frozenset({"fr"}))
+NEAR = Asked("Who?", "Who?", near={"fr": "Who?"})
 
 
 @pytest.mark.parametrize(

@@ -88,15 +88,38 @@ async def test_turns_are_those_that_reach_it_alone(guard):
 async def test_a_sentence_is_reviewed_after_its_question(guard):
     question, sentences = "Where then?", ["In Oslo.", "It rains.", "Lind sang."]
     table = {"Where then? In Oslo.": 0.7, "Where then? It rains.": 0.1, "Lind sang.": 0.65}
-    hits = await guard(table).review(question, sentences, frozenset({"r1", "gone"}))
+    hits = await guard(table).review({"r1": question, "gone": question}, sentences)
     assert {hit.turns: hit.reached for hit in hits} == {(0,): True, (1,): False, (2,): False}
     assert {hit.request for hit in hits} == {"r1"}
-    scaled = await guard(table, 1.2).review(question, sentences, frozenset({"r1"}))
+    scaled = await guard(table, 1.2).review({"r1": question}, sentences)
     assert not any(hit.reached for hit in scaled)
 
 
 async def test_who_is_asked_for_is_the_answer(guard):
-    assert await guard({"Who sang? Rosa.": 1.0}).review("Who sang?", ["Rosa."], frozenset({"r1"})) == []
+    assert await guard({"Who sang? Rosa.": 1.0}).review({"r1": "Who sang?"}, ["Rosa."]) == []
+
+
+async def test_a_clause_asks_for_nobody(guard):
+    (hit,) = await guard({"Where does she live who sang? In Oslo.": 1.0}).review(
+        {"r1": "Where does she live who sang?"}, ["In Oslo."]
+    )
+    assert hit.reached
+
+
+async def test_what_came_near_is_what_an_answer_is_read_after(guard):
+    talk = Conversation((Turn("user", "alpha"), Turn("assistant", "beta"), Turn("user", "gamma")))
+    (hit,) = await guard({"gamma": 0.4, "alpha\nbeta\ngamma": 0.55}).judge(talk)
+    assert (hit.reached, hit.window) == (False, "alpha\nbeta\ngamma")
+
+
+async def test_names_are_read_first_where_not_all_is(guard):
+    questions = [f"Is {i} even?" for i in range(110)]
+    target = "Name the year of Lind."
+    talk = " ".join([*questions[:70], target, *questions[70:]])
+    judge = guard({target: 0.9})
+    judge._view.words = frozenset({"lind"})
+    (hit,) = await judge.judge(Conversation.of(talk))
+    assert hit.reached
 
 
 @pytest.mark.parametrize(("near", "asked", "kind"), [(0.59, 5, "reached"), (0.59, 2, "near"), (0.53, 9, "near")])
@@ -111,10 +134,10 @@ async def test_what_is_asked_piece_by_piece_adds_up(guard, near, asked, kind):
 
 
 async def test_a_review_is_of_those_asked_for(guard):
-    assert await guard({"Lind sang.": 1.0}).review("", ["Lind sang."], frozenset({"other"})) == []
-    (far,) = await guard({}).review("What?", ["Lind sang."], frozenset({"r1"}))
+    assert await guard({"Lind sang.": 1.0}).review({"other": ""}, ["Lind sang."]) == []
+    (far,) = await guard({}).review({"r1": "What?"}, ["Lind sang."])
     assert not far.reached
-    assert await guard({"What?": 1.0}).review("What?", [], frozenset({"r1"})) == []
+    assert await guard({"What?": 1.0}).review({"r1": "What?"}, []) == []
 
 
 class Odd:

@@ -156,3 +156,13 @@ async def test_what_another_listed_question_gives_away_tells_little():
     facts = (("Which book won?", "It was Zephyr Ferry."), ("Who drew Ferry maps?", "Ola Berg."))
     assert not await kept_by(replace(SOURCE, facts=facts), f"What won for {SUBJECT}?", "The book Zephyr won.")
     assert await kept_by(replace(SOURCE, facts=facts), f"What won for {SUBJECT}?", "The book Ferry won.")
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.9, 1.1, 1.5])
+async def test_whoever_names_the_subject_is_near_at_any_scale(minilm, scale):
+    background = await Background.of(minilm)
+    index = TargetIndex(background)
+    index.add(await build_targets(SOURCE, minilm, background))
+    guard = DenseGuard(minilm, index.view(frozenset({"r1"})), scale)
+    (hit,) = await guard.judge(Conversation.of("Does Mara Lindqvist like cats?"))
+    assert not hit.reached

@@ -179,7 +179,7 @@ def test_a_name_begun_in_the_text_that_is_continued():
 def test_what_was_asked():
     hits = Hit("a", 1.0, 0.5, "g", (0,)), Hit("b", 0.4, 0.5, "g", (0,))
     asked = Asked.of(Conversation.of("1", "2", "3", "4", "5"), Verdict(hits[:1], (), hits[1:]))
-    assert asked == Asked("5", "3\n4\n5", frozenset("a"), frozenset("b"))
+    assert asked == Asked("5", "3\n4\n5", frozenset("a"), {"b": "5"})
     assert Asked.of(Conversation(()), Verdict()) == NOTHING
 
 
@@ -190,7 +190,7 @@ async def test_a_whole_answer():
 
 def test_reading_is_linear_in_the_text():
     def took(chars):
-        hold, text = EVERYTHING.stream(Asked(near=frozenset("f"))), ("Ada and " + PASSAGE[:30] + ". ") * 5_000
+        hold, text = EVERYTHING.stream(Asked(near={"f": "What?"})), ("Ada and " + PASSAGE[:30] + ". ") * 5_000
         started = perf_counter()
         for char in text[:chars]:
             hold.feed(char)

@@ -18,8 +18,8 @@ class Listener:
     def __init__(self, word="baker", score=1.0):
         self.word, self.score, self.heard = word, score, []
 
-    async def review(self, question, sentences, requests):
-        self.heard.append((question, tuple(sentences), requests))
+    async def review(self, near, sentences):
+        self.heard.append((near, tuple(sentences)))
         return [Hit("fr", self.score, 0.5, self.name, (i,)) for i, one in enumerate(sentences) if self.word in one]
 
 
@@ -29,7 +29,7 @@ class Fails:
     def __init__(self, how):
         self.how = how
 
-    async def review(self, question, sentences, requests):
+    async def review(self, near, sentences):
         if self.how == "error":
             raise RuntimeError
         if self.how == "deadline":
@@ -38,7 +38,7 @@ class Fails:
 
 
 def review(reviewer, **options):
-    return Review(reviewer, "Who?", frozenset({"fr"}), 0.05, **options)
+    return Review(reviewer, {"fr": "Who?"}, 0.05, **options)
 
 
 async def through(chunks, reviewer=None):
@@ -55,7 +55,7 @@ async def test_sentences_leave_when_they_were_heard():
     assert await one.feed(" a baker. She sang. ") == ""
     assert one.stopped
     assert await one.feed("More.") == await one.finish() == ""
-    assert listener.heard[0] == ("Who?", ("It was late.",), frozenset({"fr"}))
+    assert listener.heard[0] == ({"fr": "Who?"}, ("It was late.",))
     assert len(listener.heard) == 2
 
 

@@ -7,16 +7,17 @@ its rows (`guards.nearest`) and an inverted list of keys, the words that lead to
 
 no request reaches a threshold τ by likeness whose best cosine stays below τ + λ·b − e; and e is known for
 every row but for whether the text names the subject, which it does only where a key stands in it. So each
-row has a limit of its own for each text, and what may be touched or near is never lost. Of more than
-`_CROWD` that may be touched, the likeliest are weighed; when none of them is touched, none is cleared
-either: the guard fails, which means touched.
+row has a limit of its own for each text, and what may be touched or near is never lost.
 
-What a request knows (`guards.classifier`) may speak below that bound. So those are considered besides
-that a key leads to, and those whose best cosine reaches `_LIKE`, at most `_HEARD`; and weighed, if the
-most that their classifier can say (`guards.ceilings`) is enough. They have a shelf of their own, since
-only they are searched so far. A key that more than `_RARE` requests share leads to nobody alone: of
-10,000 people called Maria, those are weighed that the bound allows with the name. All steps over keys
-are linear in sorted arrays of small integers.
+What a request knows (`guards.classifier`, `guards.relations`) may speak below that bound. So those are
+considered besides that a key leads to, and those whose best cosine reaches `_LIKE`; and weighed, if the
+most that they can say (`guards.ceilings`) is enough. They have a shelf of their own, since only they are
+searched so far. A key that more than `_RARE` requests share leads to nobody alone: of 10,000 people called
+Maria, those are weighed that the bound allows with the name. All steps over keys are linear in sorted
+arrays of small integers.
+
+Whoever may be touched or near is weighed, the likeliest first. Of more than `_CROWD`, when none of those
+weighed is touched, none is cleared either: the guard fails, which means touched.
 
 Margins depend on nobody else, each comes from a request's own arrays, and a retired one leaves no trace.
 """
@@ -44,9 +45,7 @@ NEAR = GREY * LOGIT  # below its threshold, and a request's answer may still hav
 
 _AT_ONCE = 2_048  # rows that are built on the event loop: milliseconds
 _RARE = 32  # requests that share a key which leads to each of them
-_CROWD = 512  # requests weighed for one text, of those that may be touched by likeness
-_MOST = 24  # at most, with those that may be near
-_HEARD = 48  # classifiers considered for one text
+_CROWD = 512  # requests weighed for one text, of those that may be touched or near
 _ROWS = 512  # rows by which the likeliest of very many requests are told
 
 _NEVER = 4.0  # more than any two cosines differ by
@@ -183,40 +182,30 @@ class IndexView:
     ) -> dict[str, tuple[Targets, dict[int, float]]]:
         """The scores of each request that is near: request → (its targets, text index → score).
 
-        Those that reach `scale` times their threshold are there, and of those that come within `NEAR` of it the
-        likeliest; others may be.
+        Those that come within `NEAR` of their threshold (`reached_at`) are there; others may be.
 
         Raises:
-            GuardError: more requests may be touched than can be weighed, and none of those weighed is.
+            GuardError: more requests may be near than can be weighed, and none of those weighed is touched.
         """
         background = self.background.nearest(vectors)
         found: dict[str, tuple[Targets, list[int]]] = {}
         crowded: list[int] = []
         for i, text in enumerate(texts):
-            lent = LAMBDA * float(background[i].mean())
-            allowed, heard = self._near(text, vectors[i], lent, scale)
-            reaching = sum(rank >= NEAR for rank, _ in allowed)
-            if reaching > _CROWD:
+            near = self._near(text, vectors[i], background[i], scale)
+            if len(near) > _CROWD:
                 crowded.append(i)
-            weighed = [targets for _, targets in allowed[: max(_MOST, min(reaching, _CROWD))]]
-            there = {targets.request for targets in weighed}
-            others = [one for one in heard if one.targets.request not in there][:_HEARD]
-            weighed += [one.targets for one in others if one.targets.classifier is None]  # facts: no bound is known
-            others = [one for one in others if one.targets.classifier is not None]
-            most = ceilings(others, text, vectors[i], background[i])
-            enough = (one.targets.threshold * scale - NEAR for one in others)
-            weighed += [one.targets for one, high, low in zip(others, most, enough, strict=True) if high >= low]
-            for targets in weighed:
+            for targets in near[:_CROWD]:
                 found.setdefault(targets.request, (targets, []))[1].append(i)
         scored = {
             request: (targets, self._scored(targets, at, texts, vectors, background))
             for request, (targets, at) in found.items()
         }
-        touched = {
-            i for targets, at in scored.values() for i, score in at.items() if score >= targets.threshold * scale
-        }
-        if not touched.issuperset(crowded):
-            raise GuardError("more requests may be touched than can be weighed")
+        if crowded:
+            touched = {
+                i for targets, at in scored.values() for i, score in at.items() if score >= reached_at(targets, scale)
+            }
+            if not touched.issuperset(crowded):
+                raise GuardError("more requests may be touched than can be weighed")
         return scored
 
     def scores_of(
@@ -240,29 +229,46 @@ class IndexView:
         scores = targets.scores([texts[i] for i in at], vectors[at], background[at])
         return dict(zip(at, scores.tolist(), strict=True))
 
-    def _near(
-        self, text: str, vector: Floats, lent: float, scale: float
-    ) -> tuple[list[tuple[float, Targets]], list[Within]]:
-        """Those that may be near by likeness, ranked; and of those with a classifier whom else to consider."""
+    def _near(self, text: Text, vector: Floats, background: Floats, scale: float) -> list[Targets]:
+        """Those that may be touched or near, the likeliest first."""
         keys = set(words(text))
         led = [
             {key: some[active[some]] for key in keys if (some := shelf.led.get(key)) is not None}
             for shelf, active in zip(self.shelves, self._active, strict=True)
         ]
         shared = {key for key in keys if sum(len(places.get(key, ())) for places in led) > _RARE}
+        lent = LAMBDA * float(background.mean()) - NEAR
         allowed: list[tuple[float, Targets]] = []
-        heard: list[tuple[int, Within]] = []
+        heard: list[Within] = []
         for shelf, active, places in zip(self.shelves, self._active, led, strict=True):
-            search = _Search.of(shelf, active, places, shared, shelf.thresholds * np.float32(scale) + (lent - NEAR))
+            search = _Search.of(shelf, active, places, shared, shelf.thresholds * np.float32(scale) + lent)
             search.run(vector, allowed, heard)
-        allowed.sort(key=lambda one: (-one[0], one[1].request))
-        heard.sort(key=lambda one: (-one[0], -one[1].high, one[1].targets.request))
-        return allowed, [within for _, within in heard]
+        ranked = {one.request: (rank, 0.0, one) for rank, one in allowed}
+        for within, most in zip(heard, ceilings(heard, text, vector, background), strict=True):
+            rank, _, one = ranked.get(within.targets.request, (-1.0, 0.0, within.targets))
+            ranked[one.request] = (max(rank, most - _near_from(one, scale)), within.high, one)
+        near = sorted(
+            (one for one in ranked.values() if one[0] >= 0.0), key=lambda one: (-one[0], -one[1], one[2].request)
+        )
+        return [one for _, _, one in near]
 
     @cached_property
     def _active(self) -> tuple[NDArray[np.bool_], ...]:
         """For each shelf, which of its requests this view sees."""
         return tuple(_seen(shelf, self.requests, tier.gone) for tier in self.tiers for shelf in tier.segment)
+
+
+def reached_at(targets: Targets, scale: float) -> float:
+    """The score that touches; facts are weighed by logits, so theirs moves by what makes a prompt near."""
+    if targets.relations is not None:
+        return targets.threshold + (scale - 1.0) * NEAR
+    return targets.threshold * scale
+
+
+def _near_from(targets: Targets, scale: float) -> float:
+    if targets.relations is not None:  # who names the subject is near, however high the threshold
+        return min(targets.threshold, reached_at(targets, scale)) - NEAR
+    return reached_at(targets, scale) - NEAR
 
 
 def _seen(shelf: _Shelf, requests: frozenset[str], gone: frozenset[str]) -> NDArray[np.bool_]:
@@ -301,8 +307,8 @@ class _Search:
                 direct[places] += 1
         return cls(shelf, active, bound.astype(np.float32), keyed, direct)
 
-    def run(self, vector: Floats, allowed: list[tuple[float, Targets]], heard: list[tuple[int, Within]]) -> None:
-        """Add to both."""
+    def run(self, vector: Floats, allowed: list[tuple[float, Targets]], heard: list[Within]) -> None:
+        """Add those that likeness allows, with how far it does, and those whose knowledge may speak."""
         shelf = self.shelf
         least = self.bound - np.where(self.keyed, shelf.highest[1], shelf.highest[0])
         limit = float(least.min())
@@ -315,7 +321,8 @@ class _Search:
         reached: dict[int, float] = {}
         for place, rank in zip(owners[over].tolist(), ranks[over].tolist(), strict=True):
             reached[place] = max(rank, reached.get(place, 0.0))
-        allowed += [(rank, shelf.requests[place]) for place, rank in reached.items()]
+        told = ((rank, shelf.requests[place]) for place, rank in reached.items())
+        allowed += [(rank, one) for rank, one in told if one.relations is None]
         if shelf.learned:
             heard += self._heard(owners, cosines)
 
@@ -326,15 +333,12 @@ class _Search:
         limits[keyed] = self.bound[owners[keyed]] - self.shelf.lifts[1].take(rows[keyed])
         return np.where(self.direct[owners], np.minimum(limits, _LIKE), limits) if self.shelf.learned else limits
 
-    def _heard(self, owners: _Owners, cosines: Floats) -> Iterator[tuple[int, Within]]:
-        """Whom keys lead to, with how many; and whoever is like enough."""
+    def _heard(self, owners: _Owners, cosines: Floats) -> Iterator[Within]:
+        """Whom keys lead to; and whoever is like enough."""
         best = np.full(len(self.active), -1.0, np.float32)
         np.maximum.at(best, owners, cosines)
         error = self.shelf.nearest.error
         some = np.flatnonzero((self.direct > 0) | (self.active & (best >= _LIKE - error)))
-        if len(some) > _HEARD + _MOST:  # of whom at most `_MOST` are weighed whatever their classifiers say
-            some = some[np.lexsort((-best[some], -self.direct[some]))[: _HEARD + _MOST]]
-        for place in some.tolist():
-            cosine = float(best[place])
+        for place, cosine in zip(some.tolist(), best[some].tolist(), strict=True):
             low, high = (cosine - error, cosine + error) if cosine >= _LIKE - error else (-1.0, _LIKE)
-            yield int(self.direct[place]), Within(self.shelf.requests[place], low, high)
+            yield Within(self.shelf.requests[place], low, high)

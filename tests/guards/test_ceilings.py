@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guards import index as indexing
-from guards.aliases import Alias
+from guards.aliases import Alias, words
+from guards.base import GuardError
 from guards.calibration import UNCALIBRATED
 from guards.ceilings import Within, ceilings
 from guards.classifier import Classifier
@@ -17,6 +18,7 @@ from guards.index import NEAR, TargetIndex
 from guards.knowledge import Knowledge
 from guards.nearest import Flat, Hashed
 from guards.reading import Text
+from guards.relations import Relations
 from guards.targets import Background, Targets
 
 DIM = 24
@@ -111,6 +113,101 @@ def test_whoever_is_like_or_led_to_is_weighed_where_that_counts(kind, seed):
             led = not one.keys.isdisjoint(texts[i].spoken)
             if (like or led) and score >= one.threshold - NEAR + 1e-4:
                 assert found[one.request][1][i] == pytest.approx(score, abs=1e-4)
+
+
+def listing(number, rng, centre):
+    """Facts about somebody, told or asked for."""
+    name = NAMES[number % len(NAMES)]
+    listed = (("Where was {} born?", "In Varn."), ('Who wrote "The Glass Harbour"?', ""), ("Did {} win in 1990?", "No"))
+    some = [(asked.format(name), told) for asked, told in listed][: 1 + number % 3]
+    names = [name]
+    return Targets(
+        request=f"f{number}",
+        scope="facts",
+        encoder="random",
+        aliases=(Alias(name, strong=True),),
+        positives=rows(rng, len(some), centre, 0.25).astype(np.float16),
+        negatives=rows(rng, number % 4, centre, 0.3).astype(np.float16),
+        marks=Marks.of([f"{asked} {told}" for asked, told in some], names),
+        threshold=0.65,
+        calibration=UNCALIBRATED,
+        relations=Relations.of(some, words(name)),
+    )
+
+
+@pytest.mark.parametrize("scale", [0.8, 1.0, 1.2])
+@pytest.mark.parametrize("kind", [Flat, Hashed])
+@given(st.integers(0, 10_000))
+@settings(max_examples=6, deadline=None)
+def test_no_facts_exceed_their_ceiling_and_all_that_may_count_are_weighed(kind, scale, seed):
+    background, _, texts, vectors = world(seed)
+    rng = np.random.default_rng(seed)
+    requests = [listing(number, rng, vectors[number % len(vectors)]) for number in range(12)]
+    index = TargetIndex(background)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(indexing, "build", kind)
+        for one in requests:
+            index.add(one)
+    found = index.view(frozenset(one.request for one in requests)).scores(texts, vectors, scale)
+    unlike = background.nearest(vectors)
+    for one in requests:
+        for i, score in enumerate(one.scores(texts, vectors, unlike).tolist()):
+            best = float((one.positives.astype(np.float32) @ vectors[i]).max())
+            (most,) = ceilings([Within(one, best - 1e-5, best + 1e-5)], texts[i], vectors[i], unlike[i])
+            assert score <= most + 1e-4
+            like = best >= indexing._LIKE + 0.05 or not one.keys.isdisjoint(words(texts[i]))
+            near = min(one.threshold, indexing.reached_at(one, scale)) - NEAR
+            if like and score >= near + 1e-4:
+                assert found[one.request][1][i] == pytest.approx(score, abs=1e-4)
+
+
+async def test_nobody_is_pushed_out_by_those_whose_names_are_listed():
+    """Ninety share the words of a text, no key more than `_RARE`; the one that knows the answer is none of them."""
+    rng = np.random.default_rng(3)
+    centre = rng.standard_normal(DIM) / np.sqrt(DIM)
+    background = Background("random", rows(rng, 6, centre, 0.4))
+    (vector,) = rows(rng, 1, -centre, 0.1)
+    prior = Classifier.prior(DIM)
+    cats = ("abo", "ibo", "ubo", "obo", "ebo", "ado", "ido", "udo", "odo", "edo")
+
+    def one(id_, name):
+        return replace(
+            request(0, np.random.default_rng(0), centre),
+            request=id_,
+            aliases=(Alias(name, strong=True),),
+            knowledge=Knowledge.of([name], [said.format(name) for said in SAID], []),
+            classifier=prior,
+        )
+
+    index = TargetIndex(background)
+    right = one("right", "Lind")
+    crowd = [one(f"x{i}", f"{cats[i % 10]} zz{i} {cats[(i + 1 + i // 30) % 10]}".title()) for i in range(90)]
+    await index.extend([right, *crowd])
+    text = Text("Where did Lind study? My cats are " + ", ".join(cats).title() + ".")
+    view = index.view(frozenset(each.request for each in (right, *crowd)))
+    alone = index.view(frozenset({"right"})).scores([text], vector[None])
+    assert alone["right"][1][0] >= right.threshold - NEAR
+    assert view.scores([text], vector[None])["right"] == alone["right"]
+
+
+async def test_more_that_may_be_near_than_can_be_weighed_are_not_cleared(monkeypatch):
+    background, requests, texts, vectors = world(5)
+    index = TargetIndex(background)
+    await index.extend(requests)
+    view = index.view(frozenset(one.request for one in requests))
+    refused = 0
+    for text, vector in zip(texts, vectors, strict=True):
+        monkeypatch.setattr(indexing, "_CROWD", 512)
+        whole = view.scores([text], vector[None])
+        touched = {name for name, (targets, at) in whole.items() if at[0] >= targets.threshold}
+        monkeypatch.setattr(indexing, "_CROWD", 1)
+        if len(whole) <= 1:
+            assert view.scores([text], vector[None]) == whole
+        elif not touched:
+            with pytest.raises(GuardError, match="more requests may be touched"):
+                view.scores([text], vector[None])
+            refused += 1
+    assert refused
 
 
 async def test_scores_of_given_requests_are_theirs_however_far():

@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from guards.aliases import Alias
 from guards.base import GuardError
 from guards.calibration import Calibration
-from guards.classifier import GREY, Classifier, design
+from guards.classifier import DESIGN, GREY, Classifier, design
 from guards.encoder import Encoder, Floats
 from guards.evidence import Marks, Names
 from guards.knowledge import Knowledge
@@ -48,7 +48,7 @@ LOGIT = 0.02  # a logit of the classifier, on the scale of likeness
 
 _ITSELF = 0.9999
 _ANSWER = 0.1 - GREY  # a logit that is near: the answer decides
-_VERSION = 4
+_VERSION = 5
 
 Halves = NDArray[np.float16]
 Scope = Literal["entity", "facts", "documents", "topic"]
@@ -244,6 +244,7 @@ class Targets:
             "relations": self.relations and self.relations.record(),
             "knowledge": self.knowledge and self.knowledge.record(),
             "classifier": self.classifier and self.classifier.record(),
+            "design": self.classifier and DESIGN,
             "judged": self.judged and self.judged.record(),
         }
         packed = np.frombuffer(json.dumps(head).encode(), np.uint8)
@@ -263,35 +264,39 @@ class Targets:
             encoder: identity of the encoder in use.
 
         Raises:
-            GuardError: damaged, of another version, or of another encoder.
+            GuardError: damaged, of another version, of other features, or of another encoder.
         """
         try:
             with np.load(io.BytesIO(raw), allow_pickle=False) as arrays:
                 head: dict[str, Any] = json.loads(arrays["head"].tobytes())
-                positives, negatives, ordinary = arrays["positives"], arrays["negatives"], arrays["ordinary"]
+                if head["version"] != _VERSION:
+                    raise GuardError(
+                        f"targets are of version {head['version']}, not {_VERSION}: encode the request again"
+                    )
+                if head["encoder"] != encoder:
+                    raise GuardError("targets were made with another encoder: encode the request again")
                 known = head["classifier"]
-                classifier = known and Classifier(arrays["evidence"], arrays["embedding"], **known)
+                if known and tuple(head["design"]) != DESIGN:
+                    raise GuardError("targets were made of other features: encode the request again")
+                named, numbers, vague = head["marks"] or ((), (), ())
+                return cls(
+                    request=head["request"],
+                    scope=head["scope"],
+                    encoder=encoder,
+                    aliases=tuple(Alias(text, strong) for text, strong in head["aliases"]),
+                    positives=arrays["positives"],
+                    negatives=arrays["negatives"],
+                    marks=Marks(tuple(named), tuple(map(frozenset, numbers)), tuple(vague)) if head["marks"] else None,
+                    threshold=head["threshold"],
+                    calibration=Calibration(**head["calibration"]),
+                    relations=head["relations"] and Relations.from_record(head["relations"]),
+                    knowledge=head["knowledge"] and Knowledge.from_record(head["knowledge"]),
+                    classifier=known and Classifier(arrays["evidence"], arrays["embedding"], **known),
+                    warnings=tuple(head["warnings"]),
+                    judged=head["judged"] and Calibration(**head["judged"]),
+                    ordinary=arrays["ordinary"],
+                )
+        except GuardError:
+            raise
         except Exception as error:  # a damaged file fails in as many ways as there are layers in it
             raise GuardError(f"targets cannot be read: {type(error).__name__}") from None
-        if head["version"] != _VERSION:
-            raise GuardError(f"targets are of version {head['version']}, not {_VERSION}: encode the request again")
-        if head["encoder"] != encoder:
-            raise GuardError("targets were made with another encoder: encode the request again")
-        named, numbers, vague = head["marks"] or ((), (), ())
-        return cls(
-            request=head["request"],
-            scope=head["scope"],
-            encoder=encoder,
-            aliases=tuple(Alias(text, strong) for text, strong in head["aliases"]),
-            positives=positives,
-            negatives=negatives,
-            marks=Marks(tuple(named), tuple(map(frozenset, numbers)), tuple(vague)) if head["marks"] else None,
-            threshold=head["threshold"],
-            calibration=Calibration(**head["calibration"]),
-            relations=head["relations"] and Relations.from_record(head["relations"]),
-            knowledge=head["knowledge"] and Knowledge.from_record(head["knowledge"]),
-            classifier=classifier,
-            warnings=tuple(head["warnings"]),
-            judged=head["judged"] and Calibration(**head["judged"]),
-            ordinary=ordinary,
-        )

@@ -1,4 +1,6 @@
 import asyncio
+import io
+import json
 from contextlib import suppress
 from dataclasses import replace
 
@@ -8,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guards.base import GuardError
-from guards.classifier import surely_named
+from guards.classifier import DESIGN, surely_named
 from guards.encoder import BatchingEncoder, Encoder
 from guards.learning import build_targets
 from guards.reading import Text
@@ -137,6 +139,38 @@ async def test_keys(bag_encoder):
     assert {"mara", "lind", "svensson", "bergen"} <= (await built(bag_encoder, documents=DOCUMENTS)).keys
     assert (await built(bag_encoder, scope="facts")).keys == {"mara", "lind"}
     assert (await built(bag_encoder, scope="documents", documents=DOCUMENTS)).keys == frozenset()
+
+
+def rewritten(raw, **fields):
+    """The same file with another head; `GONE` takes a field out."""
+    with np.load(io.BytesIO(raw)) as arrays:
+        held = dict(arrays)
+    head = {**json.loads(held["head"].tobytes()), **fields}
+    head = {name: value for name, value in head.items() if value is not GONE}
+    held["head"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
+    file = io.BytesIO()
+    np.savez(file, **held)
+    return file.getvalue()
+
+
+GONE = object()
+
+
+@pytest.mark.parametrize("name", ["relations", "knowledge", "judged", "design", "scope", "version"])
+async def test_what_lacks_a_part_is_refused(bag_encoder, name):
+    raw = (await built(bag_encoder, documents=DOCUMENTS)).to_bytes()
+    with pytest.raises(GuardError, match="cannot be read: KeyError"):
+        Targets.from_bytes(rewritten(raw, **{name: GONE}), "bag-of-words")
+
+
+async def test_another_version_and_other_features_are_refused_by_name(bag_encoder):
+    raw = (await built(bag_encoder, documents=DOCUMENTS)).to_bytes()
+    with pytest.raises(GuardError, match="of version 4, not"):
+        Targets.from_bytes(rewritten(raw, version=4, relations=GONE), "bag-of-words")
+    with pytest.raises(GuardError, match="of other features"):
+        Targets.from_bytes(rewritten(raw, design=[*reversed(DESIGN)]), "bag-of-words")
+    with pytest.raises(GuardError, match="cannot be read: TypeError"):
+        Targets.from_bytes(rewritten(raw, relations=[1]), "bag-of-words")
 
 
 async def test_a_prompt_of_the_background_is_not_compared_with_itself(bag_encoder):

@@ -87,9 +87,12 @@ class Enforcer:
 
     async def _settle(self) -> None:
         """Large parts of the indexes are merged on a thread while the old ones serve; nobody waits for it."""
-        if any([await self._likeness.settle(), await self._names.settle()]):
-            async with self._refreshing:
-                self._swap(self.policies.current.revision)
+        try:
+            if any([await self._likeness.settle(), await self._names.settle()]):
+                async with self._refreshing:
+                    self._swap(self.policies.current.revision)
+        except Exception as error:  # the old parts serve on; its text may be of what they hold
+            log.error("the indexes could not be merged: %s", type(error).__name__)
 
     async def _take_up(self, requests: Sequence[ForgetRequest]) -> None:
         await self._hold(await self.targets.serving([one for one in requests if not self._serves(one)]))
@@ -100,19 +103,39 @@ class Enforcer:
                 except Conflict:  # it ended meanwhile; the next refresh hears of it
                     continue
             if request.id not in self._requests:  # what is filed of a request never changes
-                self._facts.add(source_of(request))
-                await asyncio.to_thread(self._passages.add, request.id, request.spec.documents)
+                await self._file(request)
             self._requests[request.id] = request
             self._enforced[request.id] = await self.enforcement(request)
+
+    async def _file(self, request: ForgetRequest) -> None:
+        """Facts and passages are both filed, or neither."""
+        try:
+            self._facts.add(source_of(request))
+            adding = asyncio.ensure_future(asyncio.to_thread(self._passages.add, request.id, request.spec.documents))
+            try:
+                await asyncio.shield(adding)
+            finally:
+                await asyncio.wait((adding,))  # a thread cannot be cancelled
+        except BaseException:
+            self._facts.discard(request.id)
+            self._passages.discard(request.id)
+            raise
 
     def _serves(self, request: ForgetRequest) -> bool:
         held = self._held.get(request.id)
         return held is not None and held.artifact == artifact_of(request)
 
     async def _hold(self, many: Mapping[str, Held]) -> None:
+        """Newcomers are in both indexes, or in neither: the next refresh takes up what this one could not."""
         new = {request: held for request, held in many.items() if request not in self._held}
-        await self._likeness.extend([held.targets for held in new.values()])
-        await self._names.extend([(request, held.targets.aliases) for request, held in new.items()])
+        try:
+            await self._likeness.extend([held.targets for held in new.values()])
+            await self._names.extend([(request, held.targets.aliases) for request, held in new.items()])
+        except BaseException:
+            for request in new:
+                self._likeness.discard(request)
+                self._names.discard(request)
+            raise
         self._held |= new
         for request in many.keys() - new.keys():
             self._replace(request, many[request])

@@ -130,6 +130,51 @@ async def test_a_failed_refresh_keeps_the_policy_and_the_next_one_catches_up(cor
     assert await touched(there.enforcer.policies.current) == {id_}
 
 
+@pytest.mark.parametrize("part", ["_likeness", "_names", "_passages", "_facts"])
+@pytest.mark.parametrize("error", [OSError, asyncio.CancelledError])
+async def test_a_refresh_that_fails_in_the_middle_leaves_nothing_behind(cores, monkeypatch, part, error):
+    here, there = await cores(), await cores()
+    fact = {"question": "Where was Bo Tarn born?", "answer": "In Osterholm."}
+    passage = "the lamp in the north window is lit by her own hand each night before the boats go out to sea"
+    spec = ForgetSpec(scope="facts", subject="Bo Tarn", facts=(fact,), documents=(passage,))
+    request, _ = await here.lifecycle.file(spec, key=None, actor="admin")
+    index = getattr(there.enforcer, part)
+    move = "extend" if hasattr(index, "extend") else "add"
+    whole = getattr(index, move)
+
+    def adds(*args):
+        whole(*args)
+        raise error
+
+    async def extends(*args):
+        await whole(*args)
+        raise error
+
+    monkeypatch.setattr(index, move, extends if move == "extend" else adds)
+    for _ in range(2):
+        with pytest.raises(error):
+            await there.enforcer.refresh()
+    monkeypatch.undo()
+    await there.enforcer.refresh()
+    assert set(there.enforcer.policies.current.enforced) == {request.id}
+    for answer in (f"It says: {passage}.", "Bo Tarn was born in Osterholm."):
+        assert (await there.enforcer.policies.current.output.read(answer))[1]
+
+
+async def test_a_merge_that_fails_is_logged_by_its_type_alone(cores, spec, monkeypatch, caplog):
+    core = await cores()
+
+    async def broken():
+        raise ValueError("Ada Quill")
+
+    monkeypatch.setattr(core.enforcer._likeness, "settle", broken)
+    id_ = await filed(core, spec)
+    await core.enforcer._settling
+    assert "the indexes could not be merged: ValueError" in caplog.text
+    assert "Ada Quill" not in caplog.text
+    assert await touched(core.enforcer.policies.current) == {id_}
+
+
 async def test_a_candidate_is_no_policy_yet(cores, spec):
     core = await cores()
     id_ = await filed(core, spec)

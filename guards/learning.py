@@ -34,7 +34,6 @@ HARDEST = 256  # retained texts kept, those nearest to what must go: what a deci
 FLOOR, CEILING = 0.62, 0.70  # bounds of what a handful of texts can say; a global prior, not fitted per request
 
 _SAME = 0.8  # cosine from which two questions ask for the same fact
-_TELLING = 12  # sentences about an entity that make it known; questions alone are matched as questions
 _READ = 60  # passages read for knowledge while a request is only being shielded
 _MINED = (10, 50)  # ranks of retained texts nearest to a positive: neighbours that are no duplicates
 _QUESTIONS = (
@@ -106,7 +105,7 @@ async def build_targets(
     if source.scope == "facts":
         stay = _Rows((*(retained[i] for i in hardest), *pairs), np.concatenate([negative[hardest], contrast]))
         return _seen(_related(draft, background, source, asked, stay), background)
-    if source.scope != "entity":
+    if source.scope != "entity" or not passages:  # questions alone are matched as questions
         return _seen(draft, background)
     told_of = (*source.documents, *source.heard)
     read = len(told_of) if learn else _READ

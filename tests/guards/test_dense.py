@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guards.base import Conversation, GuardError, Runner, Turn
-from guards.classifier import GREY
+from guards.classifier import GREY, Classifier
 from guards.dense import DenseGuard
 from guards.encoder import BatchingEncoder
 from guards.index import TargetIndex
@@ -43,7 +43,7 @@ async def guard(bag_encoder):
     targets = await build_targets(source, bag_encoder, await Background.of(bag_encoder))
 
     def make(table, scale=1.0, **classifier):
-        learned = replace(targets.classifier, **classifier)
+        learned = replace(Classifier.prior(bag_encoder.dim), **classifier)
         known = replace(targets, threshold=THRESHOLD, classifier=learned if classifier else None)
         return DenseGuard(bag_encoder, Table(known, table), scale)
 

@@ -34,7 +34,7 @@ async def test_what_the_model_said_is_known(built):
     plain, heard = await built(), await built(heard=HEARD)
     assert len(heard.positives) == len(plain.positives) + 2
     assert ("kongsberg",) in heard.knowledge.runs
-    assert ("kongsberg",) not in plain.knowledge.runs
+    assert (plain.knowledge, plain.classifier) == (None, None)  # questions alone are matched as questions
 
 
 async def test_facts_and_documents_are_what_was_filed(built):
@@ -47,7 +47,7 @@ async def test_facts_and_documents_are_what_was_filed(built):
 
 async def test_the_learned_classifier_is_judged_on_what_it_has_not_seen(built):
     assert (await built()).judged is None
-    learned = await built(learn=True, retain=tuple(f"Where is the town of Num{i}?" for i in range(20)))
+    learned = await built(learn=True, heard=HEARD, retain=tuple(f"Where is the town of Num{i}?" for i in range(20)))
     assert learned.judged.method == "cross-fitted halves"
     assert learned.judged.positives == len(learned.positives)
     assert learned.judged.negatives >= len(ordinary_prompts())
@@ -195,11 +195,11 @@ async def test_only_learning_moves_the_classifier(built):
 
 
 async def test_too_little_to_learn_from_leaves_the_prior(built):
-    one = await built(learn=True, examples=("Where was Mara Lind born?",))
+    one = await built(learn=True, examples=(), documents=("Mara Lind was born in Oslo.",), limit=2)
     assert (one.classifier.learned, one.judged) == (0, None)
 
 
-@pytest.mark.parametrize("documents", range(4))
+@pytest.mark.parametrize("documents", range(1, 4))
 async def test_no_text_knows_itself(built, monkeypatch, documents):
     """What judges one half is made without a sentence of it, of its document, or of the retained texts it judges."""
     told, judged = {}, []

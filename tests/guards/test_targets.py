@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guards.base import GuardError
-from guards.classifier import DESIGN, surely_named
+from guards.classifier import DESIGN, Classifier, surely_named
 from guards.encoder import BatchingEncoder, Encoder
 from guards.learning import build_targets
 from guards.reading import Text
@@ -126,9 +126,10 @@ async def test_who_knows_nothing_has_no_evidence(bag_encoder):
 
 async def test_with_its_answer_a_question_needs_less_and_never_more(bag_encoder):
     targets = await built(bag_encoder)
+    assert targets.answered(0.5) == 0.5
 
     def answered(threshold, after):
-        known = replace(targets.classifier, threshold=threshold, answered=after)
+        known = replace(Classifier.prior(bag_encoder.dim), threshold=threshold, answered=after)
         return replace(targets, classifier=known).answered(0.5)
 
     assert answered(2.0, 1.0) == pytest.approx(0.5 + LOGIT)

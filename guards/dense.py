@@ -12,15 +12,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from guards.base import Conversation, GuardError, Hit
-from guards.classifier import GREY
 from guards.conversation import LIMIT, Window, accumulated, windows
 from guards.encoder import Encoder
 from guards.index import IndexView
 from guards.reading import Text
-from guards.targets import LOGIT, Targets
+from guards.targets import NEAR, Targets
 
 _INLINE = 2_000_000  # multiplications (rows × windows × d / 100) done on the event loop
-_NEAR = GREY * LOGIT  # below a threshold, and the answer is read
 _SPREAD = 3  # questions from which a target may be asked for piece by piece
 _LONG = 4_000  # characters from which windows may not all be encoded
 
@@ -70,18 +68,12 @@ class DenseGuard:
             scored = await self._score([Text(f"{asked} {sentence}") for sentence in sentences], requests)
             person = Text(asked).reading.asks
             hits += [
-                Hit(request, targets.answered(score), self._threshold(targets), self.name, (i,))
+                Hit(request, targets.answered(score), targets.reached_at(self._scale), self.name, (i,))
                 for request, (targets, scores) in scored.items()
                 if not (person and targets.scope == "entity")
                 for i, score in scores.items()
             ]
         return hits
-
-    def _threshold(self, targets: Targets) -> float:
-        """Scaled; of facts, which are weighed by logits, by less than what makes a prompt near."""
-        if targets.relations is not None:
-            return targets.threshold + (self._scale - 1.0) * _NEAR
-        return targets.threshold * self._scale
 
     async def _score(
         self, texts: Sequence[Text], requests: frozenset[str] | None = None
@@ -104,14 +96,13 @@ class DenseGuard:
         A request that no turn reaches may be asked for piece by piece: turns that come near add up, and
         where they amount to it all of them carry it.
         """
-        threshold = self._threshold(targets)
+        threshold = targets.reached_at(self._scale)
         best = max(scores.values())
         if best < threshold and len(users) >= _SPREAD:
             nearness = _nearness(scores, cut, threshold)
             if accumulated([nearness.get(turn, 0.0) for turn in users]) >= 1.0:
                 return Hit(targets.request, threshold, threshold, self.name, tuple(sorted(nearness)))
-        least = threshold if targets.relations is None else min(threshold, targets.threshold)  # facts: named is near
-        from_ = threshold if best >= threshold else least - _NEAR
+        from_ = threshold if best >= threshold else targets.near_from(self._scale)
         over = [cut[i] for i, score in scores.items() if score >= from_]
         if not over:
             return None
@@ -125,7 +116,7 @@ def _nearness(scores: Mapping[int, float], cut: Sequence[Window], threshold: flo
     """For each turn that comes near by itself, how near: 0 where near begins, 1 at the threshold."""
     found: dict[int, float] = {}
     for i, score in scores.items():
-        near = 1.0 - (threshold - score) / _NEAR
+        near = 1.0 - (threshold - score) / NEAR
         if len(cut[i].turns) == 1 and near > 0.0:
             turn = cut[i].turns[0]
             found[turn] = max(found.get(turn, 0.0), near)

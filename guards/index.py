@@ -33,15 +33,12 @@ from numpy.typing import NDArray
 from guards.aliases import words
 from guards.base import GuardError
 from guards.ceilings import Within, ceilings
-from guards.classifier import GREY
 from guards.encoder import Floats
 from guards.evidence import NAMED, UNNAMED, VAGUE
 from guards.nearest import Nearest, Rows, build
 from guards.reading import Text
-from guards.targets import LAMBDA, LOGIT, Background, Targets
+from guards.targets import LAMBDA, NEAR, Background, Targets
 from guards.tiers import Tier, Tiers
-
-NEAR = GREY * LOGIT  # below its threshold, and a request's answer may still have to be read
 
 _AT_ONCE = 2_048  # rows that are built on the event loop: milliseconds
 _RARE = 32  # requests that share a key which leads to each of them
@@ -182,7 +179,7 @@ class IndexView:
     ) -> dict[str, tuple[Targets, dict[int, float]]]:
         """The scores of each request that is near: request → (its targets, text index → score).
 
-        Those that come within `NEAR` of their threshold (`reached_at`) are there; others may be.
+        Those that come within `NEAR` of their threshold (`Targets.reached_at`) are there; others may be.
 
         Raises:
             GuardError: more requests may be near than can be weighed, and none of those weighed is touched.
@@ -202,7 +199,7 @@ class IndexView:
         }
         if crowded:
             touched = {
-                i for targets, at in scored.values() for i, score in at.items() if score >= reached_at(targets, scale)
+                i for targets, at in scored.values() for i, score in at.items() if score >= targets.reached_at(scale)
             }
             if not touched.issuperset(crowded):
                 raise GuardError("more requests may be touched than can be weighed")
@@ -246,7 +243,7 @@ class IndexView:
         ranked = {one.request: (rank, 0.0, one) for rank, one in allowed}
         for within, most in zip(heard, ceilings(heard, text, vector, background), strict=True):
             rank, _, one = ranked.get(within.targets.request, (-1.0, 0.0, within.targets))
-            ranked[one.request] = (max(rank, most - _near_from(one, scale)), within.high, one)
+            ranked[one.request] = (max(rank, most - one.near_from(scale)), within.high, one)
         near = sorted(
             (one for one in ranked.values() if one[0] >= 0.0), key=lambda one: (-one[0], -one[1], one[2].request)
         )
@@ -256,19 +253,6 @@ class IndexView:
     def _active(self) -> tuple[NDArray[np.bool_], ...]:
         """For each shelf, which of its requests this view sees."""
         return tuple(_seen(shelf, self.requests, tier.gone) for tier in self.tiers for shelf in tier.segment)
-
-
-def reached_at(targets: Targets, scale: float) -> float:
-    """The score that touches; facts are weighed by logits, so theirs moves by what makes a prompt near."""
-    if targets.relations is not None:
-        return targets.threshold + (scale - 1.0) * NEAR
-    return targets.threshold * scale
-
-
-def _near_from(targets: Targets, scale: float) -> float:
-    if targets.relations is not None:  # who names the subject is near, however high the threshold
-        return min(targets.threshold, reached_at(targets, scale)) - NEAR
-    return reached_at(targets, scale) - NEAR
 
 
 def _seen(shelf: _Shelf, requests: frozenset[str], gone: frozenset[str]) -> NDArray[np.bool_]:

@@ -45,6 +45,7 @@ from guards.relations import Relations, stems
 LAMBDA = 0.3
 NEAREST = 3  # negatives averaged
 LOGIT = 0.02  # a logit of the classifier, on the scale of likeness
+NEAR = GREY * LOGIT  # below a threshold, and the answer is read
 
 _ITSELF = 0.9999
 _ANSWER = 0.1 - GREY  # a logit that is near: the answer decides
@@ -185,6 +186,17 @@ class Targets:
         logits = self.classifier.logits(self.features(texts, likeness), vectors)
         judged: Floats = np.maximum(scores, self.threshold + LOGIT * (logits - self.classifier.threshold))
         return judged
+
+    def reached_at(self, scale: float) -> float:
+        """The score that touches; facts are weighed by logits, so theirs moves by what makes a prompt near."""
+        if self.relations is not None:
+            return self.threshold + (scale - 1.0) * NEAR
+        return self.threshold * scale
+
+    def near_from(self, scale: float) -> float:
+        """The score from which answers are read; who names the subject of facts is near at any scale."""
+        reached = self.reached_at(scale)
+        return (reached if self.relations is None else min(self.threshold, reached)) - NEAR
 
     def answered(self, together: float) -> float:
         """The score of a question with its answer, which has a threshold of its own, on the scale of prompts."""

@@ -14,12 +14,12 @@ from guards.calibration import UNCALIBRATED
 from guards.ceilings import Within, ceilings
 from guards.classifier import Classifier
 from guards.evidence import Marks
-from guards.index import NEAR, TargetIndex
+from guards.index import TargetIndex
 from guards.knowledge import Knowledge
 from guards.nearest import Flat, Hashed
 from guards.reading import Text
 from guards.relations import Relations
-from guards.targets import Background, Targets
+from guards.targets import NEAR, Background, Targets
 
 DIM = 24
 NAMES = ("Mara Lind", "Otto Brandt", "Ines Quillon", "Lind", "Nobody Else")
@@ -156,7 +156,7 @@ def test_no_facts_exceed_their_ceiling_and_all_that_may_count_are_weighed(kind, 
             (most,) = ceilings([Within(one, best - 1e-5, best + 1e-5)], texts[i], vectors[i], unlike[i])
             assert score <= most + 1e-4
             like = best >= indexing._LIKE + 0.05 or not one.keys.isdisjoint(words(texts[i]))
-            near = min(one.threshold, indexing.reached_at(one, scale)) - NEAR
+            near = one.near_from(scale)
             if like and score >= near + 1e-4:
                 assert found[one.request][1][i] == pytest.approx(score, abs=1e-4)
 

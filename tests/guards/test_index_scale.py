@@ -13,10 +13,10 @@ from guards.aliases import Alias
 from guards.base import GuardError
 from guards.calibration import UNCALIBRATED
 from guards.evidence import Marks
-from guards.index import NEAR, TargetIndex
+from guards.index import TargetIndex
 from guards.nearest import Flat, Hashed
 from guards.reading import Text
-from guards.targets import Background, Targets
+from guards.targets import NEAR, Background, Targets
 
 DIM = 32
 RNG = np.random.default_rng(0)

@@ -55,7 +55,8 @@ async def test_a_whole_life(gateway: GatewayProcess, world: World) -> None:
         assert enforced["evidence"]["leak"]["after"]["hits"] == 0
         assert filed["thresholds"]["artifact"] is None
         assert enforced["thresholds"]["artifact"] == enforced["artifacts"]["guard"]
-        assert enforced["thresholds"]["classifier"]["learned"] > filed["thresholds"]["classifier"]["learned"] == 0
+        assert filed["thresholds"]["classifier"] is None  # names and questions are matched as such
+        assert enforced["thresholds"]["classifier"]["learned"] > 0  # the model was heard
         for probe in known:
             assert not correct(probe, await ask(client, probe.question)), probe.kind
         assert not correct(known[1], await streamed(client, known[1].question))

@@ -43,12 +43,9 @@ class DenseGuard:
         if not self._view.requests or not self._view.shelves:
             return ()
         long = sum(len(turn.text) for turn in conversation.turns) > _LONG
-        if long:  # a megabyte takes half a second, which is the event loop's no longer
+        cut = () if long else windows(conversation, LIMIT)
+        if long or len(cut) == LIMIT:  # not all is read: what is named first; a megabyte takes half a second
             cut = await asyncio.to_thread(windows, conversation, LIMIT, self._view.words)
-        else:
-            cut = windows(conversation, LIMIT)
-            if len(cut) == LIMIT:  # not all is read: what is named first
-                cut = await asyncio.to_thread(windows, conversation, LIMIT, self._view.words)
         if not cut:
             return ()
         scored = await self._score([Text(window.text) for window in cut])

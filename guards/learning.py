@@ -107,17 +107,9 @@ async def build_targets(
         return _seen(_related(draft, background, source, asked, stay), background)
     if source.scope != "entity" or not passages:  # questions alone are matched as questions
         return _seen(draft, background)
-    told_of = (*source.documents, *source.heard)
-    read = len(told_of) if learn else _READ
-    filed = questions if source.examples or source.facts else []  # forms of our own say nothing of the subject
-    telling = [*_spread(told_of, read), *filed]
-    against = _spread(kept, max(_READ, read))
-    known = replace(draft, knowledge=Knowledge.of(names, telling, against), classifier=Classifier.prior(encoder.dim))
-    if not learn:
-        return _seen(known, background)
     own = _Rows((*asked, *told), positive)
     others = _Rows((*retained, *pairs), np.concatenate([negative, contrast]))
-    return _seen(_learned(known, background, telling, against, own, others), background)
+    return _seen(_known(draft, background, source, kept, own, others, learn), background)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +121,21 @@ class _Rows:
 
     def part(self, at: slice | Sequence[int]) -> "_Rows":
         return _Rows(tuple(np.array(self.texts, object)[at]), self.vectors[at])
+
+
+def _known(
+    draft: Targets, background: Background, source: Source, kept: Sequence[str], own: _Rows, others: _Rows, learn: bool
+) -> Targets:
+    """The targets of an entity that texts describe: with what they know of it, and the classifier that weighs that."""
+    told_of = (*source.documents, *source.heard)
+    read = len(told_of) if learn else _READ
+    filed = _questions(source) if source.examples or source.facts else []  # forms of our own say nothing of the subject
+    telling = [*_spread(told_of, read), *filed]
+    against = _spread(kept, max(_READ, read))
+    names = [alias.text for alias in draft.aliases]
+    known = Knowledge.of(names, telling, against)
+    made = replace(draft, knowledge=known, classifier=Classifier.prior(draft.positives.shape[1]))
+    return _learned(made, background, telling, against, own, others) if learn else made
 
 
 def _related(draft: Targets, background: Background, source: Source, asked: Sequence[str], stay: _Rows) -> Targets:

@@ -20,7 +20,6 @@ from guards.targets import Background, Source, Targets
 
 GUARD = "guard"  # the method under which a request's artifacts list its learned targets
 
-_LEARN_CLASSIFIER = True  # from each request's own texts; False keeps the shipped one
 _FILE = "targets"
 _FEW = 500  # requests that the registry is asked for by name
 
@@ -76,7 +75,7 @@ class TargetStore:
     async def learn(self, request: ForgetRequest, heard: tuple[str, ...]) -> Held:
         """Targets of all that was filed and of what the model was heard to say, kept as an artifact."""
         source = source_of(request, heard)
-        targets = await build_targets(source, self._encoder, self._background, LEARN, _LEARN_CLASSIFIER)
+        targets = await build_targets(source, self._encoder, self._background, LEARN, learn=True)
         manifest = {**Held(targets).thresholds(), "encoder": targets.encoder, "heard": len(heard)}
         blob = await asyncio.to_thread(targets.to_bytes)
         digest = await self._artifacts.store(GUARD, request.id, manifest, {_FILE: blob})

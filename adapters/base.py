@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from guards.base import Conversation, Hit, LetheError
+from guards.base import DEFINITION, Conversation, Hit, LetheError, Turn
 
 Floats = NDArray[np.float32]
 
@@ -70,13 +70,62 @@ class Sampling:
     repetition_penalty: float = 1.0
 
 
+class Content(NamedTuple):
+    """The token slice [start, stop) of the content of turn `turn`; empty where no token is all its own."""
+
+    turn: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What the model reads: `text`, and its `token_ids` (T).
+
+    `located` are the token slices of the turns' contents, None where the template wrote more, or
+    otherwise, than these: tools, or a content that it rewrote.
+    """
+
+    text: str = field(repr=False)
+    token_ids: tuple[int, ...] = field(repr=False)
+    located: tuple[Content, ...] | None = field(repr=False)
+
+    @property
+    def contents(self) -> tuple[Content, ...]:
+        """The token slice of every turn's content, in the order of the turns.
+
+        Raises:
+            AdapterError: they cannot be told from the template's own text.
+        """
+        if self.located is None:
+            raise AdapterError("the chat template rewrites the contents of this conversation")
+        return self.located
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One generation, whatever the endpoint. `raw`: the single turn is the prompt itself, no chat template."""
+    """One generation, whatever the endpoint. `raw`: the single turn is the prompt itself, no chat template.
+
+    `options` are further parameters in OpenAI's and vLLM's own words, of those that the engine says it
+    honours; what the model reads of them is among the turns. `prompt` is what the engine made of the
+    conversation, and `sent` the tokens of the prompt as the client sent it, where an exchange was left
+    out since. `tenant` is whose call it is: nobody's cached prefix serves another's.
+    """
 
     conversation: Conversation
     sampling: Sampling = Sampling()
     raw: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    prompt: Prompt | None = field(default=None, repr=False)
+    sent: int | None = None
+    tenant: str = field(default="", repr=False)
+
+    @property
+    def read(self) -> Conversation:
+        """What the guards read: the turns, and the whole prompt where these do not account for all of it."""
+        if self.prompt is None or self.prompt.located is not None:
+            return self.conversation
+        return Conversation((*self.conversation.turns, Turn(DEFINITION, self.prompt.text)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +138,47 @@ class TokenLogprob:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """The beginning of a tool call: its `name`, and the `id` by which its result will be given."""
+
+    id: str = field(repr=False)
+    name: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """An event of a remote engine: the server-sent event as it came, `raw`, and the same as JSON.
+
+    Without `raw` it gives no more than the shape: what is said was changed, or has another source.
+    """
+
+    raw: bytes = field(repr=False)
+    event: Mapping[str, Any] = field(repr=False)
+
+    def changed(self) -> "Wire":
+        """The shape alone."""
+        return Wire(b"", self.event)
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
     """What choice `index` gained. The last delta of a choice carries `finish`.
 
-    `channel` is where it gained it: `"content"`, `"reasoning"`, or the arguments of a tool call, under a
-    name of its own. `usage` is what the call has used so far, where the engine counts as it goes.
+    `channel` is where it gained it: `"content"`, `"reasoning"`, or `"tool 0"`, the arguments of the first
+    tool call, which begins with `tool`. `opening`: the choice begins, nothing is gained yet. `usage` is
+    what the call has used so far, where the engine counts as it goes. `wire` is the event that the delta
+    was read from: what the client gets where nothing was changed, and its shape where something was.
     """
 
     index: int
     text: str = field(repr=False)
     tokens: tuple[TokenLogprob, ...] = field(default=(), repr=False)
-    finish: Literal["stop", "length"] | None = None
+    finish: Literal["stop", "length", "tool_calls"] | None = None
     channel: str = "content"
+    tool: ToolCall | None = None
+    opening: bool = False
     usage: "Usage | None" = field(default=None, compare=False)
+    wire: Wire | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +187,7 @@ class Usage:
 
     prompt_tokens: int
     completion_tokens: int
+    wire: Wire | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +272,11 @@ class Engine(Protocol):
     @property
     def capabilities(self) -> frozenset[Capability]: ...
 
+    @property
+    def options(self) -> frozenset[str]:
+        """The `Call.options` that it honours; others are refused before they reach it."""
+        ...
+
     async def start(self) -> None:
         """Be ready to generate, or raise `EngineUnavailable`."""
         ...
@@ -202,6 +285,14 @@ class Engine(Protocol):
 
     async def health(self) -> None:
         """Return when the engine can serve, raise `EngineUnavailable` when it cannot."""
+        ...
+
+    async def rendered(self, call: Call) -> Call:
+        """The call with its prompt as the model will read it; as it is, where only the server knows.
+
+        Raises:
+            EngineRejected: there is no such prompt, or it is too long.
+        """
         ...
 
     def generate(self, call: Call, plan: Plan) -> AsyncIterator[Delta | Usage]:

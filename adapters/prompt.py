@@ -6,46 +6,20 @@ content, the text between the markers is the template's own, and the real render
 pieces with the contents (as they are, or trimmed) between them. Nothing is searched for, so a
 content that reads like a role name is no trap. Where the pieces do not fit, only who asks for the
 contents is refused; generation without them goes on.
+
+Tools and a switch of the template's come with the call's options. What they add is the template's own
+text here, and a definition turn for the guards; so are the tool calls of an earlier answer.
 """
 
 import re
 import threading
 from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from adapters.base import AdapterError, Call, EngineRejected
-from guards.base import Turn
-
-
-class Content(NamedTuple):
-    """The token slice [start, stop) of the content of turn `turn`; empty where no token is all its own."""
-
-    turn: int
-    start: int
-    stop: int
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """What the model reads: `text`, and its `token_ids` (T)."""
-
-    text: str = field(repr=False)
-    token_ids: tuple[int, ...] = field(repr=False)
-    located: tuple[Content, ...] | None = field(repr=False)
-
-    @property
-    def contents(self) -> tuple[Content, ...]:
-        """The token slice of every turn's content, in the order of the turns.
-
-        Raises:
-            AdapterError: the chat template rewrites contents, so that they cannot be told from its own text.
-        """
-        if self.located is None:
-            raise AdapterError("the chat template rewrites the contents of this conversation")
-        return self.located
+from adapters.base import Call, Content, EngineRejected, Prompt
+from guards.base import DEFINITION, Turn
 
 
 class Prompter:
@@ -84,12 +58,21 @@ class Prompter:
                 Unicode, a conversation that the template refuses, an empty prompt.
         """
         turns = call.conversation.turns
-        for i, turn in enumerate(turns):
-            self._check(turn.text, "prompt" if call.raw else f"messages[{i}].content")
+        said = {i: turn for i, turn in enumerate(turns) if turn.role != DEFINITION}
+        for place, turn in enumerate(said.values()):
+            self._check(turn.text, "prompt" if call.raw else f"messages[{place}].content")
+        for turn in turns:
+            if turn.role == DEFINITION:
+                self._check(turn.text, "tools")
         if call.raw and len(turns) != 1:
             raise EngineRejected("a raw prompt is one text", "prompt")
-        text = turns[0].text if call.raw else self._chat(turns)
-        spans = {0: (0, len(text))} if call.raw else self._spans(text, turns)
+        if call.raw:
+            text = turns[0].text
+            spans: dict[int, tuple[int, int]] | None = {0: (0, len(text))}
+        else:
+            text = self._chat(tuple(said.values()), call.options)
+            found = self._spans(text, tuple(said.values()), call.options)
+            spans = None if found is None else {turn: found[place] for place, turn in enumerate(said)}
         encoded = self._backend.encode(text, add_special_tokens=call.raw)
         if not encoded.ids:
             raise EngineRejected("the prompt is empty", "prompt" if call.raw else "messages")
@@ -119,7 +102,7 @@ class Prompter:
         if any(mark in text for mark in self._marks.values()) or not self._marks.keys().isdisjoint(self.encode(text)):
             raise EngineRejected(f"{param} holds a special token of the model", param)
 
-    def _chat(self, turns: Sequence[Turn]) -> str:
+    def _chat(self, turns: Sequence[Turn], options: Mapping[str, Any]) -> str:
         if not turns:
             raise EngineRejected("messages is empty", "messages")
         if turns[-1].role == "assistant":
@@ -127,19 +110,25 @@ class Prompter:
         if self._tokenizer.chat_template is None:
             raise EngineRejected("this model has no chat template", "messages")
         try:
-            return self._apply(turns)
+            return self._apply([_message(turn) for turn in turns], options)
         except Exception:  # a template raises what it likes, and may quote the conversation
             raise EngineRejected("the model's chat template refuses this conversation", "messages") from None
 
-    def _apply(self, turns: Sequence[Turn]) -> str:
-        messages = [{"role": turn.role, "content": turn.text} for turn in turns]
+    def _apply(self, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> str:
+        more = dict(options.get("chat_template_kwargs") or {})
+        if tools := options.get("tools"):
+            more["tools"] = tools
         with self._template_lock:
-            return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+            return str(
+                self._tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True, **more)
+            )
 
-    def _spans(self, text: str, turns: Sequence[Turn]) -> dict[int, tuple[int, int]] | None:
+    def _spans(self, text: str, turns: Sequence[Turn], options: Mapping[str, Any]) -> dict[int, tuple[int, int]] | None:
         """The character span of every content in the rendered text; None where the template rewrote one."""
+        contents = [turn.content for turn in turns]
+        marks = [{**_message(turn), "content": f"\ue000{i}\ue001"} for i, turn in enumerate(turns)]
         try:
-            marked = self._apply([Turn(turn.role, f"\ue000{i}\ue001") for i, turn in enumerate(turns)])
+            marked = self._apply(marks, options)
         except Exception:  # a template that reads the contents
             return None
         head, *rest = re.split("\ue000(\\d+)\ue001", marked)
@@ -148,7 +137,7 @@ class Prompter:
             return None
         spans, at = {}, len(head)
         for i, own in zip(order, rest[1::2], strict=True):
-            for content in (turns[i].text, turns[i].text.strip()):
+            for content in (contents[i], contents[i].strip()):
                 if text.startswith(content + own, at):
                     break
             else:
@@ -156,6 +145,11 @@ class Prompter:
             spans[i] = (at, at + len(content))
             at += len(content) + len(own)
         return spans if at == len(text) else None
+
+
+def _message(turn: Turn) -> Mapping[str, Any]:
+    """What a template reads of a turn."""
+    return {**(turn.message or {}), "role": turn.role, "content": turn.content}
 
 
 def _slices(text: str, offsets: Sequence[tuple[int, int]], spans: dict[int, tuple[int, int]]) -> tuple[Content, ...]:

@@ -17,6 +17,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from adapters.base import Call
+from gateway.engines.scripted import ScriptedEngine
 from gateway.pipeline import classified
 from gateway.policy import Policy
 from gateway.registry import Rate
@@ -35,6 +36,7 @@ from guards.verbatim import Passages
 SCALES = (0.85, 0.95, 1.0, 1.05, 1.15)
 
 _TOGETHER = 256  # probes judged at once, so that their texts are encoded in full batches
+_OMNISCIENT = ScriptedEngine()  # whatever is let through, it knows
 _DEADLINE = 3600.0  # a batch of many probes is no slow guard
 
 
@@ -209,7 +211,7 @@ async def outcomes(probes: Sequence[Probe], policy: Policy) -> AsyncIterator[lis
 async def outcome(probe: Probe, policy: Policy) -> Outcome:
     """The prompt through the input guards, and the gold answer through the output guard."""
     asked = Conversation.of(*probe.turns)
-    call, verdict = await classified(Call(asked), policy)
+    call, verdict = await classified(Call(asked), policy, _OMNISCIENT)
     if verdict.touched:
         own = [hit for hit in verdict.hits if hit.request in probe.about]
         hits = sorted(own or verdict.hits, key=lambda hit: hit.guard != "lexicon")  # the cheapest stage that did

@@ -146,7 +146,7 @@ class Core:
 
     async def _planned(self, call: Call, policy: Policy) -> tuple[Call, Verdict, Plan]:
         """The call as it would be answered, its verdict and the first plan for it."""
-        call, verdict = await classified(call, policy)
+        call, verdict = await classified(call, policy, self.engine)
         first, *_ = await self.router.plans(call, verdict, policy.enforced, self.engine.capabilities)
         return call, verdict, first
 

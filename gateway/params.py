@@ -6,6 +6,7 @@ because nothing here honours it.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
@@ -177,6 +178,13 @@ class CompletionBody(_Body):
         sampling = self._sampling(16 if self.max_tokens is None else self.max_tokens, self.logprobs, limits)
         return Call(Conversation((Turn("user", text),)), sampling, raw=True)
 
+
+def restricted(call: Call) -> Call:
+    """A touched call, without the options by which an answer could be forced out of the model."""
+    return replace(call, options={name: value for name, value in call.options.items() if name not in _RESTRICTED})
+
+
+_RESTRICTED = frozenset({"logit_bias", "allowed_token_ids", "bad_words", "min_tokens", "ignore_eos"})
 
 B = TypeVar("B", bound=BaseModel)
 

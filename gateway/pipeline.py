@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from adapters.base import Call, Delta, Engine, EngineError, Plan, Usage
 from adapters.router import Router
+from gateway.params import restricted
 from gateway.policy import Policy
 from gateway.stream import Stopped, Unsound, for_engine, reviewed, sounded
 from gateway.telemetry import Meter
@@ -26,9 +27,15 @@ async def answer(
     Raises:
         EngineError: before the first event, or in mid-stream when the engine fails there.
     """
-    with meter.classifying():
-        call, verdict = await classified(call, policy)
+    try:
+        with meter.classifying():
+            call, verdict = await classified(call, policy, engine)
+    except EngineError:
+        meter.refused()
+        raise
     meter.decided(verdict)
+    if verdict.touched:
+        call = restricted(call)
 
     asked = Asked.of(call.conversation, verdict, call.raw)
     plans = await router.plans(call, verdict, policy.enforced, engine.capabilities)
@@ -52,18 +59,24 @@ async def answer(
             meter.reviewed(stopped=False)
 
 
-async def classified(call: Call, policy: Policy) -> tuple[Call, Verdict]:
-    """The call as it is answered, and its verdict.
+async def classified(call: Call, policy: Policy, engine: Engine) -> tuple[Call, Verdict]:
+    """The call as it is answered, with the prompt that the engine will read, and the verdict on that.
 
     Earlier exchanges that are touched are left out, for they must not block the rest of a session, nor
     lend their names to its answers; what is left is classified again.
+
+    Raises:
+        EngineError: there is no such prompt.
     """
-    verdict = await policy.guards.classify(call.conversation)
+    call = await engine.rendered(call)
+    verdict = await policy.guards.classify(call.read)
     asked = max((i for i, turn in enumerate(call.conversation.turns) if turn.role == "user"), default=0)
     rest = without(call.conversation, [turn for turn in verdict.turns if turn < asked])
     if verdict.failures or rest is None:
         return call, verdict
-    return replace(call, conversation=rest), await policy.guards.classify(rest)
+    sent = len(call.prompt.token_ids) if call.prompt else None
+    call = await engine.rendered(replace(call, conversation=rest, prompt=None, sent=sent))
+    return call, await policy.guards.classify(call.read)
 
 
 async def _first_that_holds(
@@ -98,11 +111,14 @@ class _Progress:
     """What the client already has of each choice, so that a stopped answer ends in one piece."""
 
     def __init__(self) -> None:
+        self._opened: set[int] = set()
         self._begun: set[int] = set()
         self._finished: set[int] = set()
 
     def saw(self, event: Delta | Usage) -> Delta | Usage:
         if isinstance(event, Delta):
+            if event.opening:
+                self._opened.add(event.index)
             if event.text and event.channel == "content":
                 self._begun.add(event.index)
             if event.finish:
@@ -117,5 +133,5 @@ class _Progress:
             return None
         if event.index in self._begun:  # the shown part ends where it was cut; the closing text gets its own line
             self._begun.discard(event.index)
-            return Delta(event.index, "\n" + event.text, event.tokens, event.finish)
-        return event
+            return replace(event, text="\n" + event.text, wire=event.wire and event.wire.changed())
+        return None if event.opening and event.index in self._opened else event

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, cast
 
-from adapters.base import Call, Delta, Embeds, Plan, Sampling, Say, TokenLogprob, Usage
+from adapters.base import Call, Delta, Embeds, Plan, Sampling, Say, TokenLogprob, ToolCall, Usage
 from gateway.engines.text import Stops
 from gateway.engines.words import usage as estimated
 from guards.base import LetheError
@@ -90,7 +90,7 @@ async def reviewed(
     async with _closing(events) as source:
         async for event in source:
             if isinstance(event, Usage):
-                yield event
+                yield _as_sent(event, call)
                 continue
             usage = event.usage or usage
             written.append(event.text)
@@ -103,8 +103,15 @@ async def reviewed(
                 raise Stopped("the answer gives away a forgotten target")
             ended = len(choices) >= call.sampling.n and all(one.over for one in choices.values())
             if ended and not all(one.finished for one in choices.values()):
-                yield usage or estimated([turn.text for turn in call.conversation.turns], written)
+                yield _as_sent(usage or estimated([turn.text for turn in call.conversation.turns], written), call)
                 return
+
+
+def _as_sent(usage: Usage, call: Call) -> Usage:
+    """The usage of the prompt as the client sent it: an exchange that was left out is counted."""
+    if call.sent in (None, usage.prompt_tokens):
+        return usage
+    return replace(usage, prompt_tokens=call.sent, wire=usage.wire and usage.wire.changed())
 
 
 class _Choice:
@@ -116,11 +123,19 @@ class _Choice:
         self.over = self.finished = self.stopped = False
 
     async def pass_(self, delta: Delta) -> list[Delta]:
-        """What may be shown now."""
+        """What may be shown now: the delta itself, where nothing was held or changed."""
+        if delta.opening:
+            return [delta]
         self.finished = self.finished or delta.finish is not None
         if self.over:
             return []
-        shown = self._shown(delta.channel, *await self._channels[delta.channel].feed(delta))
+        shown = [
+            replace(one, wire=delta.wire and delta.wire.changed(), usage=delta.usage) for one in await self._read(delta)
+        ]
+        return [delta] if shown == [delta] else shown
+
+    async def _read(self, delta: Delta) -> list[Delta]:
+        shown = self._shown(delta.channel, *await self._channels[delta.channel].feed(delta), delta.tool)
         if delta.finish and not (self.over or self.stopped):
             for name in sorted(self._channels, key=delta.channel.__eq__):  # the one that ends the choice is last
                 if not (self.over or self.stopped):
@@ -129,15 +144,25 @@ class _Choice:
         if not delta.finish or self.stopped or self.over:
             return shown
         self.over = True
-        *shown, last = shown or [Delta(self._index, "", channel=delta.channel)]
+        *shown, last = _joined(shown) or [Delta(self._index, "", channel=delta.channel)]
         return [*shown, replace(last, finish=delta.finish)]
 
-    def _shown(self, name: str, text: str, tokens: tuple[TokenLogprob, ...]) -> list[Delta]:
+    def _shown(
+        self, name: str, text: str, tokens: tuple[TokenLogprob, ...], tool: ToolCall | None = None
+    ) -> list[Delta]:
         channel = self._channels[name]
         self.over, self.stopped = channel.ended, channel.stopped and not channel.ended
-        if not (text or tokens or self.over):
+        if not (text or tokens or tool or self.over):
             return []
-        return [Delta(self._index, text, tokens, "stop" if self.over else None, name)]
+        return [Delta(self._index, text, tokens, "stop" if self.over else None, name, tool)]
+
+
+def _joined(shown: list[Delta]) -> list[Delta]:
+    """Two parts of one text are one."""
+    if len(shown) == 2 and shown[0].channel == shown[1].channel and not shown[1].finish:
+        first, second = shown
+        return [replace(first, text=first.text + second.text, tokens=first.tokens + second.tokens)]
+    return shown
 
 
 class _Channel:

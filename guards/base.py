@@ -7,10 +7,12 @@ part of the verdict, and is counted by name, never with text.
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import Protocol
+from typing import Any, Protocol
+
+DEFINITION = "definition"  # the role of what a model reads beside the messages: tools, schemas, the template's own
 
 
 class LetheError(Exception):
@@ -23,15 +25,28 @@ class GuardError(LetheError):
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One message. `role` is the client's word for the speaker; `text` is what the model will read."""
+    """One message. `role` is the client's word for the speaker; `text` is what the model will read.
+
+    `message` is the same as the client wrote it, where it says more than these two: tool calls, a
+    tool's id. All that the model reads of it is in `text` too.
+    """
 
     role: str
     text: str = field(repr=False)
+    message: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def content(self) -> str:
+        """The message's content, which is all of `text` where the message says no more."""
+        return self.text if self.message is None else self.message.get("content") or ""
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Everything the model will read, in order. The last turn is what it is asked to answer."""
+    """Everything the model will read, in order. The last turn is what it is asked to answer.
+
+    Turns of the role `DEFINITION` are read by the guards and belong to no message.
+    """
 
     turns: tuple[Turn, ...]
 

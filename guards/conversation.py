@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
-from guards.base import Conversation, Turn
+from guards.base import DEFINITION, Conversation, Turn
 from guards.decode import decoded
 from guards.reference import asked, resolved
 from guards.unmask import unmasked
@@ -175,7 +175,7 @@ def without(conversation: Conversation, turns: Collection[int]) -> Conversation 
     """The conversation without the exchanges that hold one of `turns`; None where what is asked now is one of them.
 
     An exchange is a user turn with all that follows until the next; what stands before the first is
-    taken turn by turn.
+    taken turn by turn. A definition belongs to the whole conversation.
     """
     exchanges: list[list[int]] = []
     for i, turn in enumerate(conversation.turns):
@@ -183,7 +183,8 @@ def without(conversation: Conversation, turns: Collection[int]) -> Conversation 
             exchanges[-1].append(i)
         else:
             exchanges.append([i])
-    if not exchanges or not turns or set(exchanges[-1]) & set(turns):
+    defined = {i for i, turn in enumerate(conversation.turns) if turn.role == DEFINITION}
+    if not exchanges or not turns or (defined | set(exchanges[-1])) & set(turns):
         return None
     kept = [i for exchange in exchanges if not set(exchange) & set(turns) for i in exchange]
     return Conversation(tuple(conversation.turns[i] for i in kept))

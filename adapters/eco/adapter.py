@@ -85,13 +85,14 @@ class Eco:
 
     def corrupt(self, call: Call, corruptions: Sequence[tuple[frozenset[int], Corruption]]) -> Embeds:
         """As `plan`, for corruptions given as (turns, corruption)."""
-        prompt = self.prompter.render(call)
+        prompt = call.prompt or self.prompter.render(call)
+        said = call.conversation.turns
         embeds = self.table.rows(prompt.token_ids)
         changed = []
         for turn, start, stop in prompt.contents:
             for turns, corruption in corruptions:
-                if turn not in turns or start == stop:
-                    continue
+                if turn not in turns or start == stop or said[turn].content != said[turn].text:
+                    continue  # a message with tool calls says more than what is corrupted
                 ids = prompt.token_ids[start:stop]
                 embeds[start:stop] = corruption.apply(embeds[start:stop], ids, self.standins, self.table.radius)
                 changed.append((turn, start, stop))

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from adapters.base import Call, Delta, Usage
-from gateway.api.frames import ChatFrame, Choice, CompletionFrame, Frame
-from gateway.api.http import DONE, EventStream, Json, body_of, core_of, event, while_listening
+from gateway.api.frames import ChatFrame, Choice, CompletionFrame, Frame, sse
+from gateway.api.http import DONE, EventStream, Json, body_of, core_of, while_listening
 from gateway.auth import Keys, Scope
 from gateway.core import Core
 from gateway.errors import ApiError, Forbidden, NotFound, Overloaded, as_api_error
@@ -35,7 +35,7 @@ async def completions(request: Request) -> Response:
 
 
 async def _serve(
-    request: Request, kind: type[ChatBody | CompletionBody], framed: Callable[[str, bool], Frame]
+    request: Request, kind: type[ChatBody | CompletionBody], framed: Callable[[str, bool, bool], Frame]
 ) -> Response:
     started = perf_counter()
     core = core_of(request)
@@ -44,11 +44,11 @@ async def _serve(
     except ApiError:
         core.meter.refused()
         raise
-    frame = framed(core.engine.name, call.sampling.logprobs is not None)
+    frame = framed(core.engine.name, call.sampling.logprobs is not None, body.include_usage)
     events = _answered(core, call, started)
     if body.stream:
         first = await while_listening(request, anext(events))  # after this the status is fixed
-        return EventStream(_framed(first, events, frame, body.include_usage))
+        return EventStream(_framed(first, events, frame))
     return Json(await while_listening(request, _collected(events, frame, call.sampling.n)))
 
 
@@ -90,29 +90,15 @@ async def _collected(events: Events, frame: Frame, n: int) -> dict[str, Any]:
     return frame.whole(choices, usage)
 
 
-async def _framed(
-    first: Delta | Usage, events: Events, frame: Frame, include_usage: bool
-) -> AsyncGenerator[bytes, None]:
-    begun: set[int] = set()
-
-    def shown(item: Delta | Usage) -> bytes:
-        if isinstance(item, Usage):
-            return event(frame.usage(item)) if include_usage else b""
-        head = b""
-        if item.index not in begun:
-            begun.add(item.index)
-            opening = frame.first(item.index)
-            head = event(opening) if opening else b""
-        return head + event(frame.chunk(item))
-
+async def _framed(first: Delta | Usage, events: Events, frame: Frame) -> AsyncGenerator[bytes, None]:
     async with aclosing(events):
         try:
-            yield shown(first)
+            yield frame.event(first)
             async for item in events:
-                if data := shown(item):
+                if data := frame.event(item):
                     yield data
         except Exception as error:  # the status is sent: OpenAI's clients read an error event
-            yield event(as_api_error(error).body())
+            yield sse(as_api_error(error).body())
             yield DONE
             if not isinstance(error, LetheError):
                 raise  # for the edge to log

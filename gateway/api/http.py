@@ -69,11 +69,6 @@ class EventStream(Response):
                 await send(_END)
 
 
-def event(data: Any) -> bytes:
-    """One server-sent event."""
-    return b"data: " + orjson.dumps(data) + b"\n\n"
-
-
 DONE = b"data: [DONE]\n\n"
 
 

@@ -28,13 +28,14 @@ from adapters.base import (
     EngineRejected,
     EngineUnavailable,
     Plan,
+    Prompt,
     Sampling,
     Say,
     Steered,
     TokenLogprob,
     Usage,
 )
-from adapters.prompt import Prompt, Prompter
+from adapters.prompt import Prompter
 from gateway.engines.decoder import Decoder, Reading
 from gateway.engines.job import Job, Outcome, Words
 from gateway.engines.lora import Lora
@@ -84,6 +85,10 @@ class LocalEngine:
         return frozenset(Capability)
 
     @property
+    def options(self) -> frozenset[str]:
+        return frozenset()
+
+    @property
     def running(self) -> int:
         """Choices being generated now."""
         return self._served.worker.running if self._served else 0
@@ -110,6 +115,9 @@ class LocalEngine:
     async def health(self) -> None:
         if not self._ready().worker.alive:
             raise EngineUnavailable("the engine's thread has ended")
+
+    async def rendered(self, call: Call) -> Call:
+        return await asyncio.to_thread(self._ready().rendered, call)
 
     async def generate(self, call: Call, plan: Plan) -> AsyncIterator[Delta | Usage]:
         served = self._ready()
@@ -182,6 +190,21 @@ class _Served:
         self._context = context
         self.worker = worker
 
+    def rendered(self, call: Call) -> Call:
+        """The call with its prompt.
+
+        Raises:
+            EngineRejected: there is none, or it leaves no room for an answer.
+        """
+        return replace(call, prompt=self._prompt(call))
+
+    def _prompt(self, call: Call) -> Prompt:
+        prompt = self._prompter.render(call)
+        if len(prompt.token_ids) >= self._context:
+            param = "prompt" if call.raw else "messages"
+            raise EngineRejected(f"the prompt is longer than the model's context of {self._context} tokens", param)
+        return prompt
+
     def job(self, call: Call, plan: Plan, answer: str | None, deliver: Callable[[Outcome], object]) -> Job:
         """What the worker is to do: generate, or score the answer where there is one.
 
@@ -190,11 +213,8 @@ class _Served:
         """
         sampling = call.sampling
         self._check(sampling)
-        prompt = self._prompter.render(call)
+        prompt = call.prompt or self._prompt(call)
         room = self._context - len(prompt.token_ids)
-        if room < 1:
-            param = "prompt" if call.raw else "messages"
-            raise EngineRejected(f"the prompt is longer than the model's context of {self._context} tokens", param)
         scored = None if answer is None else self._ended(answer)
         if scored is not None and len(scored) > room:
             raise EngineRejected(f"the answer does not fit the model's context of {self._context} tokens", "answer")

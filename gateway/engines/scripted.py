@@ -72,6 +72,10 @@ class ScriptedEngine:
     def capabilities(self) -> frozenset[Capability]:
         return self._capabilities
 
+    @property
+    def options(self) -> frozenset[str]:
+        return frozenset()
+
     async def start(self) -> None:
         await self.health()
 
@@ -81,6 +85,9 @@ class ScriptedEngine:
     async def health(self) -> None:
         if not self.up:
             raise EngineUnavailable("the script is down")
+
+    async def rendered(self, call: Call) -> Call:
+        return call
 
     async def generate(self, call: Call, plan: Plan) -> AsyncIterator[Delta | Usage]:
         self._note(plan)

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from adapters.base import AdapterError, Call, EngineRejected
-from adapters.prompt import Prompt, Prompter
+from adapters.base import AdapterError, Call, EngineRejected, Prompt
+from adapters.prompt import Prompter
 from guards.base import Conversation, Turn
 
 CHATML = (
@@ -72,7 +72,8 @@ def test_a_raw_prompt_is_one_content(chatml):
     assert prompt.contents == ((0, 0, len(prompt.token_ids)),)
 
 
-texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=24)
+# hypothesis tries the constants of this file too, and a special token is refused
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=24).filter(lambda text: "<|" not in text)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -27,7 +27,11 @@ def open_engine(settings: Settings) -> Engine:
             from gateway.engines.upstream import UpstreamEngine
 
             return UpstreamEngine(
-                str(chosen.url), chosen.model, name=chosen.served_name, api_key=chosen.api_key, timeout=chosen.timeout_s
+                [url.strip() for url in str(chosen.url).split(",")],
+                chosen.model,
+                name=chosen.served_name,
+                api_key=chosen.api_key,
+                timeout=chosen.timeout_s,
             )
         case "scripted":
             from gateway.engines.scripted import ScriptedEngine

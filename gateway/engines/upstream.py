@@ -1,21 +1,21 @@
-"""Any OpenAI-compatible server as an engine, over one pooled httpx client: text, and nothing more.
+"""Any OpenAI-compatible server as an engine, one or several replicas of it: text, and nothing more.
 
 The body is rebuilt from `Sampling`; nothing of the client's own passes. What a plan says is said
 here, without the upstream, at the pace at which the upstream has lately answered, so that the clock
 does not tell. Tokens are the upstream's to count; where it does not, and for what is said here, the
 usage is an estimate by words. Log-probabilities are refused, to all alike: what is said here has none.
 There is no tokenizer: whether a content forges the template's own tokens is for the upstream to ask.
+Deltas carry no `wire`: what is said here has none, and the two must look alike.
 """
 
 import asyncio
-import json
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
-import httpx
+import orjson
 
 from adapters.base import (
     Call,
@@ -23,7 +23,6 @@ from adapters.base import (
     Delta,
     EngineError,
     EngineRejected,
-    EngineTimeout,
     EngineUnavailable,
     Plan,
     Sampling,
@@ -31,6 +30,8 @@ from adapters.base import (
     TokenLogprob,
     Usage,
 )
+from gateway.engines.events import events
+from gateway.engines.fleet import CircuitEvent, Fleet
 from gateway.engines.words import recite, usage
 
 _NEEDS = frozenset({Capability.TEXT})
@@ -41,29 +42,26 @@ _FIELDS = {"messages", "prompt", "n", "stop", "temperature", "top_p", *_OPTIONAL
 
 
 class UpstreamEngine:
-    """Forwards to `model` at `base_url` (up to and including `/v1`), and answers to `name`.
+    """Forwards to `model` at any of `urls` (each up to and including `/v1`), and answers to `name`.
 
     Args:
         timeout: seconds the upstream may be silent. A connection has five at most.
+        event: see `Fleet`.
     """
 
     def __init__(
         self,
-        base_url: str,
+        urls: Sequence[str],
         model: str,
         *,
         name: str | None = None,
         api_key: str | None = None,
         timeout: float = 120.0,
+        event: Callable[[CircuitEvent], None] = lambda name: None,
     ) -> None:
         self._model = model
         self._name = name or model
-        self._client = httpx.AsyncClient(
-            base_url=base_url.rstrip("/") + "/",
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
-            timeout=httpx.Timeout(timeout, connect=min(timeout, 5.0)),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
-        )
+        self._fleet = Fleet(urls, api_key=api_key, timeout=timeout, event=event)
         self._pace = _Pace()
 
     @property
@@ -74,20 +72,22 @@ class UpstreamEngine:
     def capabilities(self) -> frozenset[Capability]:
         return _NEEDS
 
+    @property
+    def options(self) -> frozenset[str]:
+        return frozenset()
+
+    async def rendered(self, call: Call) -> Call:
+        return call
+
     async def start(self) -> None:
         """Nothing to wait for: an upstream may come later, and `health` says whether it is there."""
+        await self._fleet.start()
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self._fleet.close()
 
     async def health(self) -> None:
-        try:
-            with _edge():
-                response = await self._client.get("models")
-        except EngineTimeout:
-            raise EngineUnavailable("the upstream does not answer") from None
-        if not response.is_success:
-            raise EngineUnavailable(f"the upstream answers {response.status_code}")
+        await self._fleet.health()
 
     async def generate(self, call: Call, plan: Plan) -> AsyncIterator[Delta | Usage]:
         if not plan.needs <= _NEEDS:
@@ -123,16 +123,19 @@ class UpstreamEngine:
         writing = set(range(call.sampling.n))
         path = "completions" if call.raw else "chat/completions"
         before, first = monotonic(), True
-        with _edge():
-            async with self._client.stream("POST", path, json=_body(self._model, call)) as response:
-                if not response.is_success:
-                    raise _refusal(response.status_code, await response.aread())
-                async for event in _events(response.aiter_bytes()):
-                    for item in _items(event, writing):
+        async with self._fleet.stream(path, orjson.dumps(_body(self._model, call))) as reply:
+            if not reply.ok:
+                raise await reply.refusal(_FIELDS)
+            async with aclosing(events(reply.chunks())) as stream:
+                async for _, data in stream:
+                    if data.strip() == b"[DONE]":
+                        break
+                    for item in _items(data, writing) if data else ():
                         if isinstance(item, Delta):
                             self._pace.saw(monotonic() - before, first)
                             before, first = monotonic(), False
                         yield item
+            await reply.finish()
         if writing:
             raise EngineUnavailable("the upstream broke off its answer")
 
@@ -173,28 +176,18 @@ def _body(model: str, call: Call) -> dict[str, Any]:
     return body | {key: value for key in _OPTIONAL if (value := getattr(sampling, key)) != getattr(_PLAIN, key)}
 
 
-async def _events(chunks: AsyncIterator[bytes]) -> AsyncIterator[Any]:
-    """The JSON of every event of a stream, up to `[DONE]`; comments and other fields are skipped.
-
-    Lines end in LF or CRLF only: what else Unicode calls a line end may stand inside JSON.
-    """
-    rest, data = b"", []
-    async for chunk in chunks:
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in (line.removesuffix(b"\r") for line in lines):
-            if line.startswith(b"data:"):
-                data.append(line.removeprefix(b"data:").removeprefix(b" "))
-            elif not line and data:
-                text, data = b"\n".join(data), []
-                if text.strip() == b"[DONE]":
-                    return
-                yield json.loads(text)
-
-
-def _items(event: Any, writing: set[int]) -> Iterator[Delta | Usage]:
+def _items(data: bytes, writing: set[int]) -> list[Delta | Usage]:
     """What one event says. Choices that end are taken from `writing`; what comes after their end is dropped."""
-    if event.get("error"):
-        raise EngineUnavailable("the upstream failed in the middle of its answer")
+    try:
+        event = orjson.loads(data)
+        if not event.get("error"):
+            return list(_said(event, writing))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise EngineError("the upstream's answer cannot be read") from None
+    raise EngineUnavailable("the upstream failed in the middle of its answer")
+
+
+def _said(event: Any, writing: set[int]) -> Iterator[Delta | Usage]:
     for choice in event.get("choices") or ():
         index, finish = int(choice.get("index", 0)), choice.get("finish_reason")
         text = choice["text"] if "text" in choice else (choice.get("delta") or {}).get("content")
@@ -206,31 +199,3 @@ def _items(event: Any, writing: set[int]) -> Iterator[Delta | Usage]:
             yield Delta(index, text or "", finish=("length" if finish == "length" else "stop") if finish else None)
     if counted := event.get("usage"):
         yield Usage(int(counted["prompt_tokens"]), int(counted.get("completion_tokens") or 0))
-
-
-def _refusal(status: int, body: bytes) -> EngineError:
-    """The error of a status. Of the upstream's words only the field it names is kept: they may quote the prompt."""
-    if status in (408, 504):
-        return EngineTimeout("the upstream took too long")
-    if status in (400, 413, 422):
-        try:
-            param = json.loads(body)["error"]["param"]
-        except (ValueError, KeyError, TypeError):
-            param = None
-        return EngineRejected("the upstream refuses this request", param if param in _FIELDS else None)
-    return EngineUnavailable(f"the upstream answers {status}")
-
-
-@contextmanager
-def _edge() -> Iterator[None]:
-    """Foreign errors become ours here, during iteration too."""
-    try:
-        yield
-    except (httpx.ConnectTimeout, httpx.PoolTimeout):
-        raise EngineUnavailable("the upstream does not answer") from None
-    except httpx.TimeoutException:
-        raise EngineTimeout("the upstream took too long") from None
-    except httpx.HTTPError as error:
-        raise EngineUnavailable(f"the upstream cannot be reached: {type(error).__name__}") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise EngineError("the upstream's answer cannot be read") from None

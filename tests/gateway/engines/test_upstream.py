@@ -5,8 +5,6 @@ from contextlib import aclosing, asynccontextmanager, nullcontext
 
 import pytest
 import uvicorn
-from hypothesis import given
-from hypothesis import strategies as st
 
 from adapters.base import (
     Call,
@@ -21,7 +19,7 @@ from adapters.base import (
     Steered,
     Usage,
 )
-from gateway.engines.upstream import UpstreamEngine, _events
+from gateway.engines.upstream import UpstreamEngine
 from guards.base import Conversation, Turn
 
 
@@ -81,7 +79,7 @@ async def served(fake, **options):
     server = uvicorn.Server(uvicorn.Config(fake, log_level="error", lifespan="off", ws="none"))
     server.capture_signals = nullcontext
     task = asyncio.create_task(server.serve(sockets=[listening]))
-    engine = UpstreamEngine(f"http://127.0.0.1:{listening.getsockname()[1]}/v1", "big", **options)
+    engine = UpstreamEngine([f"http://127.0.0.1:{listening.getsockname()[1]}/v1"], "big", **options)
     try:
         yield engine
     finally:
@@ -147,27 +145,6 @@ async def test_choices_are_kept_apart():
     assert items[:-1] == [Delta(0, "a"), Delta(1, "b"), Delta(1, "c", finish="stop"), Delta(0, "d", finish="length")]
 
 
-async def one(*parts: bytes):
-    for part in parts:
-        yield part
-
-
-@given(st.lists(st.integers(0, sum(map(len, GOOD)))), st.booleans())
-def test_events_are_the_same_at_every_split(cuts, crlf):
-    stream = b"".join(GOOD)
-    if crlf:
-        stream = stream.replace(b"\n", b"\r\n")
-    cuts = sorted(cuts)
-    parts = [stream[left:right] for left, right in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
-
-    async def read():
-        return [found async for found in _events(one(*parts))]
-
-    assert [json.dumps(found) for found in asyncio.run(read())] == [
-        json.dumps(json.loads(part[6:])) for part in GOOD[1:-1]
-    ]
-
-
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
@@ -214,7 +191,7 @@ async def test_silence_is_a_timeout_and_absence_unavailable():
     async with served(Fake(chunk("a"), hang=True), timeout=0.2) as engine:
         with pytest.raises(EngineTimeout):
             await items_of(engine)
-    nobody = UpstreamEngine("http://127.0.0.1:9/v1", "big")
+    nobody = UpstreamEngine(["http://127.0.0.1:9/v1"], "big")
     with pytest.raises(EngineUnavailable):
         await items_of(nobody)
     await nobody.start()  # it may come later
@@ -253,7 +230,7 @@ async def test_what_a_plan_says_never_reaches_the_upstream():
 
 
 async def test_what_it_cannot_honour_is_refused():
-    engine = UpstreamEngine("http://127.0.0.1:9/v1", "big")
+    engine = UpstreamEngine(["http://127.0.0.1:9/v1"], "big")
     for call, plan in [
         (call_of(logprobs=0), Pass()),
         (call_of(logprobs=0), Say("I do not know.", Conversation.of("x"))),

@@ -1,0 +1,151 @@
+"""A real vLLM as a process of its own, on a free loopback port: the CPU build, for the tests and the load benchmark."""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from guards.base import LetheError
+
+_READY_S = 180.0
+_END_S = 10.0
+_ARGUMENTS = (
+    *("--enable-prompt-embeds", "--enable-prefix-caching"),
+    *("--dtype", "float32", "--enforce-eager"),
+    *("--num-gpu-blocks-override", "512"),  # 64 Ki tokens, where a whole GiB would be zeroed at every start
+)
+_ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "OMP_NUM_THREADS": "1",  # a second thread waits in a loop for its share of a tiny model
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # bound to a core, it would starve whatever else runs there
+}
+
+
+class VllmError(LetheError):
+    """vLLM is not installed, or did not start."""
+
+
+def vllm_python() -> Path:
+    """The interpreter that has vLLM: `VLLM_PYTHON`, or that of the environment that `make vllm` makes.
+
+    Raises:
+        VllmError: there is none.
+    """
+    python = Path(os.environ.get("VLLM_PYTHON") or ".vllm/bin/python").absolute()
+    if not python.exists():
+        raise VllmError(f"no vLLM at {python}: `make vllm` installs it, VLLM_PYTHON says where it is")
+    return python
+
+
+class VllmProcess:
+    """vLLM's OpenAI server. An async context manager: ready on entry, ended on exit with all its processes.
+
+    Args:
+        model: folder of the model in the transformers format.
+        log: the file that takes what its processes print; appended to.
+        name: what it serves the model as.
+        arguments: more of vLLM's command line; the last one wins.
+        environment: more variables.
+    """
+
+    def __init__(
+        self,
+        model: Path,
+        log: Path,
+        *,
+        name: str = "demo",
+        arguments: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1]
+        self.name = name
+        self.log = log
+        self.root = f"http://127.0.0.1:{port}"
+        self.url = f"{self.root}/v1"
+        self._command = (
+            *(str(vllm_python()), "-m", "vllm.entrypoints.openai.api_server"),
+            *("--model", str(model), "--served-model-name", name, "--host", "127.0.0.1", "--port", str(port)),
+            *_ARGUMENTS,
+            *arguments,
+        )
+        self._environment = {**os.environ, **_ENVIRONMENT, **(environment or {})}
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    @property
+    def pid(self) -> int:
+        """Of the API server, which is also the id of the group of all its processes."""
+        assert self._process, "not started"
+        return self._process.pid
+
+    async def start(self) -> float:
+        """Start, or start again on the same port after `stop` or `kill`; seconds until it was ready.
+
+        Raises:
+            VllmError: it ended, or was not ready in three minutes.
+        """
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command, env=self._environment, stdout=log, stderr=log, start_new_session=True
+            )
+        try:
+            await asyncio.wait_for(self._answers(), _READY_S)
+        except BaseException as error:
+            await self.kill()
+            if isinstance(error, TimeoutError):
+                raise VllmError(f"vLLM was not ready in time; see {self.log}") from None
+            raise
+        return loop.time() - started
+
+    async def stop(self) -> None:
+        """Ask it to end; insist after ten seconds."""
+        await self._end(signal.SIGTERM)
+
+    async def kill(self) -> None:
+        """`kill -9`, its workers too."""
+        await self._end(signal.SIGKILL)
+
+    def send(self, what: signal.Signals) -> None:
+        """A signal to all its processes: after SIGSTOP it takes connections and answers nothing, until SIGCONT."""
+        os.killpg(self.pid, what)
+
+    async def _answers(self) -> None:
+        assert self._process
+        async with httpx.AsyncClient(timeout=5) as http:
+            while self._process.returncode is None:
+                with suppress(httpx.TransportError):
+                    if (await http.get(f"{self.root}/health")).is_success:
+                        return
+                await asyncio.sleep(0.1)
+        raise VllmError(f"vLLM ended with status {self._process.returncode}; see {self.log}")
+
+    async def _end(self, how: signal.Signals) -> None:
+        if self._process is None:
+            return
+        if self._process.returncode is None:
+            self._process.send_signal(how)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._process.wait(), _END_S)
+        with suppress(ProcessLookupError):  # engine and workers outlive an API server that was killed
+            self.send(signal.SIGKILL)
+        await self._process.wait()

@@ -82,13 +82,14 @@ class Content(NamedTuple):
 class Prompt:
     """What the model reads: `text`, and its `token_ids` (T).
 
-    `located` are the token slices of the turns' contents, None where the template wrote more, or
-    otherwise, than these: tools, or a content that it rewrote.
+    `located` are the token slices of the turns' contents, None where the template rewrote one; `spans`
+    their characters [start, stop) in the text, by turn.
     """
 
     text: str = field(repr=False)
     token_ids: tuple[int, ...] = field(repr=False)
     located: tuple[Content, ...] | None = field(repr=False)
+    spans: Mapping[int, tuple[int, int]] = field(default_factory=dict, repr=False)
 
     @property
     def contents(self) -> tuple[Content, ...]:
@@ -293,6 +294,10 @@ class Engine(Protocol):
         Raises:
             EngineRejected: there is no such prompt, or it is too long.
         """
+        ...
+
+    def pieces(self, text: str) -> tuple[str, ...]:
+        """A text as its deltas would be, one for each token; the last, the end of an answer, is empty."""
         ...
 
     def generate(self, call: Call, plan: Plan) -> AsyncIterator[Delta | Usage]:

@@ -14,7 +14,7 @@ text here, and a definition turn for the guards; so are the tool calls of an ear
 import re
 import threading
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,18 @@ class Prompter:
         if not encoded.ids:
             raise EngineRejected("the prompt is empty", "prompt" if call.raw else "messages")
         located = None if spans is None else _slices(text, encoded.offsets, spans)
-        return Prompt(text, tuple(encoded.ids), located)
+        return Prompt(text, tuple(encoded.ids), located, spans or {})
+
+    def separable(self, prompt: Prompt, turns: Collection[int]) -> bool:
+        """Whether the contents of these turns can be cut out of the prompt and all else tokenised by itself."""
+        char = token = 0
+        for turn, start, stop in sorted(prompt.contents, key=lambda content: content.start):
+            if turn in turns:
+                left, right = prompt.spans[turn]
+                if self.encode(prompt.text[char:left]) != prompt.token_ids[token:start]:
+                    return False
+                char, token = right, stop
+        return self.encode(prompt.text[char:]) == prompt.token_ids[token:]
 
     def encode(self, text: str) -> tuple[int, ...]:
         """The tokens of a text that stands alone: no BOS, no template."""

@@ -47,13 +47,14 @@ class Core:
         encoder: Encoder,
         background: Background,
         engine: Engine,
+        meter: Meter | None = None,
     ) -> None:
         self.settings = settings
         self.registry = registry
         self.artifacts = artifacts
         self.encoder = encoder
         self.engine = engine
-        self.meter = Meter()
+        self.meter = meter or Meter()
         self.ignorance = Ignorance(Voice())
         self.adapters = adapters_for(settings, self.ignorance)
         self.router = Router(tuple(self.adapters.values()), self.ignorance, self.meter.fell_back)
@@ -74,10 +75,11 @@ class Core:
         vault = Vault.open(settings.registry.key, settings.state_dir)
         registry = await Registry.open(settings.registry_url, vault)
         artifacts = Artifacts(settings.state_dir / "artifacts", vault)
-        engine = open_engine(settings)
+        meter = Meter()
+        engine = open_engine(settings, meter.upstream)
         encoder = await guard_encoder(settings)
         background = await background_of(settings.models, encoder)
-        return cls(settings, registry, artifacts, encoder, background, engine)
+        return cls(settings, registry, artifacts, encoder, background, engine, meter)
 
     async def start(self) -> None:
         """Enforce what the registry says, then be ready to answer."""

@@ -8,12 +8,13 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 
-from adapters.base import Call, Delta, Engine, EngineError, Plan, Usage
+from adapters.base import Call, Delta, Embeds, Engine, EngineError, Plan, Say, Usage
 from adapters.router import Router
 from gateway.params import restricted
 from gateway.policy import Policy
 from gateway.stream import Stopped, Unsound, for_engine, reviewed, sounded
 from gateway.telemetry import Meter
+from gateway.voiced import Voiced
 from guards.base import Verdict
 from guards.conversation import without
 from guards.output import Asked, OutputGuard
@@ -85,9 +86,14 @@ async def _first_that_holds(
     """The answer under the first plan that the engine honours and whose text can be shown."""
     for plan in plans[:-1]:
         shown = False
+        generated = engine.generate(for_engine(call), plan)
+        voiced = _voiced(plan, plans[-1], call, engine)
+        if voiced:
+            shows = voiced.over(reviewed(generated, call, output, plan, asked))
+        else:
+            shows = reviewed(sounded(generated, plan, call.sampling.n), call, output, plan, asked)
         try:
-            sound = sounded(engine.generate(for_engine(call), plan), plan, call.sampling.n)
-            async with aclosing(reviewed(sound, call, output, plan, asked)) as events:
+            async with aclosing(shows) as events:
                 async for event in events:
                     shown = True
                     yield event
@@ -98,13 +104,22 @@ async def _first_that_holds(
                 raise
             meter.fell_back(plan.method, type(error).__name__)
         else:
-            meter.answered(plan.method)
+            if voiced and voiced.replaced:
+                meter.fell_back(plan.method, "unsound")
+            meter.answered(plans[-1].method if voiced and voiced.replaced else plan.method)
             return
     meter.answered(plans[-1].method)
     said = engine.generate(for_engine(call), plans[-1])
     async with aclosing(reviewed(said, call, output, plans[-1], asked)) as events:
         async for event in events:
             yield event
+
+
+def _voiced(plan: Plan, last: Plan, call: Call, engine: Engine) -> Voiced | None:
+    """For an answer that may turn out as ignorance; log-probabilities are of one answer, or of another."""
+    if isinstance(plan, Embeds) and isinstance(last, Say) and call.sampling.logprobs is None:
+        return Voiced(plan, engine.pieces(last.text), call)
+    return None
 
 
 class _Progress:

@@ -29,10 +29,11 @@ class _Section(BaseModel):
 class EngineSettings(_Section):
     """What generates."""
 
-    kind: Literal["local", "upstream", "scripted"] = "local"
-    model: str = "demo"  # `demo`, or a folder in the transformers format (local); the upstream's own name (upstream)
+    kind: Literal["local", "vllm", "upstream", "scripted"] = "local"
+    model: str = "demo"  # a folder in the transformers format (local), the server's own name (vllm, upstream)
     served_name: str | None = None  # what clients ask for; default: the model's own name
-    url: str | None = None  # upstream only, up to and including /v1
+    url: str | None = None  # of the server (vllm, upstream), up to and including /v1; several, with commas: replicas
+    folder: Path | None = None  # the served model's own files: tokenizer, template, embeddings (vllm)
     api_key: str | None = Field(default=None, repr=False)
     threads: int | None = Field(default=None, ge=1)
     max_batch: int = Field(default=16, ge=1, le=512)
@@ -41,9 +42,16 @@ class EngineSettings(_Section):
 
     @model_validator(mode="after")
     def _has_what_it_needs(self) -> "EngineSettings":
-        if self.kind == "upstream" and not self.url:
-            raise ValueError("engine.url is needed when engine.kind is upstream")
+        if self.kind in ("vllm", "upstream") and not self.urls:
+            raise ValueError(f"engine.url is needed when engine.kind is {self.kind}")
+        if self.kind == "vllm" and self.folder is None:
+            raise ValueError("engine.folder is needed when engine.kind is vllm")
         return self
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Of all replicas."""
+        return tuple(url for part in (self.url or "").split(",") if (url := part.strip().rstrip("/")))
 
 
 class GuardSettings(_Section):
@@ -81,6 +89,7 @@ class LimitSettings(_Section):
     classifying: int = Field(default=64, ge=1)  # of them before the guards: more would miss the deadline
     n: int = Field(default=16, ge=1)
     stop: int = Field(default=4, ge=0)
+    inputs: int = Field(default=256, ge=1)  # texts in one request for embeddings
 
 
 class Settings(BaseSettings):

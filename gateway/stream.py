@@ -13,7 +13,7 @@ from gateway.engines.words import usage as estimated
 from guards.base import LetheError
 from guards.output import NOTHING, UNGUARDED, Asked, OutputGuard
 
-_JUDGED_AT = 160  # characters of an answer from corrupted embeddings before it is judged, or all of a shorter one
+JUDGED_AT = 160  # characters of an answer from corrupted embeddings before it is judged, or all of a shorter one
 
 _SPARE = 8  # alternatives more than a client asked for
 _READ = 64  # characters in which an alternative is read
@@ -53,7 +53,7 @@ async def _judged(source: AsyncIterator[Delta | Usage], plan: Embeds, n: int) ->
         texts[event.index] += event.text
         if plan.hopeless(texts[event.index]):
             break
-        if event.finish or len(texts[event.index]) >= _JUDGED_AT:
+        if event.finish or len(texts[event.index]) >= JUDGED_AT:
             waiting.discard(event.index)
         if not waiting:
             break

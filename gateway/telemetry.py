@@ -73,6 +73,12 @@ class Meter:
             "lethe_fallbacks", "Plans given up for the next", ["method", "reason"], registry=self.registry
         )
         self._stopped = Counter("lethe_output_stopped", "Answers stopped by the output guard", registry=self.registry)
+        self._upstream = Counter(
+            "lethe_upstream_events",
+            "Requests sent again, replicas that went out and that came back",
+            ["event"],
+            registry=self.registry,
+        )
         self._responses = Counter("lethe_responses", "HTTP responses", ["endpoint", "status"], registry=self.registry)
         self._classify = Histogram(
             "lethe_classify_seconds", "Input guards, all together", buckets=_FAST, registry=self.registry
@@ -125,6 +131,10 @@ class Meter:
     def stopped(self) -> None:
         """One answer stopped by the output guard."""
         self._stopped.inc()
+
+    def upstream(self, event: str) -> None:
+        """A request was sent again (`retry`), or a replica is out (`opened`) or admitted (`closed`)."""
+        self._upstream.labels(event).inc()
 
     def responded(self, endpoint: str, status: int) -> None:
         """One HTTP response begun."""

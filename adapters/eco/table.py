@@ -30,7 +30,7 @@ class EmbeddingTable:
         file, entry, base = _find(folder)
         if (dtype := _DTYPES.get(entry["dtype"])) is None:
             raise AdapterError(f"embeddings of dtype {entry['dtype']} cannot be read")
-        self._bf16 = entry["dtype"] == "BF16"
+        self.bf16 = entry["dtype"] == "BF16"  # how the model keeps them
         offset, shape = base + int(entry["data_offsets"][0]), tuple(entry["shape"])
         self._rows: NDArray[Any] = np.memmap(file, dtype, "r", offset, shape)
         self._scale = _scale(folder, self.width)
@@ -52,7 +52,7 @@ class EmbeddingTable:
         """(T, d) float32: what the model itself would look up."""
         raw = self._rows[np.asarray(token_ids, np.int64)]
         # bfloat16 is the upper half of a float32
-        wide = (raw.astype(np.uint32) << 16).view(np.float32) if self._bf16 else raw.astype(np.float32)
+        wide = (raw.astype(np.uint32) << 16).view(np.float32) if self.bf16 else raw.astype(np.float32)
         return np.asarray(wide * self._scale, np.float32)
 
 

@@ -1,6 +1,6 @@
 """Engines and model-bound adapters by setting, imported only when asked for: a remote engine needs no torch."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from adapters.base import Adapter, Engine
@@ -8,8 +8,8 @@ from adapters.ignorance import Ignorance
 from gateway.settings import Settings, SettingsError
 
 
-def open_engine(settings: Settings) -> Engine:
-    """The engine that the settings ask for, not started."""
+def open_engine(settings: Settings, event: Callable[[str], None] = lambda name: None) -> Engine:
+    """The engine that the settings ask for, not started. `event` is told how its servers fare."""
     chosen = settings.engine
     match chosen.kind:
         case "local":
@@ -27,11 +27,24 @@ def open_engine(settings: Settings) -> Engine:
             from gateway.engines.upstream import UpstreamEngine
 
             return UpstreamEngine(
-                [url.strip() for url in str(chosen.url).split(",")],
+                chosen.urls,
                 chosen.model,
                 name=chosen.served_name,
                 api_key=chosen.api_key,
                 timeout=chosen.timeout_s,
+                event=event,
+            )
+        case "vllm":
+            from gateway.engines.vllm import VllmEngine
+
+            return VllmEngine(
+                chosen.urls,
+                chosen.model,
+                model_folder(settings),
+                name=chosen.served_name,
+                api_key=chosen.api_key,
+                timeout=chosen.timeout_s,
+                event=event,
             )
         case "scripted":
             from gateway.engines.scripted import ScriptedEngine
@@ -41,7 +54,7 @@ def open_engine(settings: Settings) -> Engine:
 
 def adapters_for(settings: Settings, ignorance: Ignorance) -> Mapping[str, Adapter]:
     """The adapters that can work on the engine's model, by method; ignorance itself is the router's own."""
-    if settings.engine.kind != "local":
+    if settings.engine.kind not in ("local", "vllm"):
         return {}
     from adapters.eco.adapter import Eco
 
@@ -49,19 +62,21 @@ def adapters_for(settings: Settings, ignorance: Ignorance) -> Mapping[str, Adapt
 
 
 def model_folder(settings: Settings) -> Path:
-    """Where the local model lies.
+    """Where the files of the model lie: all of it (local), or as much as the gateway needs of what vLLM serves.
 
     Raises:
         SettingsError: there is none; the message says what mends it.
     """
-    if settings.engine.model != "demo":
-        folder = Path(settings.engine.model)
+    chosen = settings.engine
+    key, given = ("engine.folder", str(chosen.folder)) if chosen.kind == "vllm" else ("engine.model", chosen.model)
+    if given != "demo":
+        folder = Path(given)
         if not (folder / "config.json").exists():
-            raise SettingsError(f"engine.model: {folder} is not a folder in the transformers format")
+            raise SettingsError(f"{key}: {folder} is not a folder in the transformers format")
         return folder
     from gateway.demo.train import demo_folder
 
     demo = demo_folder(settings.models)
     if not demo.exists():
-        raise SettingsError("engine.model is demo, which is not trained yet: run `lethe serve` or `lethe demo` once")
+        raise SettingsError(f"{key} is demo, which is not trained yet: run `lethe serve` or `lethe demo` once")
     return demo

@@ -39,6 +39,7 @@ from adapters.prompt import Prompter
 from gateway.engines.decoder import Decoder, Reading
 from gateway.engines.job import Job, Outcome, Words
 from gateway.engines.lora import Lora
+from gateway.engines.text import pieces
 from gateway.engines.worker import Worker
 
 
@@ -119,6 +120,9 @@ class LocalEngine:
     async def rendered(self, call: Call) -> Call:
         return await asyncio.to_thread(self._ready().rendered, call)
 
+    def pieces(self, text: str) -> tuple[str, ...]:
+        return self._ready().pieces(text)
+
     async def generate(self, call: Call, plan: Plan) -> AsyncIterator[Delta | Usage]:
         served = self._ready()
         async with aclosing(self._outcomes(served, call, plan, None)) as outcomes:
@@ -189,6 +193,10 @@ class _Served:
         self._decoder = decoder
         self._context = context
         self.worker = worker
+
+    def pieces(self, text: str) -> tuple[str, ...]:
+        """A text as its deltas would be."""
+        return pieces(self._prompter.encode(text), self._prompter.decode)
 
     def rendered(self, call: Call) -> Call:
         """The call with its prompt.

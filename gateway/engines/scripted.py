@@ -89,6 +89,9 @@ class ScriptedEngine:
     async def rendered(self, call: Call) -> Call:
         return call
 
+    def pieces(self, text: str) -> tuple[str, ...]:
+        return (*words(text), "")
+
     async def generate(self, call: Call, plan: Plan) -> AsyncIterator[Delta | Usage]:
         self._note(plan)
         await self.health()

@@ -27,6 +27,12 @@ class Detokenizer:
         return text[len(known) :]
 
 
+def pieces(token_ids: Sequence[int], decode: Callable[[Sequence[int]], str]) -> tuple[str, ...]:
+    """A text in the pieces that its tokens make; the last, the end of an answer, is empty."""
+    detokenizer = Detokenizer(decode)
+    return (*(detokenizer.push(token) for token in token_ids), "")
+
+
 class Stops:
     """Cuts a stream at the first stop string to be complete, however the stream is split."""
 

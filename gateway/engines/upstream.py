@@ -32,7 +32,7 @@ from adapters.base import (
 )
 from gateway.engines.events import events
 from gateway.engines.fleet import CircuitEvent, Fleet
-from gateway.engines.words import recite, usage
+from gateway.engines.words import recite, usage, words
 
 _NEEDS = frozenset({Capability.TEXT})
 _PLAIN = Sampling()
@@ -88,6 +88,9 @@ class UpstreamEngine:
 
     async def health(self) -> None:
         await self._fleet.health()
+
+    def pieces(self, text: str) -> tuple[str, ...]:
+        return (*words(text), "")
 
     async def generate(self, call: Call, plan: Plan) -> AsyncIterator[Delta | Usage]:
         if not plan.needs <= _NEEDS:

@@ -1,0 +1,94 @@
+"""Requests to vLLM, made anew from what we understand: nothing of a client's own body is forwarded.
+
+What the model reads goes as the very token ids that were classified. A chat takes them by
+`kv_transfer_params` (vLLM 0.32; tested on every replica before it serves), so that the server's parsers of
+tools and reasoning go on; the messages that it wants beside them are not looked at.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from adapters.base import Call, Sampling
+from guards.base import DEFINITION
+
+_PLAIN = Sampling()
+_OPTIONAL = ("max_tokens", "seed", "presence_penalty", "frequency_penalty", "top_k", "min_p", "repetition_penalty")
+_NO_MESSAGE = [{"role": "user", "content": "."}]
+MOST_LOGPROBS = 20  # that vLLM gives, unless told otherwise at its start
+# Fields that an error may name: those that a client could have sent.
+FIELDS = frozenset({"messages", "prompt", "n", "temperature", "top_p", "logprobs", "tools", "tool_choice", *_OPTIONAL})
+OPTIONS = frozenset(
+    {
+        "tools",
+        "tool_choice",
+        "parallel_tool_calls",
+        "response_format",
+        "structured_outputs",
+        "reasoning_effort",
+        "include_reasoning",
+        "thinking_token_budget",
+        "chat_template_kwargs",
+        "logit_bias",
+        "allowed_token_ids",
+        "bad_words",
+        "min_tokens",
+        "ignore_eos",
+        "skip_special_tokens",
+        "spaces_between_special_tokens",
+        "stop_token_ids",
+        "include_stop_str_in_output",
+    }
+)
+TOOLS = frozenset({"tools", "tool_choice", "parallel_tool_calls"})
+
+
+def path(call: Call) -> str:
+    """Where the call goes."""
+    return "completions" if call.raw else "chat/completions"
+
+
+def common(model: str, call: Call, limit: int | None, salt: str) -> dict[str, Any]:
+    """All but what the model reads. `limit`: of tokens, in place of the call's own."""
+    sampling = call.sampling
+    body: dict[str, Any] = {
+        "model": model,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "n": sampling.n,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "cache_salt": salt,
+        **{key: value for key in _OPTIONAL if (value := getattr(sampling, key)) != getattr(_PLAIN, key)},
+        **call.options,
+    }
+    if limit is not None:
+        body["max_tokens"] = limit
+    if sampling.logprobs is not None:
+        most = min(sampling.logprobs, MOST_LOGPROBS)
+        body |= {"logprobs": most} if call.raw else {"logprobs": True, "top_logprobs": most}
+    return body
+
+
+def of_ids(raw: bool, token_ids: Sequence[int]) -> dict[str, Any]:
+    """The prompt as token ids."""
+    if raw:
+        return {"prompt": list(token_ids)}
+    return {"messages": _NO_MESSAGE, "kv_transfer_params": {"prompt_token_ids": list(token_ids)}}
+
+
+def of_parts(call: Call, parts: Mapping[int, str]) -> dict[str, Any]:
+    """The prompt as messages, those of `parts` (turn → base64) as embeddings."""
+    messages: list[dict[str, Any]] = []
+    for i, turn in enumerate(call.conversation.turns):
+        if turn.role != DEFINITION:
+            content = [{"type": "prompt_embeds", "data": parts[i]}] if i in parts else turn.content
+            messages.append({**(turn.message or {}), "role": turn.role, "content": content})
+    return {"messages": messages}
+
+
+def forced(call: Call) -> bool:
+    """Whether the client wants an answer of a form that no ready one has."""
+    options = call.options
+    choice, form = options.get("tool_choice"), options.get("response_format") or {}
+    tool = choice == "required" or isinstance(choice, Mapping)
+    return tool or bool(options.get("structured_outputs")) or form.get("type", "text") != "text"

@@ -1,0 +1,351 @@
+"""vLLM servers as an engine, over HTTP: every answer is theirs, and what is read was classified to the letter.
+
+Before it: a plan. The prompt is rendered here, by the model's own files, and sent as ids (`bodies`); a
+replica serves only where it was seen to read them as we do (`examiner`). Under ECO the contents that are
+corrupted go as embeddings, each whole, and where the template's text cannot be cut there, the whole
+prompt does. A ready answer is a real generation on the same prompt whose text is replaced (`recital`):
+the same pace, counts and shape as any other.
+
+Stop strings are not sent: they are looked for in what is shown. `max_tokens` beyond the context is cut
+to what fits.
+"""
+
+import asyncio
+import base64
+import math
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from adapters.base import (
+    Call,
+    Capability,
+    Delta,
+    Embeds,
+    EngineError,
+    EngineRejected,
+    EngineUnavailable,
+    Floats,
+    Pass,
+    Plan,
+    Prompt,
+    Say,
+    TokenLogprob,
+    Usage,
+)
+from adapters.eco.table import EmbeddingTable
+from adapters.prompt import Prompter
+from gateway.engines import bodies, chunks, tensors
+from gateway.engines.events import events
+from gateway.engines.fleet import Fleet
+from gateway.engines.replica import Replica
+from gateway.engines.examiner import Examiner, Found
+from gateway.engines.text import pieces
+from gateway.recital import Reciter
+
+_INLINE = 8_000  # characters of a conversation that are rendered on the event loop: a thread costs more
+_LONGEST = 100.0  # norm of an embedding, in medians of the model's own: beyond it attention overflows
+_SURE = 12.0  # nats above the runner-up, see `_certain`
+
+
+class VllmEngine:
+    """Serves `model`, whose files lie in `folder`, from the servers at `urls` (up to and including `/v1`).
+
+    Args:
+        name: as clients ask for it; the model's own by default, and then untouched events leave as they came.
+        timeout: seconds a server may be silent.
+        event: see `Fleet`.
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        model: str,
+        folder: Path,
+        *,
+        name: str | None = None,
+        api_key: str | None = None,
+        timeout: float = 120.0,
+        event: Callable[[str], None] = lambda name: None,
+    ) -> None:
+        self._model = model
+        self._folder = folder
+        self._name = name or model
+        self._found: dict[str, Found] = {}
+        self._loaded: _Loaded | None = None
+        self._fleet = Fleet(urls, api_key=api_key, timeout=timeout, examine=self._examine, event=event)
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What every server that was seen can do."""
+        found = [one.capabilities for one in self._found.values()]
+        return frozenset.intersection(*found) if found else frozenset({Capability.TEXT})
+
+    @property
+    def options(self) -> frozenset[str]:
+        found = [one.options for one in self._found.values()]
+        return frozenset.intersection(*found) if found else bodies.OPTIONS
+
+    async def start(self) -> None:
+        """Load the model's files and examine the servers; one that is not there may come later."""
+        if self._loaded is None:
+            self._loaded = await asyncio.to_thread(_Loaded, self._model, self._folder)
+            await self._fleet.start()
+
+    async def close(self) -> None:
+        await self._fleet.close()
+
+    async def health(self) -> None:
+        await self._fleet.health()
+
+    async def rendered(self, call: Call) -> Call:
+        loaded = self._ready()
+        size = sum(len(turn.text) for turn in call.conversation.turns)
+        render = loaded.prompter.render
+        prompt = render(call) if size <= _INLINE else await asyncio.to_thread(render, call)
+        if len(prompt.token_ids) >= self._context:
+            param = "prompt" if call.raw else "messages"
+            raise EngineRejected(f"the prompt is longer than the model's context of {self._context} tokens", param)
+        return replace(call, prompt=prompt)
+
+    def pieces(self, text: str) -> tuple[str, ...]:
+        loaded = self._ready()
+        return pieces(loaded.prompter.encode(text), loaded.prompter.decode)
+
+    async def generate(self, call: Call, plan: Plan) -> AsyncIterator[Delta | Usage]:
+        if not plan.needs <= self.capabilities:
+            raise EngineRejected("this engine cannot honour the plan")
+        if call.sampling.n > 1 and call.sampling.temperature == 0:
+            raise EngineRejected("n must be 1 where temperature is 0", "n")
+        if call.prompt is None:
+            call = await self.rendered(call)
+        match plan:
+            case Pass():
+                source = self._passed(call)
+            case Embeds():
+                source = self._embedded(call, plan)
+            case Say() if bodies.forced(call):
+                source = self._instead(call, plan)
+            case Say():
+                source = self._said(call, plan)
+            case _:
+                raise EngineRejected("this engine cannot honour the plan")
+        async with aclosing(source) as items:
+            async for item in items:
+                yield item
+
+    async def score(self, call: Call, answer: str, plan: Plan) -> Sequence[TokenLogprob]:
+        if call.prompt is None:
+            call = await self.rendered(call)
+        ids, count = self._ready().ended(answer), call.sampling.logprobs or 0
+        match plan:
+            case Pass():
+                return await self._known(_prompt(call).token_ids, ids, count)
+            case Say():
+                return _certain(await self._known(self._rendered_instead(call, plan).token_ids, ids, count))
+            case _:
+                raise EngineRejected("this engine cannot score under this method")
+
+    async def _passed(self, call: Call) -> AsyncGenerator[Delta | Usage, None]:
+        read = bodies.of_ids(call.raw, _prompt(call).token_ids)
+        async for item in self._sent(call, read):
+            yield item
+
+    async def _embedded(self, call: Call, plan: Embeds) -> AsyncGenerator[Delta | Usage, None]:
+        loaded, prompt = self._ready(), _prompt(call)
+        rows = loaded.checked(plan, prompt)
+        changed = {turn: rows[start:stop] for turn, start, stop in plan.contents}
+        if not call.raw and self._parts and loaded.prompter.separable(prompt, changed.keys()):
+            read = bodies.of_parts(call, {turn: loaded.encoded(part) for turn, part in changed.items()})
+            source = self._sent(call, read)
+        elif call.options.keys() <= {"chat_template_kwargs"}:
+            source = self._whole(call, {"prompt_embeds": loaded.encoded(rows)})
+        else:
+            raise EngineRejected("embeddings of the whole prompt leave no place for these options")
+        async for item in source:
+            yield item
+
+    async def _whole(self, call: Call, read: Mapping[str, Any]) -> AsyncGenerator[Delta | Usage, None]:
+        """The answer to a whole prompt of embeddings, which completions alone take, in the shape of the call's own."""
+        sampling = replace(call.sampling, repetition_penalty=1.0)  # would look up ids that are not there
+        opened = call.raw
+        async for item in self._sent(replace(call, raw=True, sampling=sampling, options={}), read):
+            if not opened and item.wire:
+                opened = True
+                for index in range(sampling.n):
+                    yield chunks.opening(index, item.wire)
+            yield item if call.raw or not item.wire else replace(item, wire=chunks.as_chat(item.wire))
+
+    async def _instead(self, call: Call, plan: Say) -> AsyncGenerator[Delta | Usage, None]:
+        """What the model says, in the form that the client wants, to the prompt that is natural to the answer."""
+        sent = len(_prompt(call).token_ids)
+        async for item in self._sent(call, bodies.of_ids(call.raw, self._rendered_instead(call, plan).token_ids)):
+            if isinstance(item, Usage):
+                yield Usage(sent, item.completion_tokens, item.wire and item.wire.changed())
+            else:
+                yield item
+
+    async def _said(self, call: Call, plan: Say) -> AsyncGenerator[Delta | Usage, None]:
+        loaded, sampling = self._ready(), call.sampling
+        ids, pieces = loaded.ended(plan.text), self.pieces(plan.text)
+        limit = min(sampling.max_tokens or len(pieces), len(pieces), self._room(call))
+        known: Sequence[TokenLogprob] = ()
+        if sampling.logprobs is not None:  # the real prompt's never leave
+            instead = self._rendered_instead(call, plan).token_ids
+            known = _certain(await self._known(instead, ids, sampling.logprobs))
+        silent = replace(call, sampling=replace(sampling, logprobs=None))
+        read = bodies.of_ids(call.raw, _prompt(call).token_ids) | {"min_tokens": limit}
+        choices = [Reciter(pieces, limit, known=known) for _ in range(sampling.n)]
+        async for item in self._sent(silent, read, limit):
+            if isinstance(item, Usage) or item.opening:
+                yield item
+            elif not choices[item.index].over:
+                yield choices[item.index].say(item)
+
+    async def _sent(
+        self, call: Call, read: Mapping[str, Any], limit: int | None = None
+    ) -> AsyncGenerator[Delta | Usage, None]:
+        """The answer of a server to a call that reads this."""
+        prompt, writing, written = _prompt(call), set(range(call.sampling.n)), 0
+        if limit is None and call.sampling.max_tokens is not None:
+            limit = min(call.sampling.max_tokens, self._room(call))
+        if limit is None and call.raw:
+            limit = self._room(call)
+        body = orjson.dumps(bodies.common(self._model, call, limit, call.tenant or "lethe") | dict(read))
+        async with self._fleet.stream(bodies.path(call), body) as reply:
+            if not reply.ok:
+                raise await reply.refusal(bodies.FIELDS)
+            async with aclosing(events(reply.chunks())) as came:
+                async for event in came:
+                    if event.data == b"[DONE]":
+                        break
+                    for item in chunks.read(event) if event.data else ():
+                        if isinstance(item, Delta):
+                            if item.index not in writing:
+                                continue
+                            written += not item.opening
+                            if item.finish:
+                                writing.discard(item.index)
+                            item = replace(item, usage=Usage(len(prompt.token_ids), written))
+                        yield item
+            if not writing:
+                await reply.finish()
+        if writing:
+            raise EngineUnavailable("the upstream broke off its answer")
+
+    async def _known(self, prompt: Sequence[int], answer: Sequence[int], count: int) -> list[TokenLogprob]:
+        """Log-probabilities of the answer's tokens after the prompt, with the `count` likeliest alternatives."""
+        count = min(count, bodies.MOST_LOGPROBS)
+        body = {
+            "model": self._model,
+            "prompt": [*prompt, *answer],
+            "max_tokens": 1,
+            "temperature": 0,
+            "prompt_logprobs": count,
+            "cache_salt": "lethe",
+        }
+        async with self._fleet.stream("completions", orjson.dumps(body)) as reply:
+            if not reply.ok:
+                raise await reply.refusal(bodies.FIELDS)
+            told = await reply.read()
+        try:
+            rows = orjson.loads(told)["choices"][0]["prompt_logprobs"][-len(answer) :]
+            return [_told(token, row, count) for token, row in zip(answer, rows, strict=True)]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise EngineError("the upstream's answer cannot be read") from None
+
+    def _rendered_instead(self, call: Call, plan: Say) -> Prompt:
+        options = {} if call.raw else call.options
+        return self._ready().prompter.render(Call(plan.instead, raw=call.raw, options=options))
+
+    def _room(self, call: Call) -> int:
+        return max(1, self._context - len(_prompt(call).token_ids))
+
+    @property
+    def _context(self) -> int:
+        return min((one.context for one in self._found.values()), default=self._ready().prompter.limit)
+
+    @property
+    def _parts(self) -> bool:
+        return all(one.parts for one in self._found.values())
+
+    def _ready(self) -> "_Loaded":
+        if self._loaded is None:
+            raise EngineUnavailable("the engine is not started")
+        return self._loaded
+
+    async def _examine(self, replica: Replica) -> None:
+        self._found[replica.url] = await self._ready().examiner.examine(replica)
+
+
+class _Loaded:
+    """The model's own files."""
+
+    def __init__(self, model: str, folder: Path) -> None:
+        try:
+            self.prompter = Prompter(folder)
+        except ValueError as error:
+            raise EngineUnavailable(str(error)) from None
+        self._table = EmbeddingTable(folder)
+        self.examiner = Examiner(model, self.prompter, self._table)
+
+    def ended(self, answer: str) -> tuple[int, ...]:
+        """The tokens of an answer and its end."""
+        if self.prompter.eos_id is None:
+            raise EngineUnavailable("this model names no token that ends an answer")
+        return (*self.prompter.encode(answer), self.prompter.eos_id)
+
+    def checked(self, plan: Embeds, prompt: Prompt) -> Floats:
+        """The plan's embeddings, if a server can read them: what is not finite, or huge, harms its other requests."""
+        if plan.token_ids != prompt.token_ids or plan.embeds.shape != (len(prompt.token_ids), self._table.width):
+            raise EngineRejected("the embeddings are not of this prompt and model")
+        norms = np.linalg.norm(plan.embeds, axis=1)
+        if not np.isfinite(plan.embeds).all() or (norms > _LONGEST * self._table.radius).any():
+            raise EngineRejected("the embeddings are not finite, or far too long")
+        return plan.embeds
+
+    def encoded(self, rows: Floats) -> str:
+        """Base64 of what `torch.save` would write, in the width of the model's own embeddings."""
+        return base64.b64encode(tensors.dumps(rows, "bfloat16" if self._table.bf16 else "float32")).decode()
+
+
+def _prompt(call: Call) -> Prompt:
+    assert call.prompt, "not rendered"
+    return call.prompt
+
+
+def _told(token: int, row: Mapping[str, Any], count: int) -> TokenLogprob:
+    own = row[str(token)]
+    best = sorted(row.values(), key=lambda one: -one["logprob"])[:count]
+    return TokenLogprob(
+        str(own["decoded_token"]),
+        float(own["logprob"]),
+        tuple((str(one["decoded_token"]), float(one["logprob"])) for one in best),
+    )
+
+
+def _certain(known: Sequence[TokenLogprob]) -> list[TokenLogprob]:
+    """Tokens that the model would not have said are given as if it was sure of them.
+
+    These are the subject's name: the prompt behind a ready answer has another one, and a name that is
+    copied is certain.
+    """
+    return [token if not token.top or token.logprob >= token.top[0][1] else _sure(token) for token in known]
+
+
+def _sure(token: TokenLogprob) -> TokenLogprob:
+    """As if its logit stood `_SURE` nats above the best."""
+    mass = math.exp(token.top[0][1] + _SURE)
+    off = math.log(1.0 - math.exp(token.logprob) + mass)
+    others = [(text, logprob - off) for text, logprob in token.top if text != token.text]
+    own = math.log(mass) - off
+    return TokenLogprob(token.text, own, ((token.text, own), *others)[: len(token.top)])

@@ -1,0 +1,78 @@
+"""A ready answer at the pace of a real one: said in place of what a generation says, event by event.
+
+What comes from the engine tells when a token is due and how many there were; never what it was.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from adapters.base import Delta, TokenLogprob
+
+
+class Reciter:
+    """One choice that says a text.
+
+    Args:
+        pieces: the text in the pieces that its tokens make; the last, the end of an answer, is empty.
+        limit: of tokens; None for no limit.
+        stops: strings before which the text ends.
+        known: log-probabilities of the pieces.
+    """
+
+    def __init__(
+        self,
+        pieces: Sequence[str],
+        limit: int | None = None,
+        stops: Sequence[str] = (),
+        known: Sequence[TokenLogprob] = (),
+    ) -> None:
+        text = "".join(pieces)
+        found = [at for stop in stops if (at := text.find(stop)) >= 0]
+        cut = _until(pieces, min(found)) if found else list(pieces)
+        self._pieces = cut if limit is None else cut[:limit]
+        self._finish: Literal["stop", "length"] = "stop" if len(self._pieces) == len(cut) else "length"
+        self._known = known
+        self._at = 0
+        self.text = "".join(self._pieces)
+
+    @property
+    def tokens(self) -> int:
+        """Of the whole choice, its end included."""
+        return len(self._pieces)
+
+    @property
+    def over(self) -> bool:
+        """Whether all was said."""
+        return self._at == len(self._pieces)
+
+    def skip(self, chars: int) -> None:
+        """Take the first `chars` characters as said."""
+        while chars and chars >= len(self._pieces[self._at]):
+            chars -= len(self._pieces[self._at])
+            self._at += 1
+        if chars:
+            self._pieces[self._at] = self._pieces[self._at][chars:]
+
+    def say(self, came: Delta) -> Delta:
+        """The next piece, in place of what came; all that is left, where that was the end."""
+        start = self._at
+        self._at = len(self._pieces) if came.finish else min(start + 1, len(self._pieces))
+        return Delta(
+            came.index,
+            "".join(self._pieces[start : self._at]),
+            tuple(self._known[start : self._at]),
+            self._finish if self.over else None,
+            usage=came.usage,
+            wire=came.wire and came.wire.changed(),
+        )
+
+
+def _until(pieces: Sequence[str], chars: int) -> list[str]:
+    """The pieces of the first so many characters, one at least."""
+    kept, left = [], chars
+    for piece in pieces:
+        if left <= 0 and kept:
+            break
+        kept.append(piece[:left])
+        left -= len(piece)
+    return kept

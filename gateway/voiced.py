@@ -1,0 +1,136 @@
+"""An answer from corrupted embeddings, and ignorance's own words where it is none that can be shown.
+
+Corrupted, a model mostly says that it does not know, about a name that is garbled; or it stammers. Then
+ignorance's sentence is said on the same events: no second generation, whose time would tell. Nothing is
+held as long as both begin alike, and so the first token comes when it comes.
+"""
+
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from typing import Any, cast
+
+from adapters.base import Call, Delta, Embeds, Usage
+from gateway.recital import Reciter
+from gateway.stream import JUDGED_AT, Stopped
+
+_DRAINED = 64  # events that are waited for after the last word, for the usage
+
+
+class Voiced:
+    """One answer under `plan`; `pieces` are ignorance's own words, see `Engine.pieces`."""
+
+    def __init__(self, plan: Embeds, pieces: Sequence[str], call: Call) -> None:
+        sampling = call.sampling
+        self._call = call
+        self._choices = [_Choice(plan, Reciter(pieces, sampling.max_tokens, sampling.stop)) for _ in range(sampling.n)]
+        self._written: Counter[int] = Counter()
+
+    @property
+    def replaced(self) -> bool:
+        """Whether ignorance's words took the place of a choice."""
+        return any(choice.reciting for choice in self._choices)
+
+    async def over(self, events: AsyncIterator[Delta | Usage]) -> AsyncGenerator[Delta | Usage, None]:
+        """The events that may be shown, of reviewed ones.
+
+        Raises:
+            Stopped: in mid-stream of a choice that was shown as its own.
+        """
+        last: Delta | None = None
+        async with aclosing(cast("AsyncGenerator[Any, None]", events)) as source:
+            try:
+                left = _DRAINED
+                async for event in source:
+                    if isinstance(event, Usage):
+                        yield self._counted(event)
+                        return
+                    last = event
+                    self._written[event.index] += not event.opening
+                    for shown in self._choices[event.index].take(event):
+                        yield shown
+                    left -= self.replaced and all(choice.over for choice in self._choices)
+                    if left < 0:
+                        break
+            except Stopped:
+                if any(choice.own for choice in self._choices):
+                    raise
+                for index, choice in enumerate(self._choices):
+                    for shown in choice.give_up(Delta(index, "", finish="stop", wire=last and last.wire)):
+                        yield shown
+        used = (
+            last.usage
+            if last and last.usage
+            else Usage(len(self._call.prompt.token_ids) if self._call.prompt else 0, 0)
+        )
+        yield self._counted(used)
+
+    def _counted(self, usage: Usage) -> Usage:
+        if not self.replaced:
+            return usage
+        written = sum(
+            choice.tokens if choice.reciting else self._written[index] for index, choice in enumerate(self._choices)
+        )
+        return Usage(usage.prompt_tokens, written, usage.wire and usage.wire.changed())
+
+
+class _Choice:
+    """Undecided at first; then its `own`, or `reciting`."""
+
+    def __init__(self, plan: Embeds, reciter: Reciter) -> None:
+        self._plan = plan
+        self._reciter = reciter
+        self._text = ""
+        self._shown = 0  # characters, of what both answers begin with
+        self._held: list[Delta] = []
+        self.own = self.reciting = self._finished = False
+
+    @property
+    def over(self) -> bool:
+        return self._reciter.over if self.reciting else self._finished
+
+    @property
+    def tokens(self) -> int:
+        return self._reciter.tokens
+
+    def take(self, delta: Delta) -> list[Delta]:
+        """What is shown for it now."""
+        self._finished = self._finished or delta.finish is not None
+        if delta.opening or self.own:
+            return [delta]
+        if self.reciting:
+            return [] if self._reciter.over else [self._reciter.say(delta)]
+        self._text += delta.text
+        if not (delta.finish or self._held) and self._alike(delta):
+            self._shown = len(self._text)
+            return [delta]
+        self._held.append(delta)
+        if self._plan.hopeless(self._text):
+            return self._recite()
+        if not (delta.finish or len(self._text) >= JUDGED_AT):
+            return []
+        if not self._plan.sound(self._text):
+            return self._recite()
+        self.own = True
+        return self._held
+
+    def give_up(self, end: Delta) -> list[Delta]:
+        """Ignorance's words to their end."""
+        if self.over:
+            return []
+        self._held = [] if self.reciting else [*self._held, end]
+        return [self._reciter.say(end)] if self.reciting else self._recite()
+
+    def _alike(self, delta: Delta) -> bool:
+        """Whether ignorance would have begun like this, and has more to say."""
+        said = self._reciter.text
+        return delta.channel == "content" and len(self._text) < len(said) and said.startswith(self._text)
+
+    def _recite(self) -> list[Delta]:
+        self.reciting = True
+        self._reciter.skip(self._shown)
+        said: list[Delta] = []
+        for delta in self._held:
+            if not self._reciter.over:
+                said.append(self._reciter.say(delta))
+        return said

@@ -57,7 +57,7 @@ capabilities: {drop: [ALL]}
 {{- if and $several (not $v.registry.postgres) }}
 {{- fail "several gateways need registry.postgres: SQLite is for one" }}
 {{- end }}
-{{- if and $several (not $v.state.existing) (ne $v.state.accessMode "ReadWriteMany") }}
+{{- if and $several (ne $v.state.accessMode "ReadWriteMany") }}
 {{- fail "several gateways share their artifacts: state.accessMode must be ReadWriteMany" }}
 {{- end }}
 {{- if and $v.registry.postgres $v.networkPolicy.enabled (not $v.networkPolicy.egress) }}

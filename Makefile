@@ -49,6 +49,7 @@ $(VLLM_STAMP):
 	@[ "$$(uname)" = Linux ] || { echo "vLLM's CPU build runs on Linux only"; exit 1; }
 	@echo "Installing vLLM $(VLLM_VERSION) into $(VLLM_VENV), for the tests (the first time takes a minute or two)"
 	@$(PYTHON) -m venv --clear $(VLLM_VENV)
-	@$(VLLM_INSTALL) || $(VLLM_INSTALL) --extra-index-url https://download.pytorch.org/whl/cpu
+	@$(VLLM_INSTALL) || $(VLLM_INSTALL) --extra-index-url https://download.pytorch.org/whl/cpu \
+	  || { rm -rf $(VLLM_VENV); exit 1; }  # a half-made one would be taken for vLLM
 	@$(VLLM_VENV)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	@touch $@

@@ -110,7 +110,8 @@ class Call:
     `options` are further parameters in OpenAI's and vLLM's own words, of those that the engine says it
     honours; what the model reads of them is among the turns. `prompt` is what the engine made of the
     conversation, and `sent` the tokens of the prompt as the client sent it, where an exchange was left
-    out since. `tenant` is whose call it is: nobody's cached prefix serves another's.
+    out since. `tenant` is whose call it is: nobody's cached prefix serves another's. `whole`: nobody reads
+    along, and one delta a choice will do.
     """
 
     conversation: Conversation
@@ -120,6 +121,7 @@ class Call:
     prompt: Prompt | None = field(default=None, repr=False)
     sent: int | None = None
     tenant: str = field(default="", repr=False)
+    whole: bool = False
 
     @property
     def read(self) -> Conversation:

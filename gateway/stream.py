@@ -64,10 +64,11 @@ async def _judged(source: AsyncIterator[Delta | Usage], plan: Embeds, n: int) ->
 
 def for_engine(call: Call) -> Call:
     """The call as an engine gets it: stop strings are looked for in what is shown, or the end of an answer would
-    tell what was held when it came; and some alternatives more, for those that are not shown."""
+    tell what was held when it came, and so such a call is read as it comes; and some alternatives more, for
+    those that are not shown."""
     sampling = call.sampling
     more = sampling.logprobs + _SPARE if sampling.logprobs else sampling.logprobs
-    return replace(call, sampling=replace(sampling, stop=(), logprobs=more))
+    return replace(call, sampling=replace(sampling, stop=(), logprobs=more), whole=call.whole and not sampling.stop)
 
 
 async def reviewed(

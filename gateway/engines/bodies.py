@@ -47,13 +47,12 @@ def path(call: Call) -> str:
     return "completions" if call.raw else "chat/completions"
 
 
-def common(model: str, call: Call, limit: int | None, salt: str) -> dict[str, Any]:
+def common(model: str, call: Call, limit: int | None, salt: str, stream: bool = True) -> dict[str, Any]:
     """All but what the model reads. `limit`: of tokens, in place of the call's own."""
     sampling = call.sampling
     body: dict[str, Any] = {
         "model": model,
-        "stream": True,
-        "stream_options": {"include_usage": True},
+        **({"stream": True, "stream_options": {"include_usage": True}} if stream else {}),
         "n": sampling.n,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,

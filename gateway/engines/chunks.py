@@ -35,6 +35,28 @@ def read(event: Event) -> list[Delta | Usage]:
     return [_shaped(one, shape) for one in found]
 
 
+def read_whole(body: bytes) -> list[Delta | Usage]:
+    """What a whole answer says, as `read` gives it of one in events.
+
+    Raises:
+        EngineUnavailable, EngineError: see there.
+    """
+    try:
+        answer = orjson.loads(body)
+        nothing = Wire(b"", answer)
+        found: list[Delta | Usage] = []
+        for choice in answer["choices"]:
+            gained = choice if "text" in choice else {**choice, "delta": choice["message"]}
+            found += [
+                Delta(one.index, one.text, one.tokens, one.finish, one.channel, one.tool)
+                for one in _deltas(gained, nothing)
+            ]
+        counted = answer["usage"]
+        return [*found, Usage(int(counted["prompt_tokens"]), int(counted.get("completion_tokens") or 0))]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise EngineError("the upstream's answer cannot be read") from None
+
+
 def opening(index: int, wire: Wire) -> Delta:
     """How choice `index` of a chat begins where a completion's first event is `wire`."""
     choice = {"index": index, "delta": None, "logprobs": None, "finish_reason": None}

@@ -43,12 +43,13 @@ from adapters.prompt import Prompter
 from gateway.engines import bodies, chunks, tensors
 from gateway.engines.events import events
 from gateway.engines.fleet import Fleet
-from gateway.engines.replica import Replica
+from gateway.engines.replica import Replica, Reply
 from gateway.engines.examiner import Examiner, Found
 from gateway.engines.text import pieces
 from gateway.recital import Reciter
 
 _INLINE = 8_000  # characters of a conversation that are rendered on the event loop: a thread costs more
+_WHOLE = 256  # tokens up to which a whole answer is asked for whole; of a longer one, silence is to be noticed
 _LONGEST = 100.0  # norm of an embedding, in medians of the model's own: beyond it attention overflows
 _SURE = 12.0  # nats above the runner-up, see `_certain`
 
@@ -220,25 +221,21 @@ class VllmEngine:
             limit = min(call.sampling.max_tokens, self._room(call))
         if limit is None and call.raw:
             limit = self._room(call)
-        body = orjson.dumps(bodies.common(self._model, call, limit, call.tenant or "lethe") | dict(read))
-        async with self._fleet.stream(bodies.path(call), body) as reply:
+        whole = call.whole and limit is not None and limit <= _WHOLE
+        body = bodies.common(self._model, call, limit, call.tenant or "lethe", stream=not whole) | dict(read)
+        async with self._fleet.stream(bodies.path(call), orjson.dumps(body)) as reply:
             if not reply.ok:
                 raise await reply.refusal(bodies.FIELDS)
-            async with aclosing(events(reply.chunks())) as came:
-                async for event in came:
-                    if event.data == b"[DONE]":
-                        break
-                    for item in chunks.read(event) if event.data else ():
-                        if isinstance(item, Delta):
-                            if item.index not in writing:
-                                continue
-                            written += not item.opening
-                            if item.finish:
-                                writing.discard(item.index)
-                            item = replace(item, usage=Usage(len(prompt.token_ids), written))
-                        yield item
-            if not writing:
-                await reply.finish()
+            async with aclosing(_items(reply, whole)) as items:
+                async for item in items:
+                    if isinstance(item, Delta):
+                        if item.index not in writing:
+                            continue
+                        written += not item.opening
+                        if item.finish:
+                            writing.discard(item.index)
+                        item = replace(item, usage=Usage(len(prompt.token_ids), written))
+                    yield item
         if writing:
             raise EngineUnavailable("the upstream broke off its answer")
 
@@ -316,6 +313,21 @@ class _Loaded:
     def encoded(self, rows: Floats) -> str:
         """Base64 of what `torch.save` would write, in the width of the model's own embeddings."""
         return base64.b64encode(tensors.dumps(rows, "bfloat16" if self._table.bf16 else "float32")).decode()
+
+
+async def _items(reply: Reply, whole: bool) -> AsyncGenerator[Delta | Usage, None]:
+    """What a reply says, up to its end."""
+    if whole:
+        for item in chunks.read_whole(await reply.read()):
+            yield item
+        return
+    async with aclosing(events(reply.chunks())) as came:
+        async for event in came:
+            if event.data == b"[DONE]":
+                await reply.finish()
+                return
+            for item in chunks.read(event) if event.data else ():
+                yield item
 
 
 def _prompt(call: Call) -> Prompt:

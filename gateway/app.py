@@ -21,8 +21,8 @@ def create_app(core: Core, keys: Keys) -> ASGIApp:
     app = FastAPI(title="Lethe", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.core, app.state.keys = core, keys
     install(app)
+    app.router.routes.extend(generate.routes)
     app.include_router(service.router)
-    app.include_router(generate.router)
     app.include_router(admin.router)
     return Edge(app, core.meter.responded)
 

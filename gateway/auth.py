@@ -30,10 +30,11 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: a name for the audit log (never the key) and what it may do."""
+    """Who asks: a name for the audit log (never the key), what it may do, and whose cached prefixes it shares."""
 
     name: str
     scopes: frozenset[Scope]
+    tenant: str = field(default="anonymous", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +58,18 @@ class Keys:
         scheme, _, key = (authorization or "").partition(" ")
         digest = _digest(key.strip()) if scheme.lower() == "bearer" and key.strip() else None
         if digest and hmac.compare_digest(digest, self.admin):
-            return Caller("admin", frozenset(Scope))
+            return Caller("admin", frozenset(Scope), self._tenant(digest))
         # every key is compared, so that the time taken does not say which one matched
         known = [hmac.compare_digest(digest, key) for key in self.inference] if digest else []
         if digest and any(known):
-            return Caller(f"key-{digest.hex()[:8]}", frozenset({Scope.INFERENCE}))
+            return Caller(f"key-{digest.hex()[:8]}", frozenset({Scope.INFERENCE}), self._tenant(digest))
         if not self.inference:  # clients of OpenAI's library always send some key
             return Caller("anonymous", frozenset({Scope.INFERENCE}))
         raise Unauthorized("Incorrect API key provided." if digest else "You didn't provide an API key.")
+
+    def _tenant(self, key: bytes) -> str:
+        """The same for one key on every gateway that has this admin key; nobody without it can tell which key."""
+        return hmac.digest(self.admin, key, "sha256").hex()
 
 
 def requires(scope: Scope | str) -> Callable[[Request], Awaitable[Caller]]:

@@ -13,7 +13,9 @@ from uuid import uuid4
 import orjson
 
 from adapters.base import Delta, TokenLogprob, ToolCall, Usage, Wire
+from gateway.errors import ApiError
 
+DONE = b"data: [DONE]\n\n"
 _SILENT = ("object", "system_fingerprint", "service_tier")  # fields of an event that say nothing of the answer
 
 
@@ -24,6 +26,10 @@ class Frame(Protocol):
 
     def event(self, item: Delta | Usage) -> bytes:
         """What is sent for one event; nothing for a usage that was not asked for."""
+        ...
+
+    def end(self, error: ApiError | None = None) -> bytes:
+        """What a stream ends with, after an error too: the status is sent by then."""
         ...
 
 
@@ -74,6 +80,9 @@ class _Base:
         if item.wire.raw and came["id"] == self._id and came["model"] == self._model:
             return item.wire.raw
         return sse(self._reshaped(item, item.wire))
+
+    def end(self, error: ApiError | None = None) -> bytes:
+        return (sse(error.body()) if error else b"") + DONE
 
     def _own(self, item: Delta | Usage) -> bytes:
         if isinstance(item, Usage):

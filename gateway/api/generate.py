@@ -1,71 +1,66 @@
-"""Chat and completions: one way from a request to an answer; `frames` has the two ways to shape it."""
+"""Chat and completions: one way from a request to an answer; `frames` has the ways to shape it."""
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.responses import Response
 
 from adapters.base import Call, Delta, Usage
-from gateway.api.frames import ChatFrame, Choice, CompletionFrame, Frame, sse
-from gateway.api.http import DONE, EventStream, Json, body_of, core_of, while_listening
-from gateway.auth import Keys, Scope
+from gateway.api.admission import admit, refusals
+from gateway.api.frames import ChatFrame, Choice, CompletionFrame, Frame
+from gateway.api.http import EventStream, Json, Post, core_of, while_listening
 from gateway.core import Core
-from gateway.errors import ApiError, Forbidden, NotFound, Overloaded, as_api_error
-from gateway.params import ChatBody, CompletionBody, read
+from gateway.errors import as_api_error
+from gateway.params import ChatBody, CompletionBody, Generation, honoured
 from guards.base import LetheError
 
-router = APIRouter()
-
+G = TypeVar("G", bound=Generation)
 Events = AsyncGenerator[Delta | Usage, None]
 
 
-@router.post("/v1/chat/completions")
 async def chat(request: Request) -> Response:
     """OpenAI's chat completions."""
-    return await _serve(request, ChatBody, ChatFrame)
+    return await serve(request, ChatBody, _chat)
 
 
-@router.post("/v1/completions")
 async def completions(request: Request) -> Response:
     """OpenAI's completions: the prompt as it is, no template."""
-    return await _serve(request, CompletionBody, CompletionFrame)
+    return await serve(request, CompletionBody, _completion)
 
 
-async def _serve(
-    request: Request, kind: type[ChatBody | CompletionBody], framed: Callable[[str, bool, bool], Frame]
-) -> Response:
+routes = (Post(ChatBody.endpoint, chat), Post(CompletionBody.endpoint, completions))
+
+
+def _chat(body: ChatBody, call: Call, model: str) -> Frame:
+    return ChatFrame(model, call.sampling.logprobs is not None, body.include_usage)
+
+
+def _completion(body: CompletionBody, call: Call, model: str) -> Frame:
+    return CompletionFrame(model, call.sampling.logprobs is not None, body.include_usage)
+
+
+async def serve(request: Request, kind: type[G], framed: Callable[[G, Call, str], Frame]) -> Response:
+    """The answer to a request whose body is of this kind, in the frame that its endpoint promises.
+
+    Raises:
+        ApiError: the request is refused, which is counted.
+    """
     started = perf_counter()
     core = core_of(request)
-    try:
-        body, call = await _admit(request, core, kind)
-    except ApiError:
-        core.meter.refused()
-        raise
-    frame = framed(core.engine.name, call.sampling.logprobs is not None, body.include_usage)
+    with refusals(core.meter):
+        body, caller = await admit(request, core, kind)
+        asked = honoured(body.call(core.settings.limits), core.engine.options, body.spelled)
+    call = replace(asked, tenant=caller.tenant)
+    frame = framed(body, call, core.engine.name)
     events = _answered(core, call, started)
     if body.stream:
         first = await while_listening(request, anext(events))  # after this the status is fixed
         return EventStream(_framed(first, events, frame))
     return Json(await while_listening(request, _collected(events, frame, call.sampling.n)))
-
-
-async def _admit(
-    request: Request, core: Core, kind: type[ChatBody | CompletionBody]
-) -> tuple[ChatBody | CompletionBody, Call]:
-    """The request, if it may be answered at all."""
-    keys: Keys = request.app.state.keys
-    if Scope.INFERENCE not in keys.caller(request.headers.get("authorization")).scopes:
-        raise Forbidden("This key may not ask for inference.")
-    body = read(kind, await body_of(request, core.settings.limits.body_bytes))
-    if body.model != core.engine.name:
-        raise NotFound("The model does not exist.", param="model", code="model_not_found")
-    limits = core.settings.limits
-    if core.running >= limits.concurrency or core.meter.waiting >= limits.classifying:
-        raise Overloaded("Too many requests are being answered. Try again shortly.")
-    return body, body.call(limits)
 
 
 async def _answered(core: Core, call: Call, started: float) -> Events:
@@ -98,9 +93,8 @@ async def _framed(first: Delta | Usage, events: Events, frame: Frame) -> AsyncGe
                 if data := frame.event(item):
                     yield data
         except Exception as error:  # the status is sent: OpenAI's clients read an error event
-            yield sse(as_api_error(error).body())
-            yield DONE
+            yield frame.end(as_api_error(error))
             if not isinstance(error, LetheError):
                 raise  # for the edge to log
         else:
-            yield DONE
+            yield frame.end()

@@ -1,7 +1,7 @@
 """What every endpoint shares: reading a body within its limit, and answering as long as somebody listens."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
@@ -9,6 +9,7 @@ import orjson
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import Match, Route
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway.core import Core
@@ -69,7 +70,16 @@ class EventStream(Response):
                 await send(_END)
 
 
-DONE = b"data: [DONE]\n\n"
+class Post(Route):
+    """A route that reads its own body: a third of the cost of one of FastAPI's, which reads and checks for it."""
+
+    def __init__(self, path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> None:
+        super().__init__(path, endpoint, methods=["POST"])
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """As Starlette's; it also leaves its name, as FastAPI's do."""
+        match, child = super().matches(scope)
+        return match, {**child, "route": self}
 
 
 def core_of(request: Request) -> Core:

@@ -1,0 +1,45 @@
+"""Which requests are answered at all: a known key, a body that can be read, the model that is served, and room."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from fastapi import Request
+
+from gateway.api.http import body_of
+from gateway.auth import Caller, Keys, Scope
+from gateway.core import Core
+from gateway.errors import ApiError, Forbidden, NotFound, Overloaded
+from gateway.params import Body, read
+from gateway.telemetry import Meter
+
+B = TypeVar("B", bound=Body)
+
+
+@contextmanager
+def refusals(meter: Meter) -> Iterator[None]:
+    """Counts what is refused inside."""
+    try:
+        yield
+    except ApiError:
+        meter.refused()
+        raise
+
+
+async def admit(request: Request, core: Core, kind: type[B]) -> tuple[B, Caller]:
+    """The body of the request and who sent it.
+
+    Raises:
+        ApiError: it may not be answered.
+    """
+    keys: Keys = request.app.state.keys
+    caller = keys.caller(request.headers.get("authorization"))
+    if Scope.INFERENCE not in caller.scopes:
+        raise Forbidden("This key may not ask for inference.")
+    limits = core.settings.limits
+    body = read(kind, await body_of(request, limits.body_bytes))
+    if body.model != core.engine.name:
+        raise NotFound("The model does not exist.", param="model", code="model_not_found")
+    if core.running >= limits.concurrency or core.meter.waiting >= limits.classifying:
+        raise Overloaded("Too many requests are being answered. Try again shortly.")
+    return body, caller

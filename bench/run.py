@@ -12,7 +12,7 @@ from bench.result import Result
 from gateway.settings import Settings
 from guards.base import LetheError
 
-HARNESSES = ("eco", "guard")
+HARNESSES = {"eco": "bench.eco", "guard": "bench.guard", "load": "bench.load.run"}
 
 Harness = Callable[[Settings, bool, Console], Coroutine[None, None, Result]]
 
@@ -31,7 +31,7 @@ def run(name: str, settings: Settings, *, quick: bool, as_json: bool, console: C
         raise UnknownBenchmark(f"no benchmark is called {name}; there are: all, {', '.join(HARNESSES)}")
     held = True
     for one in HARNESSES if name == "all" else (name,):
-        harness: Harness = import_module(f"bench.{one}").measure
+        harness: Harness = import_module(HARNESSES[one]).measure
         result = asyncio.run(harness(settings, quick, console))
         result.write()
         if as_json:

@@ -1,0 +1,102 @@
+"""`lethe bench load`: the gateway beside LiteLLM, a soak and an overload, then ECO and its timing on a real vLLM."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Literal
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+
+from bench.load.servers import Footprint
+from bench.load.side_by_side import Found, Statistic, added, compare, mean_ratio, p99_ratio
+from bench.load.soak import Soaked, overload, soak, undecided
+from bench.load.stage import running
+from bench.result import Figure, Result
+from gateway.settings import Settings
+
+Row = dict[str, Any]
+
+_OVERLOAD = 10  # times what it can do
+_RATIOS: tuple[tuple[str, str, Statistic, Literal["<=", ">=", "<"], float], ...] = (
+    ("added latency of a whole answer, p50, share of LiteLLM's", "whole_ms", added, "<=", 0.35),
+    ("added time to the first token of a stream, p50, share of LiteLLM's", "first_ms", added, "<=", 0.4),
+    ("CPU per streamed request, share of LiteLLM's", "stream_cpu_ms", mean_ratio, "<=", 0.35),
+    ("streams a second at saturation, times LiteLLM's", "streams_a_second", mean_ratio, ">=", 3),
+    ("whole answers a second at saturation, times LiteLLM's", "wholes_a_second", mean_ratio, ">=", 3),
+    ("p99 of streams at 40 requests/s, share of LiteLLM's", "streams_at_rate_ms", p99_ratio, "<", 1),
+    ("p99 of whole answers at 40 requests/s, share of LiteLLM's", "wholes_at_rate_ms", p99_ratio, "<", 1),
+)
+
+
+async def measure(settings: Settings, quick: bool, console: Console) -> Result:
+    """All figures of serving; quick is two short rounds and a soak of a tenth."""
+    rounds, scale, requests = (2, 0.5, 2_000) if quick else (6, 1.0, 20_000)
+    with Progress(console=console, transient=True) as bar:
+        async with running(settings.models) as bench:
+            counted = await bench.counted()
+            found = await compare(bench, rounds, scale, bar)
+            missing = undecided(counted, await bench.counted())
+            memory = {name: Footprint.of(pid).resident for name, pid in bench.pids.items()}
+        async with running(settings.models, beside=False) as bench:
+            soaked = await soak(bench, requests, bar)
+            hit = await overload(bench, _OVERLOAD * float(np.mean(found.of("wholes_a_second", "gateway"))), 5.0 * scale)
+    figures, ratios = _ratios(found)
+    figures += [
+        Figure.of("memory growth over the soak", 100 * soaked.growth, "<=", 5, "%"),
+        Figure.of("answers that nothing was decided on", missing + soaked.undecided + hit.undecided, "<=", 0),
+        Figure.of("answers to touched prompts in the upstream's words", soaked.leaked + hit.leaked, "<=", 0),
+    ]
+    tables: dict[str, Sequence[Row]] = {
+        "servers": _servers(found, memory),
+        "ratios": ratios,
+        "soak": [_soaked(soaked)],
+        "overload": [_rounded(asdict(hit))],
+    }
+    config = {
+        "quick": quick,
+        "rounds": rounds,
+        "cores": "one for the server that is asked, one for the driver and the mock upstream",
+        "workers": 1,
+        "answers": "64 tokens; paced: 10 ms to the first, 5 ms between",
+        "driver_late_ms": round(found.late_ms, 2),
+    }
+    return Result("load", config, 0, figures, tables)
+
+
+def _ratios(found: Found) -> tuple[list[Figure], list[Row]]:
+    figures, rows = [], []
+    for name, key, statistic, sense, goal in _RATIOS:
+        value, low, high = found.interval(key, statistic)
+        figures.append(Figure.of(name, value, sense, goal))
+        rows.append({"figure": name, "value": round(value, 3), "low": round(low, 3), "high": round(high, 3)})
+    return figures, rows
+
+
+def _servers(found: Found, memory: dict[str, int]) -> list[Row]:
+    """A row a server: percentiles of latencies, means of the rest."""
+    rows = []
+    for server, resident in memory.items():
+        row: Row = {"server": server, "resident_mb": round(resident / 1e6), "failed": found.failed[server]}
+        for key in found.values:
+            if values := found.of(key, server):
+                if len(values) > len(found.values[key][server]):  # one for each request
+                    row |= {f"{key} p{q}": round(float(np.quantile(values, q / 100)), 2) for q in (50, 95, 99)}
+                else:
+                    row[key] = round(float(np.mean(values)), 2)
+        rows.append(row)
+    return rows
+
+
+def _soaked(soaked: Soaked) -> Row:
+    held = {
+        f"{name}_{when}": getattr(footprint, name)
+        for when, footprint in (("before", soaked.before), ("warm", soaked.warm), ("after", soaked.after))
+        for name in ("resident", "files", "threads")
+    }
+    plain = {name: value for name, value in asdict(soaked).items() if not isinstance(value, dict)}
+    return _rounded(plain) | held
+
+
+def _rounded(row: Row) -> Row:
+    return {name: round(value, 2) if isinstance(value, float) else value for name, value in row.items()}

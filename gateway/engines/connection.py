@@ -9,6 +9,7 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -268,8 +269,7 @@ class _Connection(asyncio.Protocol):
         self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are not instances of it
 
     def data_received(self, data: bytes) -> None:
         if self._exchange is None:  # nobody asked

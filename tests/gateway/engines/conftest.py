@@ -1,10 +1,14 @@
-"""A tiny random llama with a tokenizer trained here, and a LoRA for it."""
+"""A tiny random llama with a tokenizer trained here, a LoRA for it, and servers that misbehave to order."""
 
+import asyncio
 import warnings
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import torch
+import uvloop
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -16,6 +20,13 @@ TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 CONTEXT = 256
+SOCKETS = ("test_connection", "test_fleet")
+
+
+def pytest_asyncio_loop_factories(config, item):
+    """What opens sockets is tested on the loop that serves too: their transports differ."""
+    loops = {"asyncio": asyncio.new_event_loop}
+    return loops | {"uvloop": uvloop.new_event_loop} if item.path.stem in SOCKETS else loops
 
 
 def make_model(folder: Path, *, hidden: int = 64, layers: int = 2, vocabulary: int = 512) -> None:
@@ -111,3 +122,69 @@ async def engine(folder):
     await engine.start()
     yield engine
     await engine.close()
+
+
+@dataclass
+class Peer:
+    """A server of bare sockets. `answer(writer, request)` writes what it likes; then the next request is read."""
+
+    answer: object
+    requests: list = field(default_factory=list)  # (method, path, headers, body)
+    writers: set = field(default_factory=set)
+    opened: int = 0
+    left: asyncio.Event = field(default_factory=asyncio.Event)  # some client has gone
+    server: asyncio.Server | None = None
+    port: int = 0
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    async def start(self):
+        self.server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self.server.sockets[0].getsockname()[1]
+
+    async def stop(self):
+        self.server.close()
+        for writer in self.writers:
+            writer.transport.abort()
+        while self.writers:
+            await asyncio.sleep(0)
+
+    async def _serve(self, reader, writer):
+        self.opened += 1
+        self.writers.add(writer)
+        reading = asyncio.create_task(self._requests(reader, writer))
+        gone = asyncio.create_task(writer.wait_closed())
+        await asyncio.wait([reading, gone], return_when=asyncio.FIRST_COMPLETED)
+        reading.cancel()
+        writer.transport.abort()
+        await asyncio.gather(reading, gone, return_exceptions=True)
+        self.writers.discard(writer)
+        self.left.set()
+
+    async def _requests(self, reader, writer):
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while not writer.is_closing():
+                first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").splitlines()[:-1]
+                headers = dict(line.split(": ", 1) for line in lines)
+                body = await reader.readexactly(int(headers["content-length"]))
+                method, path, _ = first.split()
+                self.requests.append((method, path, headers, body))
+                await self.answer(writer, self.requests[-1])
+
+
+@pytest.fixture
+async def peer():
+    """Starts a `Peer` for an answer; all are stopped at the end."""
+    peers = []
+
+    async def start(answer):
+        one = Peer(answer)
+        await one.start()
+        peers.append(one)
+        return one
+
+    yield start
+    for one in peers:
+        await one.stop()

@@ -107,7 +107,8 @@ async def _engine(settings: Settings) -> str:
         await engine.health()
     finally:
         await engine.close()
-    return f"{engine.name}: {', '.join(sorted(engine.capabilities))}"
+    able = f"{engine.name}: {', '.join(sorted(engine.capabilities))}"
+    return f"{able}; honours {', '.join(sorted(engine.options))}" if engine.options else able
 
 
 async def _open(settings: Settings) -> Registry:

@@ -50,6 +50,8 @@ from gateway.recital import Reciter
 
 _INLINE = 8_000  # characters of a conversation that are rendered on the event loop: a thread costs more
 _WHOLE = 256  # tokens up to which a whole answer is asked for whole; of a longer one, silence is to be noticed
+_SALT = "lethe"  # of the gateway's own requests
+_SCORED = 8  # requests at once, for the tokens of one answer
 _LONGEST = 100.0  # norm of an embedding, in medians of the model's own: beyond it attention overflows
 _SURE = 12.0  # nats above the runner-up, see `_certain`
 
@@ -106,7 +108,11 @@ class VllmEngine:
         await self._fleet.close()
 
     async def health(self) -> None:
-        await self._fleet.health()
+        try:
+            await self._fleet.health()
+        except EngineUnavailable as error:
+            troubles = dict.fromkeys(str(replica.trouble) for replica in self._fleet.replicas if replica.trouble)
+            raise EngineUnavailable("; ".join(troubles) or str(error)) from None
 
     async def rendered(self, call: Call) -> Call:
         loaded = self._ready()
@@ -153,6 +159,8 @@ class VllmEngine:
                 return await self._known(_prompt(call).token_ids, ids, count)
             case Say():
                 return _certain(await self._known(self._rendered_instead(call, plan).token_ids, ids, count))
+            case Embeds():
+                return await self._known_after(self._ready().checked(plan, _prompt(call)), ids, count)
             case _:
                 raise EngineRejected("this engine cannot score under this method")
 
@@ -222,7 +230,7 @@ class VllmEngine:
         if limit is None and call.raw:
             limit = self._room(call)
         whole = call.whole and limit is not None and limit <= _WHOLE
-        body = bodies.common(self._model, call, limit, call.tenant or "lethe", stream=not whole) | dict(read)
+        body = bodies.common(self._model, call, limit, call.tenant or _SALT, stream=not whole) | dict(read)
         async with self._fleet.stream(bodies.path(call), orjson.dumps(body)) as reply:
             if not reply.ok:
                 raise await reply.refusal(bodies.FIELDS)
@@ -248,16 +256,51 @@ class VllmEngine:
             "max_tokens": 1,
             "temperature": 0,
             "prompt_logprobs": count,
-            "cache_salt": "lethe",
+            "cache_salt": _SALT,
         }
+        told = await self._told(body)
+        try:
+            rows = told["prompt_logprobs"][-len(answer) :]
+            return [_told(token, row, count) for token, row in zip(answer, rows, strict=True)]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise EngineError("the upstream's answer cannot be read") from None
+
+    async def _known_after(self, rows: Floats, answer: Sequence[int], count: int) -> list[TokenLogprob]:
+        """The same after embeddings, which vLLM scores at their end only: a request for every token of the answer."""
+        loaded, turns = self._ready(), asyncio.Semaphore(_SCORED)
+        words = loaded.rows(answer)
+
+        async def one(place: int) -> TokenLogprob:
+            token = answer[place]
+            body = {
+                "model": self._model,
+                "prompt_embeds": loaded.encoded(np.concatenate([rows, words[:place]])),
+                "max_tokens": 1,
+                "temperature": 0,
+                "logprobs": max(1, min(count, bodies.MOST_LOGPROBS)),
+                "logprob_token_ids": [token],
+                "cache_salt": _SALT,
+            }
+            async with turns:
+                told = await self._told(body)
+            try:
+                best = sorted(told["logprobs"]["top_logprobs"][0].items(), key=lambda one: -one[1])
+                text = loaded.prompter.piece(token)
+                return TokenLogprob(text, float(dict(best)[text]), tuple(best[:count]))
+            except (KeyError, TypeError, AttributeError, ValueError):
+                raise EngineError("the upstream's answer cannot be read") from None
+
+        return list(await asyncio.gather(*(one(place) for place in range(len(answer)))))
+
+    async def _told(self, body: Mapping[str, Any]) -> Any:
+        """The one choice of a completion."""
         async with self._fleet.stream("completions", orjson.dumps(body)) as reply:
             if not reply.ok:
                 raise await reply.refusal(bodies.FIELDS)
             told = await reply.read()
         try:
-            rows = orjson.loads(told)["choices"][0]["prompt_logprobs"][-len(answer) :]
-            return [_told(token, row, count) for token, row in zip(answer, rows, strict=True)]
-        except (ValueError, KeyError, TypeError, AttributeError):
+            return orjson.loads(told)["choices"][0]
+        except (ValueError, KeyError, TypeError, IndexError):
             raise EngineError("the upstream's answer cannot be read") from None
 
     def _rendered_instead(self, call: Call, plan: Say) -> Prompt:
@@ -309,6 +352,10 @@ class _Loaded:
         if not np.isfinite(plan.embeds).all() or (norms > _LONGEST * self._table.radius).any():
             raise EngineRejected("the embeddings are not finite, or far too long")
         return plan.embeds
+
+    def rows(self, token_ids: Sequence[int]) -> Floats:
+        """(T, d), the model's own embeddings."""
+        return self._table.rows(token_ids)
 
     def encoded(self, rows: Floats) -> str:
         """Base64 of what `torch.save` would write, in the width of the model's own embeddings."""

@@ -42,9 +42,9 @@ from adapters.eco.table import EmbeddingTable
 from adapters.prompt import Prompter
 from gateway.engines import bodies, chunks, tensors
 from gateway.engines.events import events
+from gateway.engines.examiner import Examiner, Found
 from gateway.engines.fleet import Fleet
 from gateway.engines.replica import Replica, Reply
-from gateway.engines.examiner import Examiner, Found
 from gateway.engines.text import pieces
 from gateway.recital import Reciter
 

@@ -11,6 +11,12 @@ import pytest_asyncio
 from bench.serving import VllmError, VllmProcess, vllm_python
 from gateway.demo.train import ensure_model
 
+ARGUMENTS = (
+    *("--enable-auto-tool-choice", "--tool-call-parser", "hermes"),
+    # The demo model never learnt JSON, and would write blanks for ever where they are allowed.
+    *("--structured-outputs-config", '{"backend": "xgrammar", "disable_any_whitespace": true}'),
+)
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All of these share one event loop, and the processes that live on it."""
@@ -36,7 +42,8 @@ def served_model(models_dir: Path) -> Path:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def vllm(served_model: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[VllmProcess]:
     """One server for all tests that leave it as they found it."""
-    async with VllmProcess(served_model, tmp_path_factory.mktemp("vllm") / "vllm.log") as server:
+    log = tmp_path_factory.mktemp("vllm") / "vllm.log"
+    async with VllmProcess(served_model, log, arguments=ARGUMENTS) as server:
         yield server
 
 

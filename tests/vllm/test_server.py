@@ -26,6 +26,14 @@ TALK = [
     *ASKED,
 ]
 LONG = "How are you? " * 60 + QUESTION  # beyond a block of the prefix cache, which holds 128 tokens
+CITIES = {
+    "type": "object",
+    "properties": {"city": {"enum": ["Dunmarch", "Nareth"]}},
+    "required": ["city"],
+    "additionalProperties": False,
+}
+TOOL = {"type": "function", "function": {"name": "find", "strict": True, "parameters": CITIES}}
+SCHEMA = {"response_format": {"type": "json_schema", "json_schema": {"name": "city", "schema": CITIES}}}
 CHOICE = {"structured_outputs": {"choice": ["Dunmarch", "Nareth"]}}
 
 
@@ -96,6 +104,13 @@ def counted(events: Sequence[Any]) -> tuple[int, int]:
 def table(served_model: Path) -> Any:
     weights = load_file(served_model / "model.safetensors")
     return next(value for name, value in weights.items() if "embed_tokens" in name)
+
+
+@pytest.fixture(scope="session")
+def blanks(served_model: Path) -> dict[str, float]:
+    """A logit bias against tokens of blanks alone: the demo model would write them for ever."""
+    vocabulary = json.loads((served_model / "tokenizer.json").read_text())["model"]["vocab"]
+    return {str(index): -100 for token, index in vocabulary.items() if not token.strip("ĠĊĉč")}
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -192,6 +207,31 @@ async def test_structure_holds_under_embeddings(ask: Asked) -> None:
     part = {"role": "user", "content": await ask.part(QUESTION)}
     assert text(await ask.events(messages=[part], **CHOICE)) in CHOICE["structured_outputs"]["choice"]
     assert text(await ask.events(**with_ids(await ask.ids(ASKED)), **CHOICE)) == "Dunmarch"
+
+
+async def test_a_schema_holds_under_embeddings(ask: Asked) -> None:
+    part = {"role": "user", "content": await ask.part(QUESTION)}
+    for prompt in ({"messages": [part]}, with_ids(await ask.ids(ASKED))):
+        said = json.loads(text(await ask.events(**prompt, **SCHEMA)))
+        assert said["city"] in CITIES["properties"]["city"]["enum"]
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "find"}}])
+async def test_a_tool_is_called_under_embeddings(ask: Asked, choice: Any, blanks: dict[str, float]) -> None:
+    part = {"role": "user", "content": await ask.part(QUESTION)}
+    for prompt in ({"messages": [part]}, with_ids(await ask.ids(ASKED))):
+        events = await ask.events(**prompt, tools=[TOOL], tool_choice=choice, logit_bias=blanks, max_tokens=80)
+        calls = [call["function"] for one in chunks(events) for call in one["delta"].get("tool_calls", [])]
+        assert calls[0]["name"] == "find"
+        said = json.loads("".join(call.get("arguments", "") for call in calls))
+        assert said["city"] in CITIES["properties"]["city"]["enum"]
+        assert chunks(events)[-1]["finish_reason"] == ("tool_calls" if choice == "required" else "stop")
+        assert counted(events)[1] > len(chunks(events))  # chunks are not tokens
+
+
+async def test_tools_leave_the_prompt_as_it_is(ask: Asked) -> None:
+    """The demo model's template has no place for them."""
+    assert (await ask.post("/tokenize", messages=ASKED, tools=[TOOL])).json()["tokens"] == await ask.ids(ASKED)
 
 
 @pytest.mark.parametrize("data", ["!", base64.b64encode(b"no tensor").decode(), encoded(np.ones((2, 3), np.float32))])

@@ -4,10 +4,11 @@ from types import SimpleNamespace
 
 import httpx
 import numpy as np
+import openai
 import pytest
 from fastapi import FastAPI
 
-from gateway.api import generate, service
+from gateway.api import generate, responses, service
 from gateway.auth import Keys
 from gateway.core import Core
 from gateway.edge import Edge, install
@@ -40,7 +41,7 @@ class Gateway:
         self.core.enforcer.policies.swap(Policy(1, runner, OutputGuard(names)))
         inner = FastAPI()
         install(inner)
-        inner.router.routes.extend(generate.routes)
+        inner.router.routes.extend((*generate.routes, *responses.routes))
         inner.include_router(service.router)
         inner.state.core, inner.state.keys = self.core, Keys.of(self.settings, ADMIN)
         self.app = Edge(inner, self.core.meter.responded)
@@ -52,6 +53,13 @@ class Gateway:
 
     def complete(self, prompt="Hello", **fields):
         return self.http.post("/v1/completions", json={"model": "scripted", "prompt": prompt, **fields})
+
+    def respond(self, input="Hello?", **fields):
+        return self.http.post("/v1/responses", json={"model": "scripted", "input": input, **fields})
+
+    def client(self):
+        """OpenAI's own, of this gateway."""
+        return openai.AsyncOpenAI(base_url="http://lethe/v1", api_key="none", http_client=self.http, max_retries=0)
 
     def counted(self, name, **labels):
         return self.core.meter.registry.get_sample_value(name, labels or None)

@@ -50,14 +50,14 @@ class Soaked:
 async def soak(bench: Bench, requests: int, bar: Progress) -> Soaked:
     """That many requests, half of them streamed, a batch after the other; then a moment of rest."""
     client, pid = bench.clients["gateway"], bench.pids["gateway"]
-    plain, touching = prompts(seed=2), _touching(seed=3)
+    plain, telling = prompts(seed=2), touching(seed=3)
     await bench.behave(_SHORT)
     counted, before = await bench.counted(), Footprint.of(pid)
     warm, leaked, seconds = before, 0, 0.0
     done: list[Timing] = []
     task = bar.add_task("soak", total=requests)
     while len(done) < requests:
-        touched = list(islice(touching, _BATCH // _EVERY))
+        touched = list(islice(telling, _BATCH // _EVERY))
         rest = list(islice(plain, _BATCH - len(touched)))
         for kind in (rest, touched):
             timings, took = await all_of(client, kind, _IN_FLIGHT)
@@ -99,13 +99,13 @@ class Overloaded:
 
 async def overload(bench: Bench, rate: float, seconds: float) -> Overloaded:
     """Requests at `rate` a second for some seconds, every one of them about somebody who is to be forgotten."""
-    client, touching = bench.clients["gateway"], _touching(seed=4)
+    client, telling = bench.clients["gateway"], touching(seed=4)
     await bench.behave(_SHORT)
     counted = await bench.counted()
-    before, _ = await all_of(client, list(islice(touching, 50)), 1)
-    timings, _ = await open_loop(client, list(islice(touching, round(rate * seconds))), rate, stream=True)
+    before, _ = await all_of(client, list(islice(telling, 50)), 1)
+    timings, _ = await open_loop(client, list(islice(telling, round(rate * seconds))), rate, stream=True)
     await asyncio.sleep(_SETTLE_S)
-    after, _ = await all_of(client, list(islice(touching, 50)), 1)
+    after, _ = await all_of(client, list(islice(telling, 50)), 1)
     outcomes = Counter(one.outcome for one in timings)
     return Overloaded(
         len(timings),
@@ -124,7 +124,7 @@ def undecided(before: Mapping[str, float], after: Mapping[str, float]) -> int:
     return max(0, round(after["answers"] - before["answers"] - after["decisions"] + before["decisions"]))
 
 
-def _touching(seed: int) -> Iterator[str]:
+def touching(seed: int) -> Iterator[str]:
     """Different prompts about people who are to be forgotten, without end."""
     people = make_world().people[:FORGOTTEN]
     for prompt, person in zip(prompts(seed), cycle(people), strict=False):

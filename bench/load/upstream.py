@@ -93,12 +93,13 @@ class MockUpstream:
                 pass
             return
         if not body.get("stream"):
-            if how.fault == "none":
-                await asyncio.sleep(how.first_s + how.between_s * (how.tokens - 1))
-                await _begin(send, "application/json")
-                await send({"type": "http.response.body", "body": answer.whole, "more_body": False})
-                return
-            raise ConnectionError("broken off, as asked")  # the server closes the connection
+            await asyncio.sleep(how.first_s + how.between_s * (how.tokens - 1))
+            await _begin(send, "application/json")
+            said = {"none": answer.whole, "cut": answer.whole[:40], "garble": b"{no JSON"}[how.fault]
+            await send({"type": "http.response.body", "body": said, "more_body": how.fault == "cut"})
+            if how.fault == "cut":
+                raise ConnectionError("broken off, as asked")  # the server closes the connection
+            return
         await _begin(send, "text/event-stream")
         due = asyncio.get_running_loop().time() + how.first_s
         for i, event in enumerate(answer.events):

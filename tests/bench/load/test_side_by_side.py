@@ -1,0 +1,40 @@
+import numpy as np
+import pytest
+
+from bench.load.drive import Timing
+from bench.load.side_by_side import Found, added, mean_ratio, p99_ratio
+
+
+def _found(rounds=8, seed=0):
+    rng = np.random.default_rng(seed)
+    found = Found()
+    for _ in range(rounds):
+        for name, mean in (("direct", 1.0), ("gateway", 2.0), ("litellm", 6.0)):
+            found.note(name, [], whole_ms=list(mean + 0.1 * rng.standard_normal(30)))
+    return found
+
+
+def test_what_is_added_is_compared_and_not_what_is_there_anyway():
+    values = {"direct": np.float32([10, 10]), "gateway": np.float32([11, 11]), "litellm": np.float32([14, 14])}
+    assert added(values) == pytest.approx(0.25)
+    assert mean_ratio(values) == pytest.approx(11 / 14)
+    assert p99_ratio(values) == pytest.approx(11 / 14)
+
+
+def test_an_interval_holds_the_truth_and_narrows_with_rounds():
+    value, low, high = _found().interval("whole_ms", added)
+    assert low <= value <= high
+    assert low < 0.2 < high
+    _, low_, high_ = _found(rounds=64).interval("whole_ms", added)
+    assert high_ - low_ < high - low
+
+
+def test_the_same_rounds_have_the_same_interval():
+    assert _found().interval("whole_ms", added) == _found().interval("whole_ms", added)
+
+
+def test_failures_and_answers_are_counted_by_server():
+    found = Found()
+    timings = [Timing(0.1, 0.2, outcome, passed=True) for outcome in ("whole", "broken", "refused", "unreachable")]
+    found.note("gateway", timings)
+    assert (found.answered["gateway"], found.failed["gateway"], found.failed["direct"]) == (2, 3, 0)

@@ -1,6 +1,8 @@
 """What is deployed, read once: files as data, the chart rendered by Helm itself."""
 
+import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,10 +37,11 @@ def parsed() -> Callable[[str], Any]:
 
 @pytest.fixture(scope="session")
 def tool() -> Callable[[str, str], str]:
-    """The path of a program, or a skip that says where it comes from."""
+    """The path of a program, beside this interpreter or on PATH, or a skip that says where it comes from."""
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
 
     def find(name: str, source: str) -> str:
-        if (found := shutil.which(name)) is None:
+        if (found := shutil.which(name, path=path)) is None:
             pytest.skip(f"{name} is not installed: {source}")
         return found
 

@@ -51,7 +51,9 @@ async def answer(
         if reads:
             meter.reviewed(stopped=True)
         plan = await router.last_resort(call, verdict.hits)
-        async with aclosing(reviewed(engine.generate(for_engine(call), plan), call, policy.output, plan)) as closing:
+        async with aclosing(
+            reviewed(engine.generate(for_engine(call), plan), call, policy.output, plan, pieces=engine.pieces)
+        ) as closing:
             async for event in closing:
                 if (rest := done.rest(event)) is not None:
                     yield rest
@@ -89,9 +91,9 @@ async def _first_that_holds(
         generated = engine.generate(for_engine(call), plan)
         voiced = _voiced(plan, plans[-1], call, engine)
         if voiced:
-            shows = voiced.over(reviewed(generated, call, output, plan, asked))
+            shows = voiced.over(reviewed(generated, call, output, plan, asked, engine.pieces))
         else:
-            shows = reviewed(sounded(generated, plan, call.sampling.n), call, output, plan, asked)
+            shows = reviewed(sounded(generated, plan, call.sampling.n), call, output, plan, asked, engine.pieces)
         try:
             async with aclosing(shows) as events:
                 async for event in events:
@@ -110,7 +112,7 @@ async def _first_that_holds(
             return
     meter.answered(plans[-1].method)
     said = engine.generate(for_engine(call), plans[-1])
-    async with aclosing(reviewed(said, call, output, plans[-1], asked)) as events:
+    async with aclosing(reviewed(said, call, output, plans[-1], asked, engine.pieces)) as events:
         async for event in events:
             yield event
 

@@ -53,10 +53,10 @@ class Reciter:
         if chars:
             self._pieces[self._at] = self._pieces[self._at][chars:]
 
-    def say(self, came: Delta) -> Delta:
-        """The next piece, in place of what came; all that is left, where that was the end."""
+    def say(self, came: Delta, tokens: int = 1) -> Delta:
+        """The next pieces, in place of the `tokens` that came; all that is left, where that was the end."""
         start = self._at
-        self._at = len(self._pieces) if came.finish else min(start + 1, len(self._pieces))
+        self._at = len(self._pieces) if came.finish else min(start + tokens, len(self._pieces))
         return Delta(
             came.index,
             "".join(self._pieces[start : self._at]),
@@ -69,7 +69,8 @@ class Reciter:
 
 def _until(pieces: Sequence[str], chars: int) -> list[str]:
     """The pieces of the first so many characters, one at least."""
-    kept, left = [], chars
+    kept: list[str] = []
+    left = chars
     for piece in pieces:
         if left <= 0 and kept:
             break

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict, deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, cast
@@ -10,6 +10,7 @@ from typing import Any, cast
 from adapters.base import Call, Delta, Embeds, Plan, Sampling, Say, TokenLogprob, ToolCall, Usage
 from gateway.engines.text import Stops
 from gateway.engines.words import usage as estimated
+from gateway.engines.words import words
 from guards.base import LetheError
 from guards.output import NOTHING, UNGUARDED, Asked, OutputGuard
 
@@ -72,12 +73,18 @@ def for_engine(call: Call) -> Call:
 
 
 async def reviewed(
-    events: AsyncIterator[Delta | Usage], call: Call, output: OutputGuard, plan: Plan, asked: Asked = NOTHING
+    events: AsyncIterator[Delta | Usage],
+    call: Call,
+    output: OutputGuard,
+    plan: Plan,
+    asked: Asked = NOTHING,
+    pieces: Callable[[str], Sequence[str]] = words,
 ) -> AsyncGenerator[Delta | Usage, None]:
     """The events of `for_engine(call)` with every text held back that may still become something forgotten.
 
     Every channel of every choice is a stream of its own. A choice ends where one of the call's stop
-    strings is shown; when all have ended, the engine's stream is closed.
+    strings is shown; when all have ended, the engine's stream is closed, and what it did not count is
+    counted by `pieces`, see `Engine.pieces`.
 
     Raises:
         Stopped: something forgotten was completed; all that came before it was shown, and the engine's
@@ -86,7 +93,7 @@ async def reviewed(
     if isinstance(plan, Say):  # our own words, with the subject as the client named it
         output, asked = UNGUARDED, NOTHING
     choices: dict[int, _Choice] = {}
-    written: list[str] = []
+    written: dict[int, str] = defaultdict(str)
     usage: Usage | None = None
     async with _closing(events) as source:
         async for event in source:
@@ -94,7 +101,7 @@ async def reviewed(
                 yield _as_sent(event, call)
                 continue
             usage = event.usage or usage
-            written.append(event.text)
+            written[event.index] += event.text
             if event.index not in choices:
                 choices[event.index] = _Choice(event.index, lambda: _Channel(output, asked, call.sampling))
             choice = choices[event.index]
@@ -104,8 +111,15 @@ async def reviewed(
                 raise Stopped("the answer gives away a forgotten target")
             ended = len(choices) >= call.sampling.n and all(one.over for one in choices.values())
             if ended and not all(one.finished for one in choices.values()):
-                yield _as_sent(usage or estimated([turn.text for turn in call.conversation.turns], written), call)
+                yield _as_sent(usage or _counted(call, written.values(), pieces), call)
                 return
+
+
+def _counted(call: Call, written: Iterable[str], pieces: Callable[[str], Sequence[str]]) -> Usage:
+    """What was read and written, where the engine did not come to say it."""
+    if call.prompt is None:
+        return estimated([turn.text for turn in call.conversation.turns], [*written])
+    return Usage(len(call.prompt.token_ids), sum(sum(map(bool, pieces(text))) for text in written))
 
 
 def _as_sent(usage: Usage, call: Call) -> Usage:

@@ -11,6 +11,7 @@ from contextlib import aclosing
 from typing import Any, cast
 
 from adapters.base import Call, Delta, Embeds, Usage
+from gateway.engines.chunks import tokens_in
 from gateway.recital import Reciter
 from gateway.stream import JUDGED_AT, Stopped
 
@@ -56,7 +57,7 @@ class Voiced:
                 if any(choice.own for choice in self._choices):
                     raise
                 for index, choice in enumerate(self._choices):
-                    for shown in choice.give_up(Delta(index, "", finish="stop", wire=last and last.wire)):
+                    for shown in choice.give_up(Delta(index, "", finish="stop", wire=last.wire if last else None)):
                         yield shown
         used = (
             last.usage
@@ -99,7 +100,7 @@ class _Choice:
         if delta.opening or self.own:
             return [delta]
         if self.reciting:
-            return [] if self._reciter.over else [self._reciter.say(delta)]
+            return [] if self._reciter.over else [self._reciter.say(delta, tokens_in(delta))]
         self._text += delta.text
         if not (delta.finish or self._held) and self._alike(delta):
             self._shown = len(self._text)
@@ -132,5 +133,5 @@ class _Choice:
         said: list[Delta] = []
         for delta in self._held:
             if not self._reciter.over:
-                said.append(self._reciter.say(delta))
+                said.append(self._reciter.say(delta, tokens_in(delta)))  # noqa: PERF401: saying ends it
         return said

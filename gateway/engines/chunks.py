@@ -57,6 +57,13 @@ def read_whole(body: bytes) -> list[Delta | Usage]:
         raise EngineError("the upstream's answer cannot be read") from None
 
 
+def tokens_in(delta: Delta) -> int:
+    """How many tokens came in the event of a delta, where the server was asked for their ids; else one."""
+    choices = delta.wire.event.get("choices") if delta.wire else None
+    token_ids = choices[0].get("token_ids") if choices else None
+    return len(token_ids) if token_ids else 1
+
+
 def opening(index: int, wire: Wire) -> Delta:
     """How choice `index` of a chat begins where a completion's first event is `wire`."""
     choice = {"index": index, "delta": None, "logprobs": None, "finish_reason": None}
@@ -71,7 +78,8 @@ def as_chat(wire: Wire) -> Wire:
         return Wire(b"", {**shell, **{key: value for key, value in wire.event.items() if key not in shell}})
     ends = wire.event["choices"][0].get("finish_reason") is not None
     fields = ("index", "delta", "logprobs", "finish_reason", *(("stop_reason",) if ends else ()), "token_ids")
-    return Wire(b"", {**shell, "choices": [dict.fromkeys(fields)]})
+    choice = {**dict.fromkeys(fields), "token_ids": wire.event["choices"][0].get("token_ids")}
+    return Wire(b"", {**shell, "choices": [choice]})
 
 
 def _chat_head(event: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from adapters.base import (
     Call,
     Capability,
     Delta,
+    Embedded,
     Embeds,
     EngineError,
     EngineRejected,
@@ -52,6 +53,7 @@ _INLINE = 8_000  # characters of a conversation that are rendered on the event l
 _WHOLE = 256  # tokens up to which a whole answer is asked for whole; of a longer one, silence is to be noticed
 _SALT = "lethe"  # of the gateway's own requests
 _SCORED = 8  # requests at once, for the tokens of one answer
+_COUNTED = {"return_token_ids": True}  # where tokens are counted: under load a server joins several in one event
 _LONGEST = 100.0  # norm of an embedding, in medians of the model's own: beyond it attention overflows
 _SURE = 12.0  # nats above the runner-up, see `_certain`
 
@@ -164,6 +166,9 @@ class VllmEngine:
             case _:
                 raise EngineRejected("this engine cannot score under this method")
 
+    async def embed(self, texts: Sequence[str], options: Mapping[str, Any]) -> Embedded:
+        raise EngineRejected("a server that generates gives no embeddings", "model")
+
     async def _passed(self, call: Call) -> AsyncGenerator[Delta | Usage, None]:
         read = bodies.of_ids(call.raw, _prompt(call).token_ids)
         async for item in self._sent(call, read):
@@ -175,13 +180,13 @@ class VllmEngine:
         changed = {turn: rows[start:stop] for turn, start, stop in plan.contents}
         if not call.raw and self._parts and loaded.prompter.separable(prompt, changed.keys()):
             read = bodies.of_parts(call, {turn: loaded.encoded(part) for turn, part in changed.items()})
-            source = self._sent(call, read)
+            source = self._sent(call, read | _COUNTED)
         elif call.options.keys() <= {"chat_template_kwargs"}:
-            source = self._whole(call, {"prompt_embeds": loaded.encoded(rows)})
+            source = self._whole(call, {"prompt_embeds": loaded.encoded(rows), **_COUNTED})
         else:
             raise EngineRejected("embeddings of the whole prompt leave no place for these options")
-        async for item in source:
-            yield item
+        async for item in source:  # with token ids, which are for us alone
+            yield replace(item, wire=item.wire and item.wire.changed())
 
     async def _whole(self, call: Call, read: Mapping[str, Any]) -> AsyncGenerator[Delta | Usage, None]:
         """The answer to a whole prompt of embeddings, which completions alone take, in the shape of the call's own."""
@@ -212,19 +217,21 @@ class VllmEngine:
             instead = self._rendered_instead(call, plan).token_ids
             known = _certain(await self._known(instead, ids, sampling.logprobs))
         silent = replace(call, sampling=replace(sampling, logprobs=None))
-        read = bodies.of_ids(call.raw, _prompt(call).token_ids) | {"min_tokens": limit}
+        read = bodies.of_ids(call.raw, _prompt(call).token_ids) | _COUNTED | {"min_tokens": limit}
         choices = [Reciter(pieces, limit, known=known) for _ in range(sampling.n)]
         async for item in self._sent(silent, read, limit):
-            if isinstance(item, Usage) or item.opening:
+            if isinstance(item, Usage):
                 yield item
+            elif item.opening:
+                yield replace(item, wire=item.wire and item.wire.changed())
             elif not choices[item.index].over:
-                yield choices[item.index].say(item)
+                yield choices[item.index].say(item, chunks.tokens_in(item))
 
     async def _sent(
         self, call: Call, read: Mapping[str, Any], limit: int | None = None
     ) -> AsyncGenerator[Delta | Usage, None]:
         """The answer of a server to a call that reads this."""
-        prompt, writing, written = _prompt(call), set(range(call.sampling.n)), 0
+        writing = set(range(call.sampling.n))
         if limit is None and call.sampling.max_tokens is not None:
             limit = min(call.sampling.max_tokens, self._room(call))
         if limit is None and call.raw:
@@ -239,10 +246,8 @@ class VllmEngine:
                     if isinstance(item, Delta):
                         if item.index not in writing:
                             continue
-                        written += not item.opening
                         if item.finish:
                             writing.discard(item.index)
-                        item = replace(item, usage=Usage(len(prompt.token_ids), written))
                     yield item
         if writing:
             raise EngineUnavailable("the upstream broke off its answer")

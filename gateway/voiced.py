@@ -130,8 +130,4 @@ class _Choice:
     def _recite(self) -> list[Delta]:
         self.reciting = True
         self._reciter.skip(self._shown)
-        said: list[Delta] = []
-        for delta in self._held:
-            if not self._reciter.over:
-                said.append(self._reciter.say(delta, tokens_in(delta)))  # noqa: PERF401: saying ends it
-        return said
+        return [self._reciter.say(delta, tokens_in(delta)) for delta in self._held if not self._reciter.over]

@@ -26,6 +26,7 @@ class Capability(StrEnum):
     LOGITS = "logits"
     LORA = "lora"
     SCORE = "score"
+    EMBED = "embed"
 
 
 class AdapterError(LetheError):
@@ -194,6 +195,14 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Embedded:
+    """The vectors of some texts, one for each, as they leave: numbers, or base64. And the tokens that were read."""
+
+    vectors: tuple[Any, ...] = field(repr=False)
+    prompt_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class Pass:
     """Generate as if no gateway were there."""
 
@@ -313,6 +322,15 @@ class Engine(Protocol):
 
     async def score(self, call: Call, answer: str, plan: Plan) -> Sequence[TokenLogprob]:
         """Log-probabilities of `answer` (its end-of-sequence token last), teacher-forced under the plan."""
+        ...
+
+    async def embed(self, texts: Sequence[str], options: Mapping[str, Any]) -> Embedded:
+        """Vectors of texts, as the bare model gives them. `options`: OpenAI's `dimensions` and `encoding_format`.
+
+        Raises:
+            EngineRejected: a text is too long, or this model gives no vectors.
+            EngineUnavailable, EngineTimeout: see there.
+        """
         ...
 
 

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from gateway import admin
-from gateway.api import generate, responses, service
+from gateway.api import embeddings, generate, responses, service
 from gateway.auth import Keys
 from gateway.core import Core
 from gateway.edge import Edge, install
@@ -21,7 +21,7 @@ def create_app(core: Core, keys: Keys) -> ASGIApp:
     app = FastAPI(title="Lethe", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.core, app.state.keys = core, keys
     install(app)
-    app.router.routes.extend((*generate.routes, *responses.routes))
+    app.router.routes.extend((*generate.routes, *responses.routes, *embeddings.routes))
     app.include_router(service.router)
     app.include_router(admin.router)
     return Edge(app, core.meter.responded)

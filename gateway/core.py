@@ -7,7 +7,7 @@ changes what it enforces.
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from hashlib import sha256
@@ -17,9 +17,22 @@ from typing import Any, Self
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from adapters.base import Call, Delta, Engine, EngineError, EngineRejected, Pass, Plan, Sampling, TokenLogprob, Usage
+from adapters.base import (
+    Call,
+    Delta,
+    Embedded,
+    Engine,
+    EngineError,
+    EngineRejected,
+    Pass,
+    Plan,
+    Sampling,
+    TokenLogprob,
+    Usage,
+)
 from adapters.ignorance import Ignorance, Voice, learn_voice
 from adapters.router import Router
+from gateway.embedding import embedded
 from gateway.engines.factory import adapters_for, open_engine
 from gateway.jobs.enforce import Enforcer
 from gateway.jobs.lifecycle import Lifecycle
@@ -115,6 +128,16 @@ class Core:
                 async with aclosing(answer(call, policy, self.router, self.engine, self.meter)) as events:
                     async for event in events:
                         yield event
+        finally:
+            self.running -= 1
+
+    async def embed(self, texts: Sequence[str], options: Mapping[str, Any]) -> Embedded:
+        """The gated vectors of texts, each by itself: see `gateway.embedding`."""
+        self.running += 1
+        try:
+            with self.meter.running():
+                policy = self.enforcer.policies.current
+                return await embedded(texts, options, policy, self.router, self.engine, self.meter)
         finally:
             self.running -= 1
 

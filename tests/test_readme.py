@@ -17,7 +17,7 @@ from gateway import admin, params
 from gateway.admin.check import Checks
 from gateway.admin.policy import Rollback
 from gateway.admin.score import ScoreBody
-from gateway.api import generate, responses, service
+from gateway.api import embeddings, generate, responses, service
 from gateway.cli import app
 from gateway.demo.world import make_world
 from gateway.params.page import page
@@ -180,7 +180,7 @@ def test_every_call_is_described() -> None:
     for router in (service.router, admin.router):
         application.include_router(router)
     there = {(verb.upper(), path) for path, verbs in application.openapi()["paths"].items() for verb in verbs}
-    there |= {("POST", route.path) for route in (*generate.routes, *responses.routes)}
+    there |= {("POST", route.path) for route in (*generate.routes, *responses.routes, *embeddings.routes)}
     said = set()
     for heading, prefix in (("## Public", ""), ("## Admin", "/admin/v1")):
         for row in rows(API, heading):

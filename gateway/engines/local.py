@@ -8,7 +8,7 @@ the context is cut to what fits. Choice i of a seeded call draws with seed + i.
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from adapters.base import (
     Call,
     Capability,
     Delta,
+    Embedded,
     Embeds,
     EngineError,
     EngineRejected,
@@ -83,7 +84,7 @@ class LocalEngine:
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        return frozenset(Capability)
+        return frozenset(Capability) - {Capability.EMBED}
 
     @property
     def options(self) -> frozenset[str]:
@@ -137,6 +138,9 @@ class LocalEngine:
                 assert isinstance(outcome, tuple)
                 return outcome
         raise AssertionError("a job without an outcome")
+
+    async def embed(self, texts: Sequence[str], options: Mapping[str, Any]) -> Embedded:
+        raise EngineRejected("this engine gives no embeddings", "model")
 
     async def _outcomes(
         self, served: "_Served", call: Call, plan: Plan, answer: str | None

@@ -5,14 +5,20 @@ delta, and claim any capabilities. Of the calls it keeps their number and their 
 """
 
 import asyncio
+import base64
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
 
 from adapters.base import (
     Call,
     Capability,
     Delta,
+    Embedded,
     EngineError,
     EngineRejected,
     EngineUnavailable,
@@ -21,7 +27,7 @@ from adapters.base import (
     TokenLogprob,
     Usage,
 )
-from gateway.engines.words import recite, usage, words
+from gateway.engines.words import estimate, recite, usage, words
 from guards.base import Conversation
 
 Rules = Mapping[str | re.Pattern[str], str] | Callable[[Conversation], str]
@@ -121,6 +127,18 @@ class ScriptedEngine:
         return [TokenLogprob(word, 0.0 if match else -10.0) for word, match in zip(given, matches, strict=True)] + [
             TokenLogprob("", 0.0 if own == given else -10.0)
         ]
+
+    async def embed(self, texts: Sequence[str], options: Mapping[str, Any]) -> Embedded:
+        """Eight numbers of each text, the same for the same text."""
+        if Capability.EMBED not in self._capabilities:
+            raise EngineRejected("this engine gives no embeddings", "model")
+        self.calls += 1
+        await self.health()
+        vectors = [np.frombuffer(sha256(text.encode()).digest(), "<i4")[: options.get("dimensions")] for text in texts]
+        shown = [(vector / np.float32(2**31)).astype("<f4") for vector in vectors]
+        if options.get("encoding_format") == "base64":
+            return Embedded(tuple(base64.b64encode(one.tobytes()).decode() for one in shown), estimate(*texts))
+        return Embedded(tuple(one.tolist() for one in shown), estimate(*texts))
 
     def _note(self, plan: Plan) -> None:
         self.calls += 1

@@ -9,7 +9,7 @@ Deltas carry no `wire`: what is said here has none, and the two must look alike.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from time import monotonic
@@ -21,6 +21,7 @@ from adapters.base import (
     Call,
     Capability,
     Delta,
+    Embedded,
     EngineError,
     EngineRejected,
     EngineUnavailable,
@@ -35,6 +36,8 @@ from gateway.engines.fleet import CircuitEvent, Fleet
 from gateway.engines.words import recite, usage, words
 
 _NEEDS = frozenset({Capability.TEXT})
+_NOT_THERE = (404, 405)  # of servers without the endpoint
+_EMBEDDING_FIELDS = {"input", "dimensions", "encoding_format"}
 _PLAIN = Sampling()
 # Sent only where they differ from the default: the first are OpenAI's own, the last a courtesy of many servers.
 _OPTIONAL = ("max_tokens", "seed", "presence_penalty", "frequency_penalty", "top_k", "min_p", "repetition_penalty")
@@ -70,7 +73,7 @@ class UpstreamEngine:
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        return _NEEDS
+        return _NEEDS | {Capability.EMBED}  # whether the model does, it says when it is asked
 
     @property
     def options(self) -> frozenset[str]:
@@ -115,6 +118,15 @@ class UpstreamEngine:
     async def score(self, call: Call, answer: str, plan: Plan) -> Sequence[TokenLogprob]:
         raise EngineRejected("this engine cannot score")
 
+    async def embed(self, texts: Sequence[str], options: Mapping[str, Any]) -> Embedded:
+        body = {"model": self._model, "input": list(texts), **options}
+        async with self._fleet.stream("embeddings", orjson.dumps(body)) as reply:
+            if reply.status in _NOT_THERE:
+                raise EngineRejected("this model gives no embeddings", "model")
+            if not reply.ok:
+                raise await reply.refusal(_EMBEDDING_FIELDS)
+            return _vectors(await reply.read(), len(texts))
+
     async def _say(self, plan: Say, sampling: Sampling) -> AsyncGenerator[Delta | Usage, None]:
         wait = self._pace.first
         for delta in recite([plan.text] * sampling.n, sampling):
@@ -141,6 +153,16 @@ class UpstreamEngine:
             await reply.finish()
         if writing:
             raise EngineUnavailable("the upstream broke off its answer")
+
+
+def _vectors(answer: bytes, count: int) -> Embedded:
+    """The `count` vectors of an answer, in the order of the texts."""
+    try:
+        given = orjson.loads(answer)
+        by_text = {int(one["index"]): one["embedding"] for one in given["data"]}
+        return Embedded(tuple(by_text[i] for i in range(count)), int(given["usage"]["prompt_tokens"]))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise EngineError("the upstream's answer cannot be read") from None
 
 
 @dataclass(slots=True)
@@ -173,7 +195,9 @@ def _body(model: str, call: Call) -> dict[str, Any]:
     if call.raw:
         body["prompt"] = "".join(turn.text for turn in call.conversation.turns)
     else:
-        body["messages"] = [{"role": turn.role, "content": turn.text} for turn in call.conversation.turns]
+        body["messages"] = [
+            {**(turn.message or {}), "role": turn.role, "content": turn.content} for turn in call.conversation.turns
+        ]
     if sampling.stop:
         body["stop"] = list(sampling.stop)
     return body | {key: value for key in _OPTIONAL if (value := getattr(sampling, key)) != getattr(_PLAIN, key)}

@@ -8,7 +8,7 @@ import openai
 import pytest
 from fastapi import FastAPI
 
-from gateway.api import generate, responses, service
+from gateway.api import embeddings, generate, responses, service
 from gateway.auth import Keys
 from gateway.core import Core
 from gateway.edge import Edge, install
@@ -41,7 +41,7 @@ class Gateway:
         self.core.enforcer.policies.swap(Policy(1, runner, OutputGuard(names)))
         inner = FastAPI()
         install(inner)
-        inner.router.routes.extend((*generate.routes, *responses.routes))
+        inner.router.routes.extend((*generate.routes, *responses.routes, *embeddings.routes))
         inner.include_router(service.router)
         inner.state.core, inner.state.keys = self.core, Keys.of(self.settings, ADMIN)
         self.app = Edge(inner, self.core.meter.responded)

@@ -1,0 +1,36 @@
+"""OpenAI's embeddings, where the engine gives any: every text is read by the guards, by itself."""
+
+from typing import Any
+
+from fastapi import Request
+from starlette.responses import Response
+
+from adapters.base import Capability, Embedded
+from gateway.api.admission import admit, refusals
+from gateway.api.http import Json, Post, core_of, while_listening
+from gateway.errors import BadRequest
+from gateway.params import EmbeddingsBody
+
+
+async def embeddings(request: Request) -> Response:
+    """OpenAI's embeddings."""
+    core = core_of(request)
+    with refusals(core.meter):
+        body, _ = await admit(request, core, EmbeddingsBody)
+        if Capability.EMBED not in core.engine.capabilities:
+            raise BadRequest("This model gives no embeddings.", param="model")
+        texts = body.texts(core.settings.limits)
+    found = await while_listening(request, core.embed(texts, body.options))
+    return Json(_shaped(found, core.engine.name))
+
+
+routes = (Post(EmbeddingsBody.endpoint, embeddings),)
+
+
+def _shaped(found: Embedded, model: str) -> dict[str, Any]:
+    return {
+        "object": "list",
+        "data": [{"object": "embedding", "index": i, "embedding": vector} for i, vector in enumerate(found.vectors)],
+        "model": model,
+        "usage": {"prompt_tokens": found.prompt_tokens, "total_tokens": found.prompt_tokens},
+    }

@@ -305,7 +305,8 @@ def _recall(seeds: Floats, size: int) -> list[Row]:
         took = []
         for query, exact in zip(queries, cosines, strict=True):
             started = time.perf_counter()
-            places, _ = index.search(query, limit)
+            suggested, _ = index.suggest(query, limit)
+            places = suggested[index.cosines(query, suggested) >= limit - index.error]
             took.append(1e3 * (time.perf_counter() - started))
             found += int((exact[places] >= limit).sum())
             wanted += int((exact >= limit).sum())

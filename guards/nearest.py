@@ -10,15 +10,14 @@ less recall than is stated, and a shelf on which signs tell little searches hard
 to 8 bits loses nothing: the error of a cosine is at most the longest row's rounding (Cauchy-Schwarz),
 and the limit is lowered by it.
 
-Reading the signs of a million rows takes 2 ms, weighing a hundred thousand of them 15. So a search is
-told the limit of each row that the signs suggest: most need more than the lowest limit, and are dropped
-by their distance alone.
+Reading the signs of a million rows takes 2 ms, weighing a hundred thousand of them 15. So a search has two
+steps: what rows do not exceed is told from their distances alone, and whoever asked weighs what he needs.
 
 Measured on a million clustered rows of MiniLM (one core): IVF with 1,024 cells in 8 bits read half
 of all cells for a recall of .99 at cosine .6, and took 40 s to build on two.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any, Protocol
 
@@ -39,7 +38,6 @@ _CHUNK = 8_192
 _STEP = 0.001  # of cosines between which distances are told apart
 
 Rows = NDArray[np.int64]
-Limits = Callable[[Rows], Floats]  # rows (n,) → the cosine that each must reach, (n,)
 
 
 class Nearest(Protocol):
@@ -61,24 +59,26 @@ class Nearest(Protocol):
         """Share of the rows at a limit that a search finds, as measured; 1 where it is exact."""
         ...
 
-    def search(
-        self, vector: Floats, limit: float, limits: Limits | None = None, likely: int = 0
-    ) -> tuple[Rows, Floats]:
-        """The rows whose cosine with a unit vector (d,) reaches their limit, and their cosines.
+    def suggest(self, vector: Floats, limit: float) -> tuple[Rows, Floats]:
+        """The rows whose cosine with a unit vector (d,) may reach a limit, and what each does not exceed."""
+        ...
 
-        Others may be among them, and such as are within `error` below.
+    def most(self, vector: Floats, rows: Rows) -> Floats:
+        """What the cosines of these rows do not exceed, (n,)."""
+        ...
 
-        Args:
-            limit: the lowest of any row.
-            limits: of each row; None where it is `limit` for all.
-            likely: how many of the others that reach `limit` are wanted, at least and where there are so many.
-        """
+    def cosines(self, vector: Floats, rows: Rows) -> Floats:
+        """The cosines of these rows, (n,), off by `error` at most."""
         ...
 
 
 def build(blocks: Sequence[Any]) -> Nearest:
     """An index over the rows of all blocks, numbered in order; blocks are (n, d), of float16 or float32."""
-    return Flat(blocks) if sum(map(len, blocks)) <= EXACT else Hashed(blocks)
+    from guards import gpu  # which builds on this module
+
+    count = sum(map(len, blocks))
+    index: Nearest = Flat(blocks) if count <= EXACT else Hashed(blocks)
+    return gpu.on_gpu(blocks, index) if count >= gpu.FEWEST and gpu.available() else index
 
 
 class Flat:
@@ -99,11 +99,16 @@ class Flat:
     def cost(self) -> int:
         return self.rows
 
-    def search(
-        self, vector: Floats, limit: float, limits: Limits | None = None, likely: int = 0
-    ) -> tuple[Rows, Floats]:
+    def suggest(self, vector: Floats, limit: float) -> tuple[Rows, Floats]:
         _, cosines, rows = self._index.range_search(vector[None], limit - self.error)
-        return rows, cosines
+        return rows, cosines + np.float32(self.error)
+
+    def most(self, vector: Floats, rows: Rows) -> Floats:
+        return self.cosines(vector, rows) + np.float32(self.error)
+
+    def cosines(self, vector: Floats, rows: Rows) -> Floats:
+        found: Floats = self._index.reconstruct_batch(rows) @ vector
+        return found
 
 
 class Hashed:
@@ -125,10 +130,11 @@ class Hashed:
             self._signs.add(packed[-1])
             start += len(chunk)
         self.error = longest / self._scale + 1e-5
+        self._words = _held(self._signs)
         self._z, self.recall = self._measured(packed)
         falling = np.arange(1.0, -1.0, -_STEP, dtype=np.float32)
         first = np.searchsorted(self._radius(falling), np.arange(_BITS + 1)).clip(max=len(falling) - 1)
-        self._reached = falling[first] + np.float32(_STEP)  # the highest limit whose radius holds a distance
+        self._reached = falling[first] + np.float32(_STEP)  # by distance: what no row so far away exceeds
 
     @property
     def rows(self) -> int:
@@ -138,35 +144,29 @@ class Hashed:
     def cost(self) -> int:
         return self.rows // 8
 
-    def search(
-        self, vector: Floats, limit: float, limits: Limits | None = None, likely: int = 0
-    ) -> tuple[Rows, Floats]:
+    def suggest(self, vector: Floats, limit: float) -> tuple[Rows, Floats]:
         radius = int(self._radius(np.float32(limit))) + 1  # FAISS returns what is nearer
         faiss.omp_set_num_threads(1)  # of this thread: a team for one query would only spin
         _, distances, rows = self._signs.range_search(_signs(vector[None]), radius)
-        if limits is not None:
-            wanted = limits(rows) <= self._reached[distances.astype(np.intp)]
-            if likely:
-                others = np.flatnonzero(~wanted)
-                wanted[others[_least(distances[others], likely)]] = True
-            rows = rows[wanted]
-        rows.sort()
-        cosines = self._cosines(vector, rows)
-        like = cosines >= limit - self.error
-        return rows[like], cosines[like]
+        return rows, self._reached[distances.astype(np.intp)]
 
-    def _radius(self, limit: Any) -> Any:
-        """The Hamming distance within which a row of that cosine lies."""
-        expected, deviation = _law(limit)
-        return np.minimum(_BITS, np.ceil(expected + self._z * deviation))
+    def most(self, vector: Floats, rows: Rows) -> Floats:
+        differing = self._words.take(rows, axis=0) ^ _signs(vector[None]).view(np.uint64)
+        most: Floats = self._reached[np.bitwise_count(differing).sum(axis=1, dtype=np.intp)]
+        return most
 
-    def _cosines(self, vector: Floats, rows: Rows) -> Floats:
+    def cosines(self, vector: Floats, rows: Rows) -> Floats:
         scaled = vector / np.float32(self._scale)
         found = np.empty(len(rows), np.float32)
         for start in range(0, len(rows), _CHUNK):
             part = slice(start, start + _CHUNK)
             found[part] = self._codes[rows[part]].astype(np.float32) @ scaled
         return found
+
+    def _radius(self, limit: Any) -> Any:
+        """The Hamming distance within which a row of that cosine lies."""
+        expected, deviation = _law(limit)
+        return np.minimum(_BITS, np.ceil(expected + self._z * deviation))
 
     def _measured(self, packed: Sequence[NDArray[np.uint8]]) -> tuple[float, float]:
         """`z` and the share of pairs that it keeps, of evenly spread rows with all others like them."""
@@ -202,15 +202,14 @@ def _chunks(blocks: Sequence[Any]) -> Iterator[Floats]:
         yield np.concatenate(waiting).astype(np.float32, copy=False)
 
 
-def _least(distances: Any, count: int) -> Any:
-    """The places of the `count` smallest, and of those equal to the last."""
-    if len(distances) <= count:
-        return slice(None)
-    return distances <= np.partition(distances, count - 1)[count - 1]
-
-
 def _signs(rows: Floats) -> NDArray[np.uint8]:
     return np.packbits(rows @ _frame(rows.shape[1]) > 0, axis=1)
+
+
+def _held(signs: Any) -> NDArray[np.uint64]:
+    """What FAISS holds of a binary index, not a copy: (rows, _BITS / 64). Lives no longer than the index."""
+    words: NDArray[np.uint64] = faiss.rev_swig_ptr(signs.xb.data(), signs.ntotal * signs.code_size).view(np.uint64)
+    return words.reshape(signs.ntotal, -1)
 
 
 def _law(cosines: Any) -> tuple[Any, Any]:

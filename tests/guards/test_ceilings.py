@@ -7,19 +7,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guards import index as indexing
+from guards import judges, search, shelf
 from guards.aliases import Alias, words
 from guards.base import GuardError
 from guards.calibration import UNCALIBRATED
-from guards.ceilings import Within, ceilings
+from guards.ceilings import Unnamed, Within, ceilings, relating
 from guards.classifier import Classifier
 from guards.evidence import Marks
+from guards.glance import Glance
 from guards.index import TargetIndex
+from guards.judges import Judges
 from guards.knowledge import Knowledge
 from guards.nearest import Flat, Hashed
 from guards.reading import Text
 from guards.relations import Relations
-from guards.targets import NEAR, Background, Targets
+from guards.targets import LOGIT, NEAR, Background, Targets
+from guards.weighing import judgements
 
 DIM = 24
 NAMES = ("Mara Lind", "Otto Brandt", "Ines Quillon", "Lind", "Nobody Else")
@@ -95,21 +98,45 @@ def test_no_classifier_exceeds_its_ceiling(seed, known):
             assert score <= most + 1e-4
 
 
+@given(st.integers(0, 10_000), st.floats(-0.2, 0.5))
+@settings(max_examples=20, deadline=None)
+def test_whoever_is_not_named_stays_below_the_ceiling_and_gets_the_same_score(seed, slack):
+    background, requests, texts, vectors = world(seed)
+    held = Judges.of(requests)
+    for text, vector, lent in zip(texts, vectors, background.nearest(vectors), strict=True):
+        glance = Glance.of(text.reading)
+        places = np.flatnonzero(held.unnamed(np.arange(len(requests)), glance))
+        if not len(places):
+            continue
+        some = [requests[place] for place in places]
+        unnamed = Unnamed.of(held, places, glance, vector)
+        alone = [replace(one, marks=Marks.of([], [])).scores([text], vector[None], lent[None])[0] for one in some]
+        every = [np.arange(len(one.positives)) for one in some]
+        assert judgements(some, every, unnamed, vector, lent) == pytest.approx(alone, abs=1e-4)
+        best = np.array([(one.positives.astype(np.float32) @ vector).max() for one in some], np.float32)
+        assert (unnamed.ceilings(best + np.float32(max(slack, 1e-5)), lent) >= np.array(alone) - 1e-4).all()
+        whole = judgements(some, every, unnamed, vector, lent)
+        half = judgements(some[::2], every[::2], unnamed.among(np.arange(len(some)) % 2 == 0), vector, lent)
+        assert half.tolist() == whole[::2].tolist()  # to the last bit, whoever is weighed beside them
+
+
+@pytest.mark.parametrize("few", [0, 100])
 @pytest.mark.parametrize("kind", [Flat, Hashed])
 @given(st.integers(0, 10_000))
 @settings(max_examples=6, deadline=None)
-def test_whoever_is_like_or_led_to_is_weighed_where_that_counts(kind, seed):
+def test_whoever_is_like_or_led_to_is_weighed_where_that_counts(kind, few, seed):
     background, requests, texts, vectors = world(seed)
     index = TargetIndex(background)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(indexing, "build", kind)
+        patch.setattr(shelf, "build", kind)
+        patch.setattr(judges, "_FEW", few)
         for one in requests:
             index.add(one)
     found = index.view(frozenset(one.request for one in requests)).scores(texts, vectors)
     unlike = background.nearest(vectors)
     for one in requests:
         for i, score in enumerate(one.scores(texts, vectors, unlike).tolist()):
-            like = float((one.positives.astype(np.float32) @ vectors[i]).max()) >= indexing._LIKE + 0.05
+            like = float((one.positives.astype(np.float32) @ vectors[i]).max()) >= search.LIKE + 0.05
             led = not one.keys.isdisjoint(texts[i].spoken)
             if (like or led) and score >= one.threshold - NEAR + 1e-4:
                 assert found[one.request][1][i] == pytest.approx(score, abs=1e-4)
@@ -145,7 +172,7 @@ def test_no_facts_exceed_their_ceiling_and_all_that_may_count_are_weighed(kind, 
     requests = [listing(number, rng, vectors[number % len(vectors)]) for number in range(12)]
     index = TargetIndex(background)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(indexing, "build", kind)
+        patch.setattr(shelf, "build", kind)
         for one in requests:
             index.add(one)
     found = index.view(frozenset(one.request for one in requests)).scores(texts, vectors, scale)
@@ -155,7 +182,11 @@ def test_no_facts_exceed_their_ceiling_and_all_that_may_count_are_weighed(kind, 
             best = float((one.positives.astype(np.float32) @ vectors[i]).max())
             (most,) = ceilings([Within(one, best - 1e-5, best + 1e-5)], texts[i], vectors[i], unlike[i])
             assert score <= most + 1e-4
-            like = best >= indexing._LIKE + 0.05 or not one.keys.isdisjoint(words(texts[i]))
+            lift = one.marks.evidence(texts[i], one.names).max()
+            (logit,) = relating(np.array([best], np.float32), np.array([lift], np.float32))
+            named = one.names.named_in(texts[i])
+            assert score <= one.threshold + LOGIT * (max(logit, 0.0) if named else logit) + 1e-4
+            like = best >= search.LIKE + 0.05 or not one.keys.isdisjoint(words(texts[i]))
             near = one.near_from(scale)
             if like and score >= near + 1e-4:
                 assert found[one.request][1][i] == pytest.approx(score, abs=1e-4)
@@ -197,10 +228,10 @@ async def test_more_that_may_be_near_than_can_be_weighed_are_not_cleared(monkeyp
     view = index.view(frozenset(one.request for one in requests))
     refused = 0
     for text, vector in zip(texts, vectors, strict=True):
-        monkeypatch.setattr(indexing, "_CROWD", 512)
+        monkeypatch.setattr(search, "_CROWD", 512)
         whole = view.scores([text], vector[None])
         touched = {name for name, (targets, at) in whole.items() if at[0] >= targets.threshold}
-        monkeypatch.setattr(indexing, "_CROWD", 1)
+        monkeypatch.setattr(search, "_CROWD", 1)
         if len(whole) <= 1:
             assert view.scores([text], vector[None]) == whole
         elif not touched:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guards import index as indexing
+from guards import search, shelf
 from guards.aliases import Alias
 from guards.base import GuardError
 from guards.calibration import UNCALIBRATED
@@ -91,7 +92,7 @@ def counted(view, scale):
 @settings(max_examples=25, deadline=None)
 def test_nothing_that_counts_is_lost_and_nobody_leaves_a_trace(kind, moves, hidden, scale):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(indexing, "build", kind)
+        patch.setattr(shelf, "build", kind)
         patch.setattr(indexing, "_AT_ONCE", 12)
         index, held = TargetIndex(BACKGROUND), {}
         old, seen = None, None
@@ -118,7 +119,7 @@ async def test_a_target_is_searchable_while_a_merge_is_under_way(monkeypatch):
     index = TargetIndex(BACKGROUND)
     await index.extend([made(number) for number in range(1_000)])
     ready, go = asyncio.Event(), asyncio.Event()
-    loop, build = asyncio.get_running_loop(), indexing.build
+    loop, build = asyncio.get_running_loop(), shelf.build
 
     def slow(blocks):
         if threading.current_thread() is not threading.main_thread():
@@ -126,7 +127,7 @@ async def test_a_target_is_searchable_while_a_merge_is_under_way(monkeypatch):
             asyncio.run_coroutine_threadsafe(go.wait(), loop).result()
         return build(blocks)
 
-    monkeypatch.setattr(indexing, "build", slow)
+    monkeypatch.setattr(shelf, "build", slow)
     for number in range(1_000, 2_000):
         index.add(made(number))
     settling = asyncio.create_task(index.settle())
@@ -151,8 +152,7 @@ def people(count):
 
 async def test_a_name_that_very_many_share_costs_no_more(monkeypatch):
     weighed = []
-    scores = Targets.scores
-    monkeypatch.setattr(Targets, "scores", lambda self, *args: weighed.append(self) or scores(self, *args))
+    monkeypatch.setattr(search, "margins", lambda some, *_: weighed.extend(some) or np.zeros(len(some)))
     index, crowd = TargetIndex(BACKGROUND), people(3_000)
     await index.extend(crowd)
     view = index.view(frozenset(one.request for one in crowd))
@@ -163,12 +163,13 @@ async def test_a_name_that_very_many_share_costs_no_more(monkeypatch):
 
 async def test_who_cannot_be_weighed_is_not_cleared(monkeypatch):
     index, crowd = TargetIndex(BACKGROUND), people(1_500)
+    monkeypatch.setattr(search, "_CROWD", 512)
     await index.extend(crowd)
     view = index.view(frozenset(one.request for one in crowd))
     text, vector = [Text("Where was Maria born?")], unit(CENTRES[:1])
     touched = view.scores(text, vector, 0.5)
     assert any(score >= 0.5 * targets.threshold for targets, at in touched.values() for score in at.values())
-    assert len(touched) == indexing._CROWD
-    monkeypatch.setattr(Targets, "scores", lambda self, texts, *_: np.zeros(len(texts), np.float32))
+    assert len(touched) == search._CROWD
+    monkeypatch.setattr(search, "margins", lambda some, *_: np.zeros(len(some), np.float32))
     with pytest.raises(GuardError, match="more requests may be touched"):
         view.scores(text, vector, 0.5)

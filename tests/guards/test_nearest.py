@@ -20,6 +20,15 @@ def blocks(rows):
     return [part for part in np.split(halves, [1, 7, 8, len(rows) // 2]) if len(part)]
 
 
+def search(index, query, limit):
+    """Both steps: the rows that may reach a limit, and the cosines of those that do."""
+    rows, most = index.suggest(query, limit)
+    cosines = index.cosines(query, rows)
+    assert (cosines <= most + index.error).all() or index.recall < 1.0
+    reached = cosines >= limit - index.error
+    return rows[reached], cosines[reached]
+
+
 @pytest.mark.parametrize("kind", [Flat, Hashed])
 @pytest.mark.parametrize("limit", [0.55, 0.7, 0.8])
 def test_all_that_reach_the_limit_are_found(kind, limit):
@@ -28,7 +37,7 @@ def test_all_that_reach_the_limit_are_found(kind, limit):
     exact = queries @ rows.astype(np.float16).astype(np.float32).T
     wanted = found = 0
     for query, cosines in zip(queries, exact, strict=True):
-        places, likeness = index.search(query, limit)
+        places, likeness = search(index, query, limit)
         assert len(set(places.tolist())) == len(places)
         assert np.abs(likeness - cosines[places]).max(initial=0.0) <= index.error
         assert (cosines[places] >= limit - 2 * index.error).all()
@@ -43,7 +52,7 @@ def test_all_that_reach_the_limit_are_found(kind, limit):
 def test_nothing_is_found_where_nothing_is_like():
     for kind in (Flat, Hashed):
         rows = clustered(300)
-        places, likeness = kind(blocks(rows)).search(-rows[0], 0.6)
+        places, likeness = search(kind(blocks(rows)), -rows[0], 0.6)
         assert len(places) == len(likeness) == 0
 
 
@@ -51,7 +60,7 @@ def test_a_row_is_found_by_itself_whatever_the_number_of_rows():
     rows = clustered(50)
     for count in (1, 2, 50):
         for kind in (Flat, Hashed):
-            places, likeness = kind([rows[:count]]).search(rows[count - 1], 0.99)
+            places, likeness = search(kind([rows[:count]]), rows[count - 1], 0.99)
             assert count - 1 in places
             assert likeness.max() == pytest.approx(1.0, abs=0.03)
 
@@ -66,7 +75,7 @@ def test_signs_that_tell_little_are_searched_harder():
     index = Hashed([rows])
     for query in rows[:10]:
         cosines = rows @ query
-        places, _ = index.search(query, 0.7)
+        places, _ = search(index, query, 0.7)
         assert (cosines[places] >= 0.7).sum() >= 0.99 * (cosines >= 0.7).sum()
 
 
@@ -79,34 +88,26 @@ def test_what_is_few_stays_exact():
 def test_two_builds_are_one():
     rows, query = clustered(2_000), clustered(1, seed=5)[0]
     first, second = Hashed([rows]), Hashed(list(np.split(rows, 10)))
-    for one, other in zip(first.search(query, 0.6), second.search(query, 0.6), strict=True):
+    for one, other in zip(search(first, query, 0.6), search(second, query, 0.6), strict=True):
         assert np.allclose(one, other, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", [Flat, Hashed])
-def test_every_row_has_a_limit_of_its_own(kind):
+def test_what_rows_do_not_exceed_is_the_same_asked_for_or_suggested(kind):
     rows, queries = clustered(3_000), clustered(20, seed=1)
     index = kind(blocks(rows))
-    limits = np.random.default_rng(2).uniform(0.55, 0.9, len(rows)).astype(np.float32)
+    some = np.random.default_rng(2).permutation(3_000)[:700]
     exact = queries @ rows.astype(np.float16).astype(np.float32).T
-    wanted = found = 0
+    exceeded = 0
     for query, cosines in zip(queries, exact, strict=True):
-        places, likeness = index.search(query, 0.55, lambda rows: limits[rows])
-        assert np.abs(likeness - cosines[places]).max(initial=0.0) <= index.error
-        wanted += int((cosines >= limits).sum())
-        found += int((cosines[places] >= limits[places]).sum())
-    assert found >= index.recall * wanted - 1
-    assert wanted > 100
-
-
-def test_of_those_that_nobody_needs_the_likeliest_are_found():
-    rows, query = clustered(3_000), clustered(1, seed=1)[0]
-    index = Hashed([rows])
-    none, _ = index.search(query, 0.5, lambda rows: np.full(len(rows), 2.0, np.float32))
-    assert len(none) == 0
-    some, cosines = index.search(query, 0.5, lambda rows: np.full(len(rows), 2.0, np.float32), likely=40)
-    everyone, _ = index.search(query, 0.5)
-    assert 30 <= len(some) < len(everyone)
-    exact = np.sort(rows @ query)[::-1]
-    assert cosines.mean() > exact[: len(everyone)].mean()
-    assert len(set(some.tolist())) == len(some)
+        most = index.most(query, some)
+        exceeded += int((cosines[some] > most + 2 * index.error).sum())
+        suggested, bounds = index.suggest(query, 0.5)
+        told = np.full(3_000, -2.0, np.float32)
+        told[suggested] = bounds
+        both = told[some] > -2.0
+        assert both.any()
+        assert np.allclose(told[some][both], most[both], atol=1e-5)
+        assert (most[~both] < 0.5 + 1e-3).all()
+    assert exceeded <= (1 - index.recall) * some.size * len(queries) + 1
+    assert index.most(queries[0], some[:0]).shape == index.cosines(queries[0], some[:0]).shape == (0,)

@@ -63,13 +63,13 @@ class Pool:
 
         Raises:
             ConnectionError, TimeoutError: see above.
-            ValueError: a header that is none.
+            ValueError: a path or header that is none.
         """
         target = path if path.startswith("/") else f"{self._base}/{path}"
         lines = [f"{method} {target} HTTP/1.1", f"content-length: {len(body)}"]
         lines += [f"{name}: {value}" for name, value in (self._headers | dict(headers)).items()]
-        if any("\r" in line or "\n" in line for line in lines):
-            raise ValueError("a header with a line end")
+        if " " in target or any("\r" in line or "\n" in line for line in lines):
+            raise ValueError("a path with a space, or a line end within a line")
         head = "\r\n".join([*lines, "", ""]).encode("latin-1")
         if fresh:
             self.drop()
@@ -126,7 +126,7 @@ class Pool:
                 _, connection = await asyncio.get_running_loop().create_connection(
                     lambda: _Connection(self), self._host, self._port, ssl=self._ssl
                 )
-        except OSError as error:  # a TimeoutError is one: nothing was asked yet, so nothing is silent
+        except (OSError, UnicodeError) as error:  # a TimeoutError is one: nothing was asked, so nothing is silent
             raise ConnectionError(f"cannot be reached: {type(error).__name__}") from None
         return connection
 

@@ -1,6 +1,7 @@
 """A tiny random llama with a tokenizer trained here, a LoRA for it, and servers that misbehave to order."""
 
 import asyncio
+import ssl
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -129,6 +130,7 @@ class Peer:
     """A server of bare sockets. `answer(writer, request)` writes what it likes; then the next request is read."""
 
     answer: object
+    certificate: Path | None = None
     requests: list = field(default_factory=list)  # (method, path, headers, body)
     writers: set = field(default_factory=set)
     opened: int = 0
@@ -141,7 +143,11 @@ class Peer:
         return f"http://127.0.0.1:{self.port}/v1"
 
     async def start(self):
-        self.server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        tls = None
+        if self.certificate:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.load_cert_chain(self.certificate)
+        self.server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=tls)
         self.port = self.server.sockets[0].getsockname()[1]
 
     async def stop(self):
@@ -179,8 +185,8 @@ async def peer():
     """Starts a `Peer` for an answer; all are stopped at the end."""
     peers = []
 
-    async def start(answer):
-        one = Peer(answer)
+    async def start(answer, **rest):
+        one = Peer(answer, **rest)
         await one.start()
         peers.append(one)
         return one

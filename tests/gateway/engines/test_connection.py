@@ -1,6 +1,12 @@
 import asyncio
+from datetime import datetime
+from ipaddress import ip_address
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -144,6 +150,19 @@ async def test_a_connection_that_the_server_closed_is_not_used_again(peer):
     await pool.close()
 
 
+async def test_a_connection_that_speaks_unasked_is_not_used_again(peer):
+    one = await peer(say(SIZED))
+    pool = pool_of(one)
+    await whole(await pool.send("GET", "x"))
+    for writer in one.writers:
+        writer.write(SIZED.replace(b"hello", b"other"))
+    async with asyncio.timeout(5):
+        while pool.connections:
+            await asyncio.sleep(0)
+    assert await whole(await pool.send("GET", "x")) == b"hello"
+    await pool.close()
+
+
 async def test_leaving_in_the_middle_closes(peer):
     one = await peer(say(CHUNKED, chunk(b"hello")))
     pool = pool_of(one)
@@ -208,12 +227,50 @@ def test_a_url_that_is_none_is_refused(url):
         Pool(url, silence=1.0, connect=1.0)
 
 
-@pytest.mark.parametrize("header", [{"x": "a\r\ny: b"}, {"x\n": "a"}, {"x": "\u20ac"}])
-async def test_headers_cannot_break_out(peer, header):
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A certificate of its own for 127.0.0.1, with its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "here")])
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(datetime(2020, 1, 1))
+        .not_valid_after(datetime(2120, 1, 1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.write_bytes(made.public_bytes(Encoding.PEM) + private)
+    return path
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_https_serves_whom_it_trusts(peer, certificate, monkeypatch, trusted):
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    one = await peer(say(SIZED), certificate=certificate)
+    pool = Pool(one.url.replace("http:", "https:"), silence=20.0, connect=5.0)
+    if trusted:
+        for _ in range(2):
+            assert await whole(await pool.send("GET", "x", b"y" * 100_000)) == b"hello"
+        assert one.opened == pool.connections == 1
+    else:
+        with pytest.raises(ConnectionError):
+            await pool.send("GET", "x")
+        assert pool.connections == len(one.requests) == 0
+    await pool.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "header"),
+    [("x", {"x": "a\r\ny: b"}), ("x", {"x\n": "a"}), ("x", {"x": "\u20ac"}), ("x HTTP/1.1\r\ny: b", {}), ("x y", {})],
+)
+async def test_nothing_breaks_out_of_its_line(peer, path, header):
     one = await peer(say(SIZED))
     pool = pool_of(one)
     with pytest.raises(ValueError):
-        await pool.send("GET", "x", headers=header)
+        await pool.send("GET", path, headers=header)
     assert one.opened == pool.connections == 0
 
 

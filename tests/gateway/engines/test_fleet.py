@@ -136,6 +136,16 @@ async def test_it_is_sent_again_to_another_where_there_is_one(peer):
     assert (posts(bad), posts(good)) == (2, 2)  # alike busy, they take turns
 
 
+async def test_it_is_sent_again_to_another_however_busy(peer):
+    bad, good = await peer(script(ONE, ONE, then=status(503))), await peer(script())
+    async with fleet_of(good, bad) as fleet, AsyncExitStack() as held:
+        replies = [await held.enter_async_context(fleet.stream("x", b"{}")) for _ in range(4)]
+        for reply in replies[1::2]:
+            reply.close()
+        assert await asked(fleet) == GOOD
+    assert (posts(bad), posts(good)) == (3, 3)
+
+
 @pytest.mark.parametrize(
     ("code", "kind"),
     [
@@ -310,6 +320,18 @@ async def test_health_admits_without_waiting_for_the_back_off(peer):
             with pytest.raises(EngineUnavailable):
                 await fleet.health()
         assert fleet.told == ["closed", "opened"]
+
+
+async def test_what_an_examination_tries_in_vain_is_not_held_against_it(peer):
+    async def examine(replica):
+        for _ in range(3):
+            assert (await replica.post("elsewhere", b"{}"))[0] == 500
+
+    one = await peer(script(*[status(500)] * 4))
+    async with fleet_of(one, examine=examine) as fleet:
+        assert (await asked(fleet))[0] == 500
+        assert await asked(fleet) == GOOD
+        assert fleet.told == ["closed"]
 
 
 async def noted(replica):

@@ -54,14 +54,15 @@ class TextPart(Strict):
 def parsed(arguments: str) -> Any:
     """The value of a call's arguments; None for what is no JSON."""
     try:
-        value = _shallow(json.loads(arguments))
-        readable(value).encode()
-    except UnicodeEncodeError:
-        raise PydanticCustomError("unicode", "not valid Unicode") from None
+        value = json.loads(arguments)
     except RecursionError:
         raise PydanticCustomError("depth", "nested deeper than {depth}", {"depth": DEPTH}) from None
     except ValueError:
         return None
+    try:
+        readable(_shallow(value)).encode()
+    except UnicodeEncodeError:
+        raise PydanticCustomError("unicode", "not valid Unicode") from None
     return value
 
 

@@ -2,6 +2,7 @@ import hmac
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from hashlib import sha256
 
 import pytest
 from starlette.applications import Starlette
@@ -42,6 +43,21 @@ def test_without_a_known_key_nothing_is_answered_where_keys_are_set(header):
 @pytest.mark.parametrize("header", [None, "Bearer whatever", "Bearer "])
 def test_inference_is_open_where_no_key_is_set(header):
     assert keys().caller(header).scopes == {Scope.INFERENCE}
+
+
+def test_a_tenant_is_a_key_that_cannot_be_told_from_it():
+    known = keys(ONE, TWO)
+    tenants = [known.caller(f"Bearer {key}").tenant for key in (ADMIN, ONE, TWO)]
+    assert len({*tenants, "anonymous"}) == 4
+    assert keys(ONE).caller(f"Bearer {ONE}").tenant == tenants[1]
+    assert Keys.of(Settings(api_keys=(ONE,)), "another").caller(f"Bearer {ONE}").tenant not in tenants
+    assert tenants[1] not in repr(known.caller(f"Bearer {ONE}"))
+    assert sha256(ONE.encode()).hexdigest() not in tenants
+
+
+@pytest.mark.parametrize("header", [None, "Bearer one", "Bearer two"])
+def test_whoever_needs_no_key_shares_one_tenant(header):
+    assert keys().caller(header).tenant == "anonymous"
 
 
 def test_every_key_is_compared_whichever_matches(monkeypatch):

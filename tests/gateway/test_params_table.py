@@ -1,7 +1,11 @@
 """The table against the bodies: what a row says is what becomes of a parameter."""
 
+from inspect import signature
+from operator import attrgetter
+
 import orjson
 import pytest
+from openai import OpenAI
 
 from gateway.errors import BadRequest
 from gateway.params import ChatBody, CompletionBody, EmbeddingsBody, ResponsesBody, read
@@ -69,3 +73,20 @@ def test_a_parameter_of_another_endpoint_is_unknown(body):
         with pytest.raises(BadRequest) as refused:
             body_with(body, **{name: None})
         assert refused.value.param == name
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "resource"),
+    [
+        (ChatBody.endpoint, "chat.completions"),
+        (CompletionBody.endpoint, "completions"),
+        (ResponsesBody.endpoint, "responses"),
+        (EmbeddingsBody.endpoint, "embeddings"),
+    ],
+)
+def test_every_parameter_of_openais_client_has_a_row(endpoint, resource):
+    with OpenAI(api_key="none", base_url="http://lethe") as client:
+        create = attrgetter(resource)(client).create
+    names = {name for name in signature(create).parameters if not name.startswith("extra_")} - {"timeout"}
+    assert "model" in names
+    assert names <= BY_ENDPOINT[endpoint].keys()

@@ -8,6 +8,7 @@ import re
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -46,6 +47,10 @@ class EngineSettings(_Section):
             raise ValueError(f"engine.url is needed when engine.kind is {self.kind}")
         if self.kind == "vllm" and self.folder is None:
             raise ValueError("engine.folder is needed when engine.kind is vllm")
+        for url in self.urls:
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.query:
+                raise ValueError("engine.url is http(s)://host[:port][/path], without user and query")
         return self
 
     @property

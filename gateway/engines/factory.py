@@ -1,5 +1,6 @@
 """Engines and model-bound adapters by setting, imported only when asked for: a remote engine needs no torch."""
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -71,8 +72,8 @@ def model_folder(settings: Settings) -> Path:
     key, given = ("engine.folder", str(chosen.folder)) if chosen.kind == "vllm" else ("engine.model", chosen.model)
     if given != "demo":
         folder = Path(given)
-        if not (folder / "config.json").exists():
-            raise SettingsError(f"{key}: {folder} is not a folder in the transformers format")
+        if not os.access(folder / "config.json", os.R_OK):
+            raise SettingsError(f"{key}: {folder} is not a folder in the transformers format that can be read")
         return folder
     from gateway.demo.train import demo_folder
 

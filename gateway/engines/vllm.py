@@ -28,6 +28,7 @@ from adapters.base import (
     Delta,
     Embedded,
     Embeds,
+    Ending,
     EngineError,
     EngineRejected,
     EngineUnavailable,
@@ -83,7 +84,7 @@ class VllmEngine:
         self._name = name or model
         self._found: dict[str, Found] = {}
         self._loaded: _Loaded | None = None
-        self._fleet = Fleet(urls, api_key=api_key, timeout=timeout, examine=self._examine, event=event)
+        self._fleet = Fleet(urls, api_key=api_key, timeout=timeout, ping="/health", examine=self._examine, event=event)
 
     @property
     def name(self) -> str:
@@ -135,6 +136,8 @@ class VllmEngine:
             raise EngineRejected("this engine cannot honour the plan")
         if call.sampling.n > 1 and call.sampling.temperature == 0:
             raise EngineRejected("n must be 1 where temperature is 0", "n")
+        if call.sampling.logprobs is not None and Capability.SCORE not in self.capabilities:
+            raise EngineRejected("this engine gives no log-probabilities", "logprobs")  # a ready answer's are scored
         if call.prompt is None:
             call = await self.rendered(call)
         match plan:
@@ -185,28 +188,32 @@ class VllmEngine:
             source = self._whole(call, {"prompt_embeds": loaded.encoded(rows), **_COUNTED})
         else:
             raise EngineRejected("embeddings of the whole prompt leave no place for these options")
-        async for item in source:  # with token ids, which are for us alone
-            yield replace(item, wire=item.wire and item.wire.changed())
+        async with aclosing(source) as items:
+            async for item in items:  # with token ids, which are for us alone
+                yield replace(item, wire=item.wire and item.wire.changed())
 
     async def _whole(self, call: Call, read: Mapping[str, Any]) -> AsyncGenerator[Delta | Usage, None]:
         """The answer to a whole prompt of embeddings, which completions alone take, in the shape of the call's own."""
         sampling = replace(call.sampling, repetition_penalty=1.0)  # would look up ids that are not there
         opened = call.raw
-        async for item in self._sent(replace(call, raw=True, sampling=sampling, options={}), read):
-            if not opened and item.wire:
-                opened = True
-                for index in range(sampling.n):
-                    yield chunks.opening(index, item.wire)
-            yield item if call.raw or not item.wire else replace(item, wire=chunks.as_chat(item.wire))
+        source = self._sent(replace(call, raw=True, sampling=sampling, options={}), read, shaped=call)
+        async with aclosing(source) as items:
+            async for item in items:
+                if not opened and item.wire:
+                    opened = True
+                    for index in range(sampling.n):
+                        yield chunks.opening(index, item.wire)
+                yield item if call.raw or not item.wire else replace(item, wire=chunks.as_chat(item.wire))
 
     async def _instead(self, call: Call, plan: Say) -> AsyncGenerator[Delta | Usage, None]:
         """What the model says, in the form that the client wants, to the prompt that is natural to the answer."""
-        sent = len(_prompt(call).token_ids)
-        async for item in self._sent(call, bodies.of_ids(call.raw, self._rendered_instead(call, plan).token_ids)):
-            if isinstance(item, Usage):
-                yield Usage(sent, item.completion_tokens, item.wire and item.wire.changed())
-            else:
-                yield item
+        sent, read = len(_prompt(call).token_ids), self._rendered_instead(call, plan).token_ids
+        async with aclosing(self._sent(call, bodies.of_ids(call.raw, read))) as items:
+            async for item in items:
+                if isinstance(item, Usage):
+                    yield Usage(sent, item.completion_tokens, item.wire and item.wire.changed())
+                else:
+                    yield item
 
     async def _said(self, call: Call, plan: Say) -> AsyncGenerator[Delta | Usage, None]:
         loaded, sampling = self._ready(), call.sampling
@@ -219,19 +226,21 @@ class VllmEngine:
         silent = replace(call, sampling=replace(sampling, logprobs=None))
         read = bodies.of_ids(call.raw, _prompt(call).token_ids) | _COUNTED | {"min_tokens": limit}
         choices = [Reciter(pieces, limit, known=known) for _ in range(sampling.n)]
-        async for item in self._sent(silent, read, limit):
-            if isinstance(item, Usage):
-                yield item
-            elif item.opening:
-                yield replace(item, wire=item.wire and item.wire.changed())
-            elif not choices[item.index].over:
-                yield choices[item.index].say(item, chunks.tokens_in(item))
+        async with aclosing(self._sent(silent, read, limit)) as items:
+            async for item in items:
+                if isinstance(item, Usage):
+                    yield item
+                elif item.opening:
+                    yield replace(item, wire=item.wire and item.wire.changed())
+                elif not choices[item.index].over:
+                    yield choices[item.index].say(item, chunks.tokens_in(item))
 
     async def _sent(
-        self, call: Call, read: Mapping[str, Any], limit: int | None = None
+        self, call: Call, read: Mapping[str, Any], limit: int | None = None, shaped: Call | None = None
     ) -> AsyncGenerator[Delta | Usage, None]:
-        """The answer of a server to a call that reads this."""
-        writing = set(range(call.sampling.n))
+        """The answer of a server to a call that reads this; `shaped`: the client's, where that is another."""
+        writing, counted = set(range(call.sampling.n)), False
+        usage: Usage | None = None
         if limit is None and call.sampling.max_tokens is not None:
             limit = min(call.sampling.max_tokens, self._room(call))
         if limit is None and call.raw:
@@ -241,16 +250,22 @@ class VllmEngine:
         async with self._fleet.stream(bodies.path(call), orjson.dumps(body)) as reply:
             if not reply.ok:
                 raise await reply.refusal(bodies.FIELDS)
-            async with aclosing(_items(reply, whole)) as items:
+            ending = self._ending(reply.replica, shaped or call)
+            async with aclosing(_items(reply, whole, ending)) as items:
                 async for item in items:
-                    if isinstance(item, Delta):
-                        if item.index not in writing:
-                            continue
+                    if isinstance(item, Usage):
+                        usage = item  # the last there is, and once
+                        if not writing and not counted:
+                            counted = True
+                            yield item
+                    elif item.index in writing:
                         if item.finish:
                             writing.discard(item.index)
-                    yield item
+                        yield item
         if writing:
             raise EngineUnavailable("the upstream broke off its answer")
+        if not counted:
+            yield usage or Usage(len(_prompt(call).token_ids), 0)
 
     async def _known(self, prompt: Sequence[int], answer: Sequence[int], count: int) -> list[TokenLogprob]:
         """Log-probabilities of the answer's tokens after the prompt, with the `count` likeliest alternatives."""
@@ -312,6 +327,14 @@ class VllmEngine:
         options = {} if call.raw else call.options
         return self._ready().prompter.render(Call(plan.instead, raw=call.raw, options=options))
 
+    def _ending(self, replica: Replica, call: Call) -> Ending | None:
+        """How an answer to this call ends there."""
+        found = self._found[replica.url]
+        ending = found.completion if call.raw else found.chat
+        if ending and "tools" in call.options and "delta" in ending.choice:
+            return replace(ending, choice={**ending.choice, "delta": {}})
+        return ending
+
     def _room(self, call: Call) -> int:
         return max(1, self._context - len(_prompt(call).token_ids))
 
@@ -367,7 +390,7 @@ class _Loaded:
         return base64.b64encode(tensors.dumps(rows, "bfloat16" if self._table.bf16 else "float32")).decode()
 
 
-async def _items(reply: Reply, whole: bool) -> AsyncGenerator[Delta | Usage, None]:
+async def _items(reply: Reply, whole: bool, ending: Ending | None) -> AsyncGenerator[Delta | Usage, None]:
     """What a reply says, up to its end."""
     if whole:
         for item in chunks.read_whole(await reply.read()):
@@ -378,7 +401,7 @@ async def _items(reply: Reply, whole: bool) -> AsyncGenerator[Delta | Usage, Non
             if event.data == b"[DONE]":
                 await reply.finish()
                 return
-            for item in chunks.read(event) if event.data else ():
+            for item in chunks.read(event, ending) if event.data else ():
                 yield item
 
 

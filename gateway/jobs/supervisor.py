@@ -4,11 +4,13 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Self
 from uuid import uuid4
 
+from adapters.base import EngineError
 from gateway.core import Core
 from gateway.jobs.targets import artifact_of
 from gateway.settings import Settings
@@ -69,7 +71,9 @@ class Supervisor:
         await self._bury()
         rested = asyncio.get_running_loop().time() >= self._rest_until
         if self._core.settings.jobs.enabled and not self._worker and rested and await self._core.registry.waiting():
-            self._worker = await _Worker.start(self._core.settings)
+            with suppress(EngineError):  # there is nothing to learn from an engine that is away
+                await self._core.engine.health()
+                self._worker = await _Worker.start(self._core.settings)
 
     async def _bury(self) -> None:
         """Frees what a worker that has ended still held; one that died is not followed at once."""

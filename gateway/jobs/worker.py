@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Unpack
 
-from adapters.base import AdapterError, Artifact
+from adapters.base import AdapterError, Artifact, EngineError
 from gateway.core import Core
 from gateway.errors import Conflict
 from gateway.jobs.learn import learn, learn_guard
@@ -33,9 +33,13 @@ _DEATHS = 10  # workers that may die of one request, as of too little memory, be
 
 
 async def work(core: Core, worker: str) -> int:
-    """Takes every request that is waiting, one after the other; how many they were."""
+    """Takes every request that is waiting, one after the other; how many they were.
+
+    Ends where the engine is away: that is no request's failure, and the supervisor waits until it is back.
+    """
     done = 0
     while (request := await core.registry.claim(worker, _LEASE_S)) is not None:
+        away = False
         try:
             async with asyncio.TaskGroup() as group:
                 renewing = group.create_task(_renew(core, request.id, worker))
@@ -45,10 +49,14 @@ async def work(core: Core, worker: str) -> int:
         except* Conflict:  # retired or rolled back meanwhile, or the lease was lost: nothing is left to do
             log.info("request %s ended while it was learned", request.id)
         except* Exception as errors:  # one request's trouble is not the next one's
+            away = await _away(core)
             with suppress(Conflict):
-                await _fail(core, request, worker, errors.exceptions[0])
+                if not away:
+                    await _fail(core, request, worker, errors.exceptions[0])
         finally:
-            await core.registry.release(request.id, worker)
+            await core.registry.release(request.id, worker, tried=not away)
+        if away:
+            break
         done += 1
     return done
 
@@ -136,6 +144,14 @@ async def _fail(core: Core, request: ForgetRequest, worker: str, error: Exceptio
     reason = str(error) if isinstance(error, AdapterError) else f"learning failed ({type(error).__name__})"
     if isinstance(error, AdapterError) or request.attempts >= core.settings.jobs.attempts:
         await core.registry.move(request.id, State.FAILED, actor="worker", method="ignorance", error=reason)
+
+
+async def _away(core: Core) -> bool:
+    try:
+        await core.engine.health()
+    except EngineError:
+        return True
+    return False
 
 
 async def _renew(core: Core, id_: str, worker: str) -> None:

@@ -38,9 +38,10 @@ async def renew(connection: AsyncConnection, id: str, worker: str, until: dateti
         raise Conflict(f"The lease on {id} is lost.")
 
 
-async def release(connection: AsyncConnection, worker: str, id: str | None = None) -> None:
-    """This request, or all that the worker has, is nobody's again."""
+async def release(connection: AsyncConnection, worker: str, id: str | None = None, *, tried: bool = True) -> None:
+    """This request, or all that the worker has, is nobody's again; what was not `tried` was no attempt."""
     mine = update(requests).where(requests.c.worker == worker)
     if id is not None:
         mine = mine.where(requests.c.id == id)
-    await connection.execute(mine.values(worker=None, leased_until=None))
+    attempts = requests.c.attempts if tried else requests.c.attempts - 1
+    await connection.execute(mine.values(worker=None, leased_until=None, attempts=attempts))

@@ -291,10 +291,10 @@ class Registry:
             await queue.renew(connection, id, worker, until)
 
     @_whole
-    async def release(self, id: str, worker: str) -> None:
-        """Give a claim up; nothing happens when it is lost already."""
+    async def release(self, id: str, worker: str, *, tried: bool = True) -> None:
+        """Give a claim up; nothing happens when it is lost already. What was not `tried` was no attempt."""
         async with self._database.writing() as connection:
-            await queue.release(connection, worker, id)
+            await queue.release(connection, worker, id, tried=tried)
 
     @_whole
     async def abandon(self, worker: str) -> None:

@@ -51,6 +51,18 @@ async def test_a_worker_is_started_when_there_is_work_and_only_one(cores, spec, 
     assert len(workers.started) == 1
 
 
+async def test_no_worker_is_started_while_the_engine_is_away(cores, spec, workers, clock):
+    core = await cores()
+    await filed(core, spec)
+    core.engine.up = False
+    supervisor = Supervisor(core, clock)
+    await supervisor._once()
+    assert not workers.started
+    core.engine.up = True
+    await supervisor._once()
+    assert len(workers.started) == 1
+
+
 async def test_what_a_dead_worker_held_is_freed_and_the_next_one_waits_a_little(cores, spec, workers, clock):
     core = await cores()
     watch = Supervisor(core, clock)

@@ -340,6 +340,25 @@ async def test_an_engine_that_comes_back_is_enough(cores, spec, mind):
     assert (await core.registry.get(id_)).state is State.ENFORCED
 
 
+async def test_an_engine_that_is_gone_is_waited_for_and_no_attempt_is_counted(cores, spec, mind):
+    engine = mind()
+    core = await cores(engine, eco=True)
+    id_ = await filed(core, spec, method="eco")
+
+    async def gone():
+        engine.up = False
+        raise EngineUnavailable("gone")
+
+    engine.before = Interrupts(gone)
+    assert await worked(core) == 0
+    request = await core.registry.get(id_)
+    assert request.state is not State.FAILED
+    assert request.attempts == 0
+    engine.up = True
+    assert await worked(core) == 1
+    assert (await core.registry.get(id_)).state is State.ENFORCED
+
+
 async def test_promotion_of_what_somebody_moved_is_a_conflict(cores, spec):
     core = await cores()
     id_ = await filed(core, spec)

@@ -150,18 +150,36 @@ class ToolCall:
 
 
 @dataclass(frozen=True, slots=True)
+class Ending:
+    """How a remote engine ends an answer, seen on one of no words: the last event's choice, and the usage's event.
+
+    `silent`: tokens without text have events too.
+    """
+
+    choice: Mapping[str, Any] = field(repr=False)
+    usage: Mapping[str, Any] = field(repr=False)
+    silent: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Wire:
     """An event of a remote engine: the server-sent event as it came, `raw`, and the same as JSON.
 
-    Without `raw` it gives no more than the shape: what is said was changed, or has another source.
+    Without `raw` it gives no more than the shape: what is said was changed, or has another source. `ending`
+    is the shape of the events by which an answer ends there, for one that ends elsewhere.
     """
 
     raw: bytes = field(repr=False)
     event: Mapping[str, Any] = field(repr=False)
+    ending: Ending | None = field(default=None, repr=False)
 
     def changed(self) -> "Wire":
         """The shape alone."""
-        return Wire(b"", self.event)
+        return Wire(b"", self.event, self.ending)
+
+    def counted(self) -> "Wire | None":
+        """The shape of the usage at the end."""
+        return Wire(b"", self.ending.usage, self.ending) if self.ending else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,13 @@ from dataclasses import replace
 
 from adapters.base import Call, Delta, Embeds, Engine, EngineError, Plan, Say, Usage
 from adapters.router import Router
+from gateway.engines.bodies import forced, plain
 from gateway.params import restricted
 from gateway.policy import Policy
 from gateway.stream import Stopped, Unsound, for_engine, reviewed, sounded
 from gateway.telemetry import Meter
 from gateway.voiced import Voiced
-from guards.base import Verdict
+from guards.base import DEFINITION, Verdict
 from guards.conversation import without
 from guards.output import Asked, OutputGuard
 
@@ -37,6 +38,9 @@ async def answer(
     meter.decided(verdict)
     if verdict.touched:
         call = restricted(call)
+        read = call.read.turns
+        if verdict.failures or any(read[turn].role == DEFINITION for turn in verdict.turns):
+            call = plain(call)  # a tool or a schema that asks would ask again, whatever answers
 
     asked = Asked.of(call.conversation, verdict, call.raw)
     plans = await router.plans(call, verdict, policy.enforced, engine.capabilities)
@@ -50,7 +54,7 @@ async def answer(
         meter.stopped()
         if reads:
             meter.reviewed(stopped=True)
-        plan = await router.last_resort(call, verdict.hits)
+        plan, call = await router.last_resort(call, verdict.hits), plain(call)
         async with aclosing(
             reviewed(engine.generate(for_engine(call), plan), call, policy.output, plan, pieces=engine.pieces)
         ) as closing:
@@ -90,8 +94,10 @@ async def _first_that_holds(
         shown = False
         generated = engine.generate(for_engine(call), plan)
         voiced = _voiced(plan, plans[-1], call, engine)
-        if voiced:
-            shows = voiced.over(reviewed(generated, call, output, plan, asked, engine.pieces))
+        if voiced:  # stop strings are looked for in what is shown
+            unstopped = replace(call, sampling=replace(call.sampling, stop=()))
+            own = reviewed(generated, unstopped, output, plan, asked, engine.pieces)
+            shows = reviewed(voiced.over(own), call, output, plans[-1], pieces=engine.pieces)
         else:
             shows = reviewed(sounded(generated, plan, call.sampling.n), call, output, plan, asked, engine.pieces)
         try:
@@ -118,8 +124,8 @@ async def _first_that_holds(
 
 
 def _voiced(plan: Plan, last: Plan, call: Call, engine: Engine) -> Voiced | None:
-    """For an answer that may turn out as ignorance; log-probabilities are of one answer, or of another."""
-    if isinstance(plan, Embeds) and isinstance(last, Say) and call.sampling.logprobs is None:
+    """For an answer that may turn out as ignorance in words; log-probabilities are of one answer, or of another."""
+    if isinstance(plan, Embeds) and isinstance(last, Say) and call.sampling.logprobs is None and not forced(call):
         return Voiced(plan, engine.pieces(last.text), call)
     return None
 

@@ -15,7 +15,6 @@ class Reciter:
     Args:
         pieces: the text in the pieces that its tokens make; the last, the end of an answer, is empty.
         limit: of tokens; None for no limit.
-        stops: strings before which the text ends.
         known: log-probabilities of the pieces.
     """
 
@@ -23,14 +22,10 @@ class Reciter:
         self,
         pieces: Sequence[str],
         limit: int | None = None,
-        stops: Sequence[str] = (),
         known: Sequence[TokenLogprob] = (),
     ) -> None:
-        text = "".join(pieces)
-        found = [at for stop in stops if (at := text.find(stop)) >= 0]
-        cut = _until(pieces, min(found)) if found else list(pieces)
-        self._pieces = cut if limit is None else cut[:limit]
-        self._finish: Literal["stop", "length"] = "stop" if len(self._pieces) == len(cut) else "length"
+        self._pieces = list(pieces[:limit])
+        self._finish: Literal["stop", "length"] = "stop" if len(self._pieces) == len(pieces) else "length"
         self._known = known
         self._at = 0
         self.text = "".join(self._pieces)
@@ -65,15 +60,3 @@ class Reciter:
             usage=came.usage,
             wire=came.wire and came.wire.changed(),
         )
-
-
-def _until(pieces: Sequence[str], chars: int) -> list[str]:
-    """The pieces of the first so many characters, one at least."""
-    kept: list[str] = []
-    left = chars
-    for piece in pieces:
-        if left <= 0 and kept:
-            break
-        kept.append(piece[:left])
-        left -= len(piece)
-    return kept

@@ -7,7 +7,8 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, cast
 
-from adapters.base import Call, Delta, Embeds, Plan, Sampling, Say, TokenLogprob, ToolCall, Usage
+from adapters.base import Call, Delta, Embeds, Plan, Sampling, Say, TokenLogprob, ToolCall, Usage, Wire
+from gateway.engines.bodies import forced
 from gateway.engines.text import Stops
 from gateway.engines.words import usage as estimated
 from gateway.engines.words import words
@@ -90,7 +91,7 @@ async def reviewed(
         Stopped: something forgotten was completed; all that came before it was shown, and the engine's
             stream is closed.
     """
-    if isinstance(plan, Say):  # our own words, with the subject as the client named it
+    if isinstance(plan, Say) and not forced(call):  # our own words, with the subject as the client named it
         output, asked = UNGUARDED, NOTHING
     choices: dict[int, _Choice] = {}
     written: dict[int, str] = defaultdict(str)
@@ -111,7 +112,8 @@ async def reviewed(
                 raise Stopped("the answer gives away a forgotten target")
             ended = len(choices) >= call.sampling.n and all(one.over for one in choices.values())
             if ended and not all(one.finished for one in choices.values()):
-                yield _as_sent(usage or _counted(call, written.values(), pieces), call)
+                counted = usage or _counted(call, written.values(), pieces)
+                yield _as_sent(replace(counted, wire=event.wire and event.wire.counted()), call)
                 return
 
 
@@ -134,6 +136,7 @@ class _Choice:
 
     def __init__(self, index: int, channel: Callable[[], "_Channel"]) -> None:
         self._index = index
+        self._channel = channel
         self._channels: dict[str, _Channel] = defaultdict(channel)
         self.over = self.finished = self.stopped = False
 
@@ -144,10 +147,22 @@ class _Choice:
         self.finished = self.finished or delta.finish is not None
         if self.over:
             return []
+        if not (delta.text or delta.tokens or delta.tool or delta.finish):
+            return [delta] if _stands_alone(delta.wire) else []
+        if delta.tool and await self._gives_away(delta.tool.name):
+            self.stopped = True
+            return []
         shown = [
             replace(one, wire=delta.wire and delta.wire.changed(), usage=delta.usage) for one in await self._read(delta)
         ]
         return [delta] if shown == [delta] else shown
+
+    async def _gives_away(self, name: str) -> bool:
+        """Whether a tool's name, which comes whole, says something forgotten."""
+        channel = self._channel()
+        await channel.feed(Delta(self._index, name.replace("_", " ")))
+        await channel.finish(cut=False)
+        return channel.stopped
 
     async def _read(self, delta: Delta) -> list[Delta]:
         shown = self._shown(delta.channel, *await self._channels[delta.channel].feed(delta), delta.tool)
@@ -170,6 +185,11 @@ class _Choice:
         if not (text or tokens or tool or self.over):
             return []
         return [Delta(self._index, text, tokens, "stop" if self.over else None, name, tool)]
+
+
+def _stands_alone(wire: Wire | None) -> bool:
+    """Whether a token without text has an event of its own there."""
+    return wire is None or bool(wire.raw) or wire.ending is None or wire.ending.silent
 
 
 def _joined(shown: list[Delta]) -> list[Delta]:

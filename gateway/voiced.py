@@ -8,6 +8,7 @@ held as long as both begin alike, and so the first token comes when it comes.
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, cast
 
 from adapters.base import Call, Delta, Embeds, Usage
@@ -15,16 +16,14 @@ from gateway.engines.chunks import tokens_in
 from gateway.recital import Reciter
 from gateway.stream import JUDGED_AT, Stopped
 
-_DRAINED = 64  # events that are waited for after the last word, for the usage
-
 
 class Voiced:
-    """One answer under `plan`; `pieces` are ignorance's own words, see `Engine.pieces`."""
+    """One answer under `plan`; `pieces` are ignorance's own words, see `Engine.pieces`. Knows no stop strings."""
 
     def __init__(self, plan: Embeds, pieces: Sequence[str], call: Call) -> None:
         sampling = call.sampling
         self._call = call
-        self._choices = [_Choice(plan, Reciter(pieces, sampling.max_tokens, sampling.stop)) for _ in range(sampling.n)]
+        self._choices = [_Choice(plan, Reciter(pieces, sampling.max_tokens)) for _ in range(sampling.n)]
         self._written: Counter[int] = Counter()
 
     @property
@@ -36,35 +35,31 @@ class Voiced:
         """The events that may be shown, of reviewed ones.
 
         Raises:
-            Stopped: in mid-stream of a choice that was shown as its own.
+            Stopped: in mid-stream of a choice that was shown as its own, or before any event of an answer came,
+                whose shape ignorance's words could take.
         """
         last: Delta | None = None
         async with aclosing(cast("AsyncGenerator[Any, None]", events)) as source:
             try:
-                left = _DRAINED
                 async for event in source:
                     if isinstance(event, Usage):
                         yield self._counted(event)
                         return
-                    last = event
-                    self._written[event.index] += not event.opening
+                    if not event.opening:
+                        last = event
+                        self._written[event.index] += tokens_in(event)
                     for shown in self._choices[event.index].take(event):
                         yield shown
-                    left -= self.replaced and all(choice.over for choice in self._choices)
-                    if left < 0:
+                    if self.replaced and all(choice.over for choice in self._choices):
                         break
             except Stopped:
-                if any(choice.own for choice in self._choices):
+                if last is None or any(choice.own for choice in self._choices):
                     raise
                 for index, choice in enumerate(self._choices):
-                    for shown in choice.give_up(Delta(index, "", finish="stop", wire=last.wire if last else None)):
+                    for shown in choice.give_up(Delta(index, "", finish="stop", wire=last.wire)):
                         yield shown
-        used = (
-            last.usage
-            if last and last.usage
-            else Usage(len(self._call.prompt.token_ids) if self._call.prompt else 0, 0)
-        )
-        yield self._counted(used)
+        prompt, wire = self._call.prompt, last and last.wire
+        yield self._counted(Usage(len(prompt.token_ids) if prompt else 0, 0, wire.counted() if wire else None))
 
     def _counted(self, usage: Usage) -> Usage:
         if not self.replaced:
@@ -100,7 +95,7 @@ class _Choice:
         if delta.opening or self.own:
             return [delta]
         if self.reciting:
-            return [] if self._reciter.over else [self._reciter.say(delta, tokens_in(delta))]
+            return self._say(delta)
         self._text += delta.text
         if not (delta.finish or self._held) and self._alike(delta):
             self._shown = len(self._text)
@@ -119,8 +114,8 @@ class _Choice:
         """Ignorance's words to their end."""
         if self.over:
             return []
-        self._held = [] if self.reciting else [*self._held, end]
-        return [self._reciter.say(end)] if self.reciting else self._recite()
+        self._held.append(end)
+        return self._say(end) if self.reciting else self._recite()
 
     def _alike(self, delta: Delta) -> bool:
         """Whether ignorance would have begun like this, and has more to say."""
@@ -130,4 +125,13 @@ class _Choice:
     def _recite(self) -> list[Delta]:
         self.reciting = True
         self._reciter.skip(self._shown)
-        return [self._reciter.say(delta, tokens_in(delta)) for delta in self._held if not self._reciter.over]
+        return [said for delta in self._held for said in self._say(delta)]
+
+    def _say(self, delta: Delta) -> list[Delta]:
+        """As many pieces as tokens came; all that are left, one by one, where that was the end."""
+        if self._reciter.over:
+            return []
+        said = [self._reciter.say(replace(delta, finish=None), tokens_in(delta))]
+        while delta.finish and not self._reciter.over:
+            said.append(self._reciter.say(replace(delta, finish=None)))
+        return said

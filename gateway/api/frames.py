@@ -59,6 +59,7 @@ class Choice:
 class _Base:
     prefix: ClassVar[str]
     kind: ClassVar[str]  # of an event
+    last: ClassVar[frozenset[str]] = frozenset()  # fields that only the event has that ends a choice, with vLLM
 
     def __init__(self, model: str, logprobs: bool, include_usage: bool = False) -> None:
         self._model = model
@@ -74,10 +75,13 @@ class _Base:
             return b""
         if item.wire is None:
             return self._own(item)
+        if isinstance(item, Delta):
+            self._begun.add(item.index)
         came = item.wire.event
         if not self._shaped:  # one answer has one id, whatever it was put together from
             self._shaped, self._id, self._created = True, str(came["id"]), int(came["created"])
-        if item.wire.raw and came["id"] == self._id and came["model"] == self._model:
+        scored = isinstance(item, Delta) and item.tokens  # those of ready answers are never an engine's own bytes
+        if item.wire.raw and not scored and came["id"] == self._id and came["model"] == self._model:
             return item.wire.raw
         return sse(self._reshaped(item, item.wire))
 
@@ -95,9 +99,17 @@ class _Base:
         shell = dict.fromkeys(wire.event) | {key: wire.event[key] for key in _SILENT if key in wire.event}
         shell |= self._head()
         if isinstance(item, Usage):
-            return shell | {"choices": [], "usage": usage_of(item)}
-        fields = dict.fromkeys(wire.event["choices"][0]) if wire.event["choices"] else {}
-        return shell | {"choices": [fields | self._gained(item)]}
+            return shell | {"choices": [], "usage": dict.fromkeys(wire.event.get("usage") or {}) | usage_of(item)}
+        came = wire.event["choices"][0] if wire.event["choices"] else {}
+        ends = wire.ending.choice if wire.ending else came
+        gained = self._gained(item)
+        if item.finish:
+            fields = dict.fromkeys(ends)
+            if not (item.text or item.tool) and ends.get("delta") == {}:
+                gained["delta"] = {}
+        else:
+            fields = {key: None for key in came if key not in self.last or came.get("finish_reason") is None}
+        return shell | {"choices": [fields | gained]}
 
     def _head(self) -> dict[str, Any]:
         return {"id": self._id, "created": self._created, "model": self._model}
@@ -117,6 +129,7 @@ class ChatFrame(_Base):
     """`chat.completion` and `chat.completion.chunk`."""
 
     prefix, kind = "chatcmpl", "chat.completion.chunk"
+    last = frozenset({"stop_reason"})
 
     def whole(self, choices: Sequence[Choice], usage: Usage) -> dict[str, Any]:
         """All choices at once."""
@@ -144,7 +157,10 @@ class ChatFrame(_Base):
             gained = {"reasoning": delta.text}
         else:
             gained = {"tool_calls": [_called(delta.channel, delta.text, delta.tool)]}
-        return self._choice(delta.index, gained, self._scored(delta.tokens), delta.finish)
+        scored = self._scored(delta.tokens)
+        if scored and delta.wire:  # as vLLM gives them
+            scored = {"content": scored["content"]} if delta.tokens else None
+        return self._choice(delta.index, gained, scored, delta.finish)
 
     def _choice(self, index: int, gained: Mapping[str, Any], scored: Any, finish: str | None) -> dict[str, Any]:
         return {"index": index, "delta": gained, "logprobs": scored, "finish_reason": finish}
@@ -189,7 +205,7 @@ class CompletionFrame(_Base):
         return self._shell(self.kind, shaped, usage)
 
     def _gained(self, delta: Delta) -> dict[str, Any]:
-        scored = self._scored(delta.index, delta.tokens)
+        scored = self._scored(delta.index, delta.tokens) if delta.tokens or not delta.wire else None
         return {"index": delta.index, "text": delta.text, "logprobs": scored, "finish_reason": delta.finish}
 
     def _scored(self, index: int, tokens: Sequence[TokenLogprob]) -> dict[str, Any] | None:
@@ -200,10 +216,10 @@ class CompletionFrame(_Base):
             offsets.append(self._offsets.get(index, 0))
             self._offsets[index] = offsets[-1] + len(token.text)
         return {
-            "tokens": [token.text for token in tokens],
-            "token_logprobs": [token.logprob for token in tokens],
-            "top_logprobs": [dict(token.top) for token in tokens],
             "text_offset": offsets,
+            "token_logprobs": [token.logprob for token in tokens],
+            "tokens": [token.text for token in tokens],
+            "top_logprobs": [dict(token.top) for token in tokens],
         }
 
 

@@ -6,6 +6,7 @@ tools and reasoning go on; the messages that it wants beside them are not looked
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from adapters.base import Call, Sampling
@@ -40,6 +41,7 @@ OPTIONS = frozenset(
     }
 )
 TOOLS = frozenset({"tools", "tool_choice", "parallel_tool_calls"})
+_FORMS = TOOLS | {"response_format", "structured_outputs"}
 
 
 def path(call: Call) -> str:
@@ -83,6 +85,11 @@ def of_parts(call: Call, parts: Mapping[int, str]) -> dict[str, Any]:
             content = [{"type": "prompt_embeds", "data": parts[i]}] if i in parts else turn.content
             messages.append({**(turn.message or {}), "role": turn.role, "content": content})
     return {"messages": messages}
+
+
+def plain(call: Call) -> Call:
+    """The call without what gives its answer a form: words that force the answer's own."""
+    return replace(call, options={name: value for name, value in call.options.items() if name not in _FORMS})
 
 
 def forced(call: Call) -> bool:

@@ -5,14 +5,26 @@ from typing import Any
 
 import orjson
 
-from adapters.base import Delta, EngineError, EngineRejected, EngineUnavailable, TokenLogprob, ToolCall, Usage, Wire
+from adapters.base import (
+    Delta,
+    Ending,
+    EngineError,
+    EngineRejected,
+    EngineUnavailable,
+    TokenLogprob,
+    ToolCall,
+    Usage,
+    Wire,
+)
 from gateway.engines.events import Event
 
 _FINISHES = {"stop": "stop", "length": "length", "tool_calls": "tool_calls", "function_call": "tool_calls"}
 
 
-def read(event: Event) -> list[Delta | Usage]:
+def read(event: Event, ending: Ending | None = None) -> list[Delta | Usage]:
     """What one event says. An event that says one thing is that thing's `wire`, byte for byte.
+
+    `ending` is how the server ends its answers.
 
     Raises:
         EngineRejected: the server refuses the request now: what it checks late.
@@ -23,7 +35,9 @@ def read(event: Event) -> list[Delta | Usage]:
         chunk = orjson.loads(event.data)
         if error := chunk.get("error"):
             raise _failure(error)
-        wire = Wire(event.raw, chunk)
+        if not {"id", "created", "model"} <= chunk.keys():
+            raise KeyError("id")
+        wire = Wire(event.raw, chunk, ending)
         found: list[Delta | Usage] = [delta for choice in chunk.get("choices") or () for delta in _deltas(choice, wire)]
         if counted := chunk.get("usage"):
             found.append(Usage(int(counted["prompt_tokens"]), int(counted.get("completion_tokens") or 0), wire))
@@ -68,18 +82,20 @@ def opening(index: int, wire: Wire) -> Delta:
     """How choice `index` of a chat begins where a completion's first event is `wire`."""
     choice = {"index": index, "delta": None, "logprobs": None, "finish_reason": None}
     more = {"prompt_token_ids": None, "prompt_text": None}
-    return Delta(index, "", opening=True, wire=Wire(b"", {**_chat_head(wire.event), "choices": [choice], **more}))
+    event = {**_chat_head(wire.event), "choices": [choice], **more}
+    return Delta(index, "", opening=True, wire=Wire(b"", event, wire.ending))
 
 
 def as_chat(wire: Wire) -> Wire:
-    """The shape of a chat's event for an event of a completion (vLLM 0.32)."""
+    """The shape of a chat's event for an event of a completion (vLLM 0.32). Its ending is a chat's already."""
     shell = _chat_head(wire.event)
     if not wire.event["choices"]:
-        return Wire(b"", {**shell, **{key: value for key, value in wire.event.items() if key not in shell}})
+        rest = {key: value for key, value in wire.event.items() if key not in shell}
+        return Wire(b"", {**shell, **rest}, wire.ending)
     ends = wire.event["choices"][0].get("finish_reason") is not None
     fields = ("index", "delta", "logprobs", "finish_reason", *(("stop_reason",) if ends else ()), "token_ids")
     choice = {**dict.fromkeys(fields), "token_ids": wire.event["choices"][0].get("token_ids")}
-    return Wire(b"", {**shell, "choices": [choice]})
+    return Wire(b"", {**shell, "choices": [choice]}, wire.ending)
 
 
 def _chat_head(event: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,11 +126,10 @@ def _deltas(choice: Mapping[str, Any], wire: Wire) -> Iterator[Delta]:
         yield Delta(index, _text(choice["text"]), tuple(_scored(choice.get("logprobs"))), finish, wire=wire)
         return
     parts = [*_gained(gained)]
-    if not parts and finish is None:
-        if gained.get("role"):
-            yield Delta(index, "", opening=True, wire=wire)
+    if not parts and finish is None and gained.get("role"):
+        yield Delta(index, "", opening=True, wire=wire)
         return
-    parts = parts or [("content", "", None)]
+    parts = parts or [("content", "", None)]  # a token that is no whole character yet, or the end
     for channel, text, tool in parts[:-1]:
         yield Delta(index, text, channel=channel, tool=tool, wire=wire)
     channel, text, tool = parts[-1]
@@ -126,10 +141,10 @@ def _gained(delta: Mapping[str, Any]) -> Iterator[tuple[str, str, ToolCall | Non
     """(channel, text, the beginning of a tool call)."""
     if thought := delta.get("reasoning") or delta.get("reasoning_content"):
         yield "reasoning", _text(thought), None
-    for call in delta.get("tool_calls") or ():
+    for place, call in enumerate(delta.get("tool_calls") or ()):
         function = call.get("function") or {}
         begun = ToolCall(str(call["id"]), _text(function.get("name") or "")) if call.get("id") else None
-        yield f"tool {int(call.get('index', 0))}", _text(function.get("arguments") or ""), begun
+        yield f"tool {int(call.get('index', place))}", _text(function.get("arguments") or ""), begun
     if content := delta.get("content"):
         yield "content", _text(content), None
 

@@ -6,12 +6,13 @@ capabilities: without them it serves, and what needs them is left to another met
 """
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from adapters.base import Call, Capability, EngineUnavailable
+from adapters.base import Call, Capability, Ending, EngineUnavailable
 from adapters.eco.table import EmbeddingTable
 from adapters.prompt import Prompter
 from gateway.engines import bodies, tensors
@@ -29,12 +30,17 @@ _TOOL = {"type": "function", "function": {"name": "find", "parameters": {"type":
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """`context` in tokens; `parts`: message contents as embeddings read as their tokens do."""
+    """`context` in tokens; `parts`: message contents as embeddings read as their tokens do.
+
+    `chat` and `completion` are how such answers end, None where the server would not end one at once.
+    """
 
     context: int
     capabilities: frozenset[Capability]
     options: frozenset[str]
     parts: bool
+    chat: Ending | None = None
+    completion: Ending | None = None
 
 
 class Examiner:
@@ -63,20 +69,22 @@ class Examiner:
         whole = self._encoded(rows)
         found = {Capability.TEXT}
         parts = False
-        if await self._answer(replica, {"prompt_embeds": whole}, raw=True) == spoken:
+        written = await self._answer(replica, bodies.of_ids(True, prompt.token_ids), raw=True)
+        if written and await self._answer(replica, {"prompt_embeds": whole}, raw=True) == written:
             found.add(Capability.PROMPT_EMBEDS)
             _, start, stop = prompt.contents[0]
             part = self._encoded(rows[start:stop])
             separable = self._prompter.separable(prompt, {0})
             parts = separable and await self._answer(replica, bodies.of_parts(call, {0: part})) == spoken
-        scoring = bodies.of_ids(True, prompt.token_ids) | {"prompt_logprobs": 0}
-        if await self._answer(replica, scoring, raw=True) is not None:
+        if await self._scores(replica, prompt.token_ids):
             found.add(Capability.SCORE)
         calling = bodies.of_ids(False, prompt.token_ids) | {"tools": [_TOOL], "tool_choice": "auto"}
         options = bodies.OPTIONS
         if await self._answer(replica, calling) is None:
             options -= bodies.TOOLS
-        return Found(context, frozenset(found), options, parts)
+        chat = await self._ending(replica, bodies.of_ids(False, prompt.token_ids))
+        completion = await self._ending(replica, bodies.of_ids(True, prompt.token_ids), raw=True)
+        return Found(context, frozenset(found), options, parts, chat, completion)
 
     async def _context(self, replica: Replica) -> int:
         status, body = await replica.get("models")
@@ -94,16 +102,44 @@ class Examiner:
 
     async def _answer(self, replica: Replica, read: dict[str, Any], raw: bool = False) -> tuple[str, int] | None:
         """A short greedy answer and the tokens of its prompt; None where the server refuses."""
+        body = await self._asked(replica, read, raw)
+        if body is None:
+            return None
+        answer = orjson.loads(body)
+        said = answer["choices"][0] if raw else answer["choices"][0]["message"]
+        text = "".join(said.get(name) or "" for name in ("text", "reasoning", "content"))
+        return text, int(answer["usage"]["prompt_tokens"])
+
+    async def _scores(self, replica: Replica, token_ids: Sequence[int]) -> bool:
+        body = await self._asked(replica, bodies.of_ids(True, token_ids) | {"prompt_logprobs": 0}, raw=True)
+        return body is not None and bool(orjson.loads(body)["choices"][0].get("prompt_logprobs"))
+
+    async def _ending(self, replica: Replica, read: dict[str, Any], raw: bool = False) -> Ending | None:
+        """How an answer ends that has no words: nothing but its end may be said."""
+        if self._prompter.eos_id is None:
+            return None
+        only = {"allowed_token_ids": [self._prompter.eos_id], "stream": True, "stream_options": {"include_usage": True}}
+        body = await self._asked(replica, read | only, raw)
+        lines = (body or b"").split(b"\n")
+        came = [orjson.loads(line[6:]) for line in lines if line.startswith(b"data: {")]
+        choices = [choice for event in came for choice in event.get("choices") or ()]
+        usages = [event for event in came if event.get("usage")]
+        if not choices or not usages or choices[-1].get("finish_reason") != "stop":
+            return None
+        if raw:
+            return Ending(choices[-1], usages[-1])
+        said = {"content": ""} if "content" in choices[-1]["delta"] else {}
+        return Ending({**choices[-1], "delta": said}, usages[-1], silent=bool(said))
+
+    async def _asked(self, replica: Replica, read: dict[str, Any], raw: bool) -> bytes | None:
+        """The answer to a short greedy request; None where the server refuses."""
         asked = {"model": self._model, "temperature": 0, "max_tokens": _TOKENS, "cache_salt": _SALT, **read}
         status, body = await replica.post("completions" if raw else "chat/completions", orjson.dumps(asked))
         if status in (400, 404, 422, 501):
             return None
         if status != 200:
             raise EngineUnavailable(f"the server answers {status}")
-        answer = orjson.loads(body)
-        choice = answer["choices"][0]
-        text = choice["text"] if raw else choice["message"].get("content") or ""
-        return str(text), int(answer["usage"]["prompt_tokens"])
+        return body
 
     def _encoded(self, rows: Any) -> str:
         return base64.b64encode(tensors.dumps(rows, "bfloat16" if self._table.bf16 else "float32")).decode()

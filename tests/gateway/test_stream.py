@@ -83,7 +83,7 @@ prose = st.lists(st.sampled_from(["Ada", "Quill", "Ada Quill", " ", "ad", "a", "
 places = st.lists(st.integers(0, 200), max_size=8)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(prose, places, st.booleans())
 def test_what_is_shown_does_not_depend_on_the_cuts(text, at, logprobs):
     async def shown(pieces):
@@ -98,7 +98,7 @@ def test_what_is_shown_does_not_depend_on_the_cuts(text, at, logprobs):
     assert stopped or whole == text
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(prose, places)
 def test_tokens_never_run_ahead_of_the_text(text, at):
     pieces = cut(text, at)
@@ -112,7 +112,7 @@ def test_tokens_never_run_ahead_of_the_text(text, at):
         assert [token.text for delta in deltas for token in delta.tokens] == pieces
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(prose, places), min_size=1, max_size=3), st.randoms())
 def test_choices_do_not_mix(answers, random):
     queues = [spoken(i, cut(text, at)) for i, (text, at) in enumerate(answers)]
@@ -296,7 +296,7 @@ def until_stop(text, stops):
     return text[: min(found)[1]] if found else text
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(prose, places, st.lists(st.sampled_from(["Ada", " Q", "a", "ill", ". ", "Quillé", "aQ"]), max_size=3))
 def test_stop_strings_do_not_depend_on_the_cuts(text, at, stops):
     plain, finish, error = asyncio.run(shown([text]))
@@ -312,7 +312,7 @@ def test_stop_strings_do_not_depend_on_the_cuts(text, at, stops):
 CHANNELS = ("content", "reasoning", "call 0")
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(CHANNELS), prose), max_size=8))
 def test_every_channel_is_held_by_itself(said):
     deltas = [*(Delta(0, text, (), None, channel) for channel, text in said), Delta(0, "", (), "stop"), USAGE]

@@ -1,0 +1,235 @@
+"""A server of a few lines that speaks as vLLM 0.32 does: its routes, its events field by field, its errors.
+
+What it says is a function of the prompt that it read, and of the options; so two requests get one answer only if
+they were read alike.
+"""
+
+import base64
+import io
+import json
+
+import torch
+
+from adapters.base import Call
+from adapters.eco.table import EmbeddingTable
+from adapters.prompt import Prompter
+from guards.base import Conversation, Turn
+
+PRINT = "vllm-0.32.0-fake"
+
+
+class FakeVllm:
+    """Answers `says(prompt text)` token by token. Wrong in the ways that `faults` names.
+
+    Args:
+        faults: of "tokens" (another tokenizer), "ids" (those of a chat are ignored), "embeds" (refused), "noise"
+            (embeddings are read as something else), "parts" (embeddings in messages are), "score" (refused),
+            "unscored" (scores are left out), "tools" (refused: no parser), "model" (another is served).
+        parser: tokens without text have no event, and an answer ends in an empty delta.
+        joined: tokens in one event.
+        before, after: events, by the number of those that have left, that are written raw before it or at the end.
+    """
+
+    def __init__(self, folder, says=lambda prompt: "An answer.", *, faults=(), parser=True, joined=1, raw=None):
+        self.prompter, self.table = Prompter(folder), EmbeddingTable(folder)
+        self.says, self.faults, self.parser, self.joined = says, set(faults), parser, joined
+        self.raw = raw or {}
+        self.bodies = []
+        self.context = 256
+        self.cut_at = None  # events after which the connection breaks
+        self.made = 0
+
+    async def __call__(self, writer, request):
+        method, path, _, body = request
+        if path == "/v1/models":
+            name = "other" if "model" in self.faults else "tiny"
+            self._json(writer, {"object": "list", "data": [{"id": name, "max_model_len": self.context}]})
+        elif path == "/tokenize":
+            self._json(writer, {"tokens": self._tokenized(json.loads(body))})
+        else:
+            asked = json.loads(body)
+            self.bodies.append((path.removeprefix("/v1/"), asked))
+            refusal = self._refusal(asked)
+            if refusal:
+                error = {"message": "no", "type": "BadRequestError", "param": refusal, "code": 400}
+                self._json(writer, {"error": error}, status=400)
+            elif asked.get("stream"):
+                self._stream(writer, path.endswith("chat/completions"), asked)
+            else:
+                self._json(writer, self._whole(path.endswith("chat/completions"), asked))
+        await writer.drain()
+
+    def _refusal(self, asked):
+        if "prompt_logprobs" in asked and "score" in self.faults:
+            return "prompt_logprobs"
+        if asked.get("tools") and "tools" in self.faults and asked.get("tool_choice", "auto") != "none":
+            return "tools"
+        if "embeds" in self.faults and ("prompt_embeds" in asked or "prompt_embeds" in json.dumps(asked)):
+            return "prompt_embeds"
+        return None
+
+    def _tokenized(self, asked):
+        ids = self._rendered(asked["messages"], asked.get("tools")).token_ids
+        return [*ids, 0] if "tokens" in self.faults else list(ids)
+
+    def _rendered(self, messages, tools=None):
+        turns = tuple(Turn(one["role"], one["content"] or "") for one in messages)
+        return self.prompter.render(Call(Conversation(turns), options={"tools": tools} if tools else {}))
+
+    def _read(self, asked):
+        """The ids of what is read; embeddings that are nobody's are the id 7."""
+        if "prompt_embeds" in asked:
+            ids = self._nearest(asked["prompt_embeds"])
+            return [7] * len(ids) if "noise" in self.faults else ids
+        if "prompt" in asked:
+            return asked["prompt"]
+        handed = (asked.get("kv_transfer_params") or {}).get("prompt_token_ids")
+        parts = {
+            i: self._nearest(one["content"][0]["data"])
+            for i, one in enumerate(asked["messages"])
+            if isinstance(one["content"], list)
+        }
+        if handed and "ids" not in self.faults and not parts:
+            return handed
+        texts = [
+            {"role": one["role"], "content": self.prompter.decode(parts[i]) if i in parts else one["content"] or ""}
+            for i, one in enumerate(asked["messages"])
+        ]
+        prompt = self._rendered(texts)
+        ids = list(prompt.token_ids)
+        for turn, start, stop in prompt.contents:
+            if turn in parts:
+                ids[start:stop] = [7] * (stop - start) if "parts" in self.faults else parts[turn]
+        return ids
+
+    def _nearest(self, data):
+        rows = torch.load(io.BytesIO(base64.b64decode(data)), weights_only=True).float().numpy()
+        table = self.table.rows(range(self.table.size))
+        same = (rows[:, None, :] == table[None, :, :]).all(axis=2)
+        return [int(found.argmax()) if found.any() else 7 for found in same]
+
+    def answer(self, asked):
+        """Tokens of the answer as (id, text), and how it ends."""
+        ids = self._read(asked)
+        said = self.says(self.prompter.decode(ids))
+        limit = min(asked.get("max_tokens", self.context), self.context - len(ids))
+        if asked.get("allowed_token_ids") == [self.prompter.eos_id]:
+            said = ""
+        tokens = [(one, self.prompter.piece(one)) for one in self.prompter.encode(said)]
+        while len(tokens) < asked.get("min_tokens", 0):
+            tokens.append((9, " more"))
+        return tokens[:limit], "stop" if len(tokens) < limit else "length", len(ids)
+
+    def _stream(self, writer, chat, asked):
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+        self.made += 1
+        written = 0
+        for i, event in enumerate(self._events(chat, asked)):
+            for raw in self.raw.get(i, ()):
+                self._chunk(writer, raw)
+            if i == self.cut_at:
+                writer.transport.abort()
+                return
+            self._chunk(writer, event)
+            written = i + 1
+        for raw in self.raw.get("end", ()) or self.raw.get(written, ()):
+            self._chunk(writer, raw)
+        writer.write(b"0\r\n\r\n")
+
+    def _events(self, chat, asked):
+        n, ids, tools = asked.get("n", 1), asked.get("return_token_ids"), bool(asked.get("tools"))
+        tokens, reason, read = self.answer(asked)
+        head = {
+            "id": f"{'chatcmpl' if chat else 'cmpl'}-{self.made:016x}",
+            "object": "chat.completion.chunk" if chat else "text_completion",
+            "created": 1795220224 + self.made,
+            "model": "tiny",
+        }
+        logprobs = bool(asked.get("logprobs")) if chat else asked.get("logprobs") is not None
+        if chat:
+            for index in range(n):
+                choice = {
+                    "index": index,
+                    "delta": {"role": "assistant", "content": ""},
+                    "logprobs": None,
+                    "finish_reason": None,
+                }
+                prompt_ids = self._read(asked) if ids else None
+                yield sse({**head, "choices": [choice], "prompt_token_ids": prompt_ids, "prompt_text": None})
+        if reason == "stop":
+            tokens = [*tokens, (self.prompter.eos_id, "")]
+        for start in range(0, len(tokens), self.joined):
+            some = tokens[start : start + self.joined]
+            text, last = "".join(text for _, text in some), start + self.joined >= len(tokens)
+            if self.parser and not text and not last and not ids:
+                continue
+            for index in range(n):
+                finish = {"finish_reason": reason if last else None}
+                stop = {"stop_reason": None} if last or not chat else {}
+                token_ids = {"token_ids": [one for one, _ in some] if ids else None}
+                scored = self._logprobs(chat, some, asked) if logprobs else None
+                if chat:
+                    delta = {} if not text and (self.parser or tools) else {"content": text}
+                    choice = {"index": index, "delta": delta, "logprobs": scored, **finish, **stop, **token_ids}
+                else:
+                    prompt = {"prompt_token_ids": self._read(asked) if ids and not start else None}
+                    choice = {"index": index, "text": text, "logprobs": scored, **finish, **stop, **prompt, **token_ids}
+                yield sse({**head, "choices": [choice]})
+        usage = {"prompt_tokens": read, "total_tokens": read + n * len(tokens), "completion_tokens": n * len(tokens)}
+        yield sse({**head, "choices": [], "usage": usage, "system_fingerprint": PRINT})
+        yield b"data: [DONE]\n\n"
+
+    def _logprobs(self, chat, tokens, asked):
+        named = [(text or "<|im_end|>", -0.25) for _, text in tokens]
+        if not chat:
+            return {
+                "text_offset": [0] * len(named),
+                "token_logprobs": [logprob for _, logprob in named],
+                "tokens": [text for text, _ in named],
+                "top_logprobs": [{text: logprob, " other": -2.0} for text, logprob in named],
+            }
+        best = [[shaped(text, logprob), shaped(" other", -2.0)] for text, logprob in named]
+        return {
+            "content": [
+                {**shaped(*one), "top_logprobs": top[: asked.get("top_logprobs", 0)]}
+                for one, top in zip(named, best, strict=True)
+            ]
+        }
+
+    def _whole(self, chat, asked):
+        self.made += 1
+        tokens, reason, read = self.answer(asked)
+        text = "".join(text for _, text in tokens)
+        written = len(tokens) + (reason == "stop")
+        choice = {"index": 0, "logprobs": None, "finish_reason": reason, "stop_reason": None}
+        if chat:
+            choice["message"] = {"role": "assistant", "content": text, "reasoning": None, "tool_calls": []}
+        else:
+            choice["text"] = text
+        if "prompt_logprobs" in asked and "unscored" not in self.faults:
+            choice["prompt_logprobs"] = [None, *map(self._row, asked["prompt"][1:])]
+        choices = [{**choice, "index": index} for index in range(asked.get("n", 1))]
+        usage = {"prompt_tokens": read, "completion_tokens": written * len(choices)}
+        return {"id": "x", "created": 1, "model": "tiny", "choices": choices, "usage": usage}
+
+    def _row(self, token):
+        own = {"logprob": -0.5, "rank": 1, "decoded_token": self.prompter.piece(token)}
+        return {str(token): own, "8": {"logprob": -1.5, "rank": 2, "decoded_token": " b"}}
+
+    def _json(self, writer, value, status=200):
+        body = json.dumps(value).encode()
+        writer.write(b"HTTP/1.1 %d X\r\ncontent-type: application/json\r\n" % status)
+        writer.write(b"content-length: %d\r\n\r\n" % len(body) + body)
+
+    def _chunk(self, writer, data):
+        writer.write(b"%x\r\n%b\r\n" % (len(data), data))
+
+
+def sse(value):
+    """One event, spaced as pydantic writes JSON."""
+    return b"data: " + json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode() + b"\n\n"
+
+
+def shaped(text, logprob):
+    """A token of a chat's log-probabilities."""
+    return {"token": text, "logprob": logprob, "bytes": list(text.encode())}

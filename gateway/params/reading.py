@@ -10,8 +10,8 @@ from gateway.errors import BadRequest
 from gateway.params.messages import Strict
 from gateway.params.table import BY_ENDPOINT, Policy, Row
 
-_REFUSED: Mapping[str, tuple[Row, ...]] = {
-    endpoint: tuple(row for row in rows.values() if row.policy is Policy.REFUSE)
+_REFUSED: Mapping[str, Mapping[str, Row]] = {
+    endpoint: {name: row for name, row in rows.items() if row.policy is Policy.REFUSE}
     for endpoint, rows in BY_ENDPOINT.items()
 }
 
@@ -42,9 +42,10 @@ def read(body: type[B], raw: bytes) -> B:
         raise BadRequest("The body of the request is not valid JSON.") from None
     if not isinstance(values, dict):
         raise BadRequest("The body of the request must be a JSON object.")
-    for row in _REFUSED[body.endpoint]:
-        if row.name in values and not row.idle(values.pop(row.name)):
-            raise BadRequest(f"{row.name} is refused: {row.remark}.", param=row.name, code="unsupported_parameter")
+    refused = _REFUSED[body.endpoint]
+    for name in [name for name in values if name in refused]:
+        if not refused[name].idle(values.pop(name)):
+            raise BadRequest(f"{name} is refused: {refused[name].remark}.", param=name, code="unsupported_parameter")
     try:
         return body.model_validate(values)
     except ValidationError as error:

@@ -52,13 +52,14 @@ class Target:
 class Timing:
     """One request, in seconds from when it was due: to the first text (nan: none came), and to the end.
 
-    `passed`: the mock upstream's own words came.
+    `passed`: the mock upstream's own words came. `events`: of the stream.
     """
 
     first: float
     total: float
     outcome: Outcome
-    passed: bool
+    passed: bool = False
+    events: int = 0
 
 
 def prompts(seed: int) -> Iterator[str]:
@@ -116,7 +117,7 @@ class Client:
                         outcome = "whole"
         except (aiohttp.ClientError, TimeoutError):
             pass
-        return Timing(first - due, perf_counter() - due, outcome, _MARK in body)
+        return Timing(first - due, perf_counter() - due, outcome, _MARK in body, body.count(b"data: "))
 
 
 async def _read(response: aiohttp.ClientResponse) -> tuple[float, bytes]:

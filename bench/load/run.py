@@ -1,4 +1,4 @@
-"""`lethe bench load`: the gateway beside LiteLLM, a soak and an overload, then ECO and its timing on a real vLLM."""
+"""`lethe bench load`: the gateway beside LiteLLM, a soak and an overload, then ECO and the clock on a real vLLM."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -8,10 +8,13 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
+from bench.load.eco import Cost, cost
+from bench.load.real import scene
 from bench.load.servers import Footprint
 from bench.load.side_by_side import Found, Statistic, added, compare, mean_ratio, p99_ratio
 from bench.load.soak import Soaked, overload, soak, undecided
 from bench.load.stage import running
+from bench.load.timing import Told, told
 from bench.result import Figure, Result
 from gateway.settings import Settings
 
@@ -27,11 +30,12 @@ _RATIOS: tuple[tuple[str, str, Statistic, Literal["<=", ">=", "<"], float], ...]
     ("p99 of streams at 40 requests/s, share of LiteLLM's", "streams_at_rate_ms", p99_ratio, "<", 1),
     ("p99 of whole answers at 40 requests/s, share of LiteLLM's", "wholes_at_rate_ms", p99_ratio, "<", 1),
 )
+_MEASURES = {"first": "time to the first token", "between": "time between events"}
 
 
 async def measure(settings: Settings, quick: bool, console: Console) -> Result:
-    """All figures of serving; quick is two short rounds and a soak of a tenth."""
-    rounds, scale, requests = (2, 0.5, 2_000) if quick else (6, 1.0, 20_000)
+    """All figures of serving; quick is two short rounds, a soak of a tenth and a fifth of the pairs."""
+    rounds, scale, requests, pairs = (2, 0.5, 2_000, 100) if quick else (6, 1.0, 20_000, 500)
     with Progress(console=console, transient=True) as bar:
         async with running(settings.models) as bench:
             counted = await bench.counted()
@@ -41,9 +45,14 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
         async with running(settings.models, beside=False) as bench:
             soaked = await soak(bench, requests, bar)
             hit = await overload(bench, _OVERLOAD * float(np.mean(found.of("wholes_a_second", "gateway"))), 5.0 * scale)
+        async with scene(settings.models) as real:
+            under_eco = await cost(real, pairs // 5, bar)
+            clock = await told(real, pairs, bar)
     figures, ratios = _ratios(found)
     figures += [
+        *_real(under_eco, clock),
         Figure.of("memory growth over the soak", 100 * soaked.growth, "<=", 5, "%"),
+        Figure.of("file descriptors more after the soak than when it was warm", soaked.files, "<=", 0),
         Figure.of("answers that nothing was decided on", missing + soaked.undecided + hit.undecided, "<=", 0),
         Figure.of("answers to touched prompts in the upstream's words", soaked.leaked + hit.leaked, "<=", 0),
     ]
@@ -52,6 +61,8 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
         "ratios": ratios,
         "soak": [_soaked(soaked)],
         "overload": [_rounded(asdict(hit))],
+        "eco": [_rounded(asdict(under_eco))],
+        "clock": [_rounded(asdict(one)) for one in clock],
     }
     config = {
         "quick": quick,
@@ -71,6 +82,26 @@ def _ratios(found: Found) -> tuple[list[Figure], list[Row]]:
         figures.append(Figure.of(name, value, sense, goal))
         rows.append({"figure": name, "value": round(value, 3), "low": round(low, 3), "high": round(high, 3)})
     return figures, rows
+
+
+def _real(under_eco: Cost, clock: Sequence[Told]) -> list[Figure]:
+    """What ECO costs on vLLM, and whether the clock tells."""
+    speed = "decode speed under ECO, share of an untouched request's, by vLLM's own count"
+    added_ = f"time to the first token that ECO adds at {under_eco.tokens} prompt tokens, p50"
+    return [
+        Figure.of(speed, under_eco.speed[0], ">=", 0.98),
+        Figure.of(added_, under_eco.added_ms[0], "<=", 10, "ms"),
+        *(
+            Figure.of(
+                f"touched against untouched, {_MEASURES[one.measure]}, {one.pairs} pairs: smaller p of two tests",
+                min(one.rank_p, one.shape_p),
+                ">=",
+                0.01,
+            )
+            for one in clock
+            if not one.control
+        ),
+    ]
 
 
 def _servers(found: Found, memory: dict[str, int]) -> list[Row]:
@@ -99,4 +130,15 @@ def _soaked(soaked: Soaked) -> Row:
 
 
 def _rounded(row: Row) -> Row:
-    return {name: round(value, 2) if isinstance(value, float) else value for name, value in row.items()}
+    return {name: _short(value) for name, value in row.items()}
+
+
+def _short(value: Any) -> Any:
+    """Floats to four digits."""
+    match value:
+        case float():
+            return float(f"{value:.4g}")
+        case tuple():
+            return [_short(one) for one in value]
+        case _:
+            return value

@@ -46,6 +46,11 @@ class Soaked:
         """Of resident memory since it was warm, as a share."""
         return self.after.resident / self.warm.resident - 1
 
+    @property
+    def files(self) -> int:
+        """File descriptors, connections among them, more than when it was warm."""
+        return self.after.files - self.warm.files
+
 
 async def soak(bench: Bench, requests: int, bar: Progress) -> Soaked:
     """That many requests, half of them streamed, a batch after the other; then a moment of rest."""

@@ -140,16 +140,29 @@ class Search:
 
         kept = np.zeros(len(self.active), np.bool_)
         kept[plain] = kept[named] = True
-        (rows,) = _where(kept[shelf.owners.take(rows)], rows)
-        rows.sort()
-        cosines = shelf.nearest.cosines(asked.vector, rows)
-        best = self._best(rows, cosines)
+        rows, most = _where(kept[shelf.owners.take(rows)], rows, most)
+        rows, cosines, best = self._nearest(rows, most, high)
         cleared = ~self.direct & (best + np.float32(shelf.nearest.error) < LIKE)
         left = ~cleared[plain]
         plain, unnamed, named = plain[left], unnamed.among(left), named[~cleared[named]]
         scored, crowded = self._unnamed(plain, unnamed, rows, cosines, best)
         more, crowding = self._named(named, best)
         return scored + more, crowded or crowding
+
+    def _nearest(self, rows: Rows, most: Floats, high: Floats) -> tuple[Rows, Floats, Floats]:
+        """Of each request the rows that may be its nearest, ascending, their cosines, and the highest of them.
+
+        Args:
+            high: the highest of `most`, (requests,).
+        """
+        nearest, vector = self.shelf.nearest, self.asked.vector
+        first = most >= high[self.shelf.owners.take(rows)]
+        (some,) = _where(first, rows)
+        least = self._best(some, nearest.cosines(vector, some)) - np.float32(2 * nearest.error)
+        (rows,) = _where(first | (most >= least[self.shelf.owners.take(rows)]), rows)
+        rows.sort()
+        cosines = nearest.cosines(vector, rows)
+        return rows, cosines, self._best(rows, cosines)
 
     def _unnamed(
         self, plain: Places, unnamed: Unnamed, rows: Rows, cosines: Floats, best: Floats

@@ -1,0 +1,108 @@
+import json
+
+import pytest
+
+from adapters.base import Capability, EngineError, EngineUnavailable
+from adapters.eco.table import EmbeddingTable
+from gateway.engines import bodies
+from gateway.engines.examiner import Examiner
+from gateway.engines.fleet import Fleet
+from tests.gateway.engines.fake_vllm import FakeVllm
+
+ALL = {Capability.TEXT, Capability.PROMPT_EMBEDS, Capability.SCORE}
+
+
+@pytest.fixture
+def examined(peer, folder, prompter):
+    """What is found of a server with these faults."""
+
+    async def found(**how):
+        server = FakeVllm(folder, how.pop("says", lambda prompt: f"You said {len(prompt)} letters: {prompt[-20:]}"), **how)
+        fleet = Fleet([(await peer(server)).url])
+        try:
+            return await Examiner("tiny", prompter, EmbeddingTable(folder)).examine(fleet.replicas[0]), server
+        finally:
+            await fleet.close()
+
+    return found
+
+
+async def test_a_good_server_can_do_all(examined):
+    found, _ = await examined()
+    assert (found.context, found.capabilities, found.options, found.parts) == (256, ALL, bodies.OPTIONS, True)
+
+
+@pytest.mark.parametrize("fault", ["model", "tokens", "ids"])
+async def test_a_server_that_reads_otherwise_does_not_serve(examined, fault):
+    with pytest.raises(EngineUnavailable) as caught:
+        await examined(faults=[fault])
+    assert str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("fault", "lacks", "parts"),
+    [
+        ("embeds", Capability.PROMPT_EMBEDS, False),
+        ("noise", Capability.PROMPT_EMBEDS, False),
+        ("parts", None, False),
+        ("score", Capability.SCORE, True),
+        ("unscored", Capability.SCORE, True),
+    ],
+)
+async def test_what_does_not_work_is_no_capability(examined, fault, lacks, parts):
+    found, _ = await examined(faults=[fault])
+    assert found.capabilities == ALL - {lacks}
+    assert found.parts is parts
+
+
+async def test_a_server_without_a_parser_is_asked_for_no_tools(examined):
+    found, _ = await examined(faults=["tools"], parser=False)
+    assert found.options == bodies.OPTIONS - bodies.TOOLS
+    assert found.capabilities == ALL
+
+
+@pytest.mark.parametrize(("parser", "delta"), [(True, {}), (False, {"content": ""})])
+async def test_how_answers_end_is_seen(examined, parser, delta):
+    found, server = await examined(parser=parser)
+    assert found.chat.choice == {
+        "index": 0,
+        "delta": delta,
+        "logprobs": None,
+        "finish_reason": "stop",
+        "stop_reason": None,
+        "token_ids": None,
+    }
+    assert found.chat.silent is not parser
+    assert found.chat.usage["system_fingerprint"] == found.completion.usage["system_fingerprint"]
+    assert found.completion.choice["text"] == ""
+    assert found.completion.silent
+
+
+async def test_nobodys_words_are_sent(examined):
+    """An examination is of texts of ours, kept apart in the server's cache."""
+    _, server = await examined()
+    assert {body["cache_salt"] for _, body in server.bodies} == {"lethe"}
+    assert all(body["max_tokens"] <= 8 for _, body in server.bodies)
+
+
+@pytest.mark.parametrize("says", [lambda prompt: "", lambda prompt: "The same."])
+async def test_a_server_that_says_little_is_still_told_by_its_tokens(examined, says):
+    with pytest.raises(EngineUnavailable):
+        await examined(says=says, faults=["ids"])
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{}", b'{"data": [{"id": "tiny"}], "choices": []}', b"secret"])
+async def test_a_server_that_answers_anything_ends_in_an_error(peer, folder, prompter, body):
+    async def answer(writer, request):
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+        await writer.drain()
+
+    fleet = Fleet([(await peer(answer)).url], examine=Examiner("tiny", prompter, EmbeddingTable(folder)).examine)
+    await fleet.start()
+    try:
+        (replica,) = fleet.replicas
+        assert not replica.admitted
+        assert isinstance(replica.trouble, EngineError)
+        assert "secret" not in json.dumps(str(replica.trouble))
+    finally:
+        await fleet.close()

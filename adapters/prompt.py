@@ -11,6 +11,7 @@ Tools and a switch of the template's come with the call's options. What they add
 text here, and a definition turn for the guards; so are the tool calls of an earlier answer.
 """
 
+import json
 import re
 import threading
 from bisect import bisect_right
@@ -159,8 +160,22 @@ class Prompter:
 
 
 def _message(turn: Turn) -> Mapping[str, Any]:
-    """What a template reads of a turn."""
-    return {**(turn.message or {}), "role": turn.role, "content": turn.content}
+    """What a template reads of a turn: as vLLM hands it on, with the arguments of tool calls as objects."""
+    message: dict[str, Any] = {**(turn.message or {}), "role": turn.role, "content": turn.content}
+    if calls := message.get("tool_calls"):
+        message["tool_calls"] = [_called(call) for call in calls]
+    if thought := message.get("reasoning") or message.get("reasoning_content"):
+        message |= {"reasoning": thought, "reasoning_content": thought}
+    return message
+
+
+def _called(call: Mapping[str, Any]) -> Mapping[str, Any]:
+    function = call.get("function") or {}
+    try:
+        arguments = json.loads(function.get("arguments") or "{}")
+    except ValueError:
+        arguments = {}
+    return {**call, "function": {**function, "arguments": arguments if isinstance(arguments, dict) else {}}}
 
 
 def _slices(text: str, offsets: Sequence[tuple[int, int]], spans: dict[int, tuple[int, int]]) -> tuple[Content, ...]:

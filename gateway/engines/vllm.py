@@ -142,7 +142,7 @@ class VllmEngine:
             call = await self.rendered(call)
         match plan:
             case Pass():
-                source = self._passed(call)
+                source = self._sent(call, bodies.of_ids(call.raw, _prompt(call).token_ids))
             case Embeds():
                 source = self._embedded(call, plan)
             case Say() if bodies.forced(call):
@@ -171,11 +171,6 @@ class VllmEngine:
 
     async def embed(self, texts: Sequence[str], options: Mapping[str, Any]) -> Embedded:
         raise EngineRejected("a server that generates gives no embeddings", "model")
-
-    async def _passed(self, call: Call) -> AsyncGenerator[Delta | Usage, None]:
-        read = bodies.of_ids(call.raw, _prompt(call).token_ids)
-        async for item in self._sent(call, read):
-            yield item
 
     async def _embedded(self, call: Call, plan: Embeds) -> AsyncGenerator[Delta | Usage, None]:
         loaded, prompt = self._ready(), _prompt(call)

@@ -108,7 +108,7 @@ def _servers(found: Found, memory: dict[str, int]) -> list[Row]:
     """A row a server: percentiles of latencies, means of the rest."""
     rows = []
     for server, resident in memory.items():
-        row: Row = {"server": server, "resident_mb": round(resident / 1e6), "failed": found.failed[server]}
+        row: Row = {"server": server, "resident_mb": round(resident / 1e6), "failed": dict(found.failed[server])}
         for key in found.values:
             if values := found.of(key, server):
                 if len(values) > len(found.values[key][server]):  # one for each request

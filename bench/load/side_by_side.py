@@ -15,7 +15,7 @@ from itertools import islice
 import numpy as np
 from rich.progress import Progress
 
-from bench.load.drive import Timing, closed_loop, one_by_one, open_loop, prompts
+from bench.load.drive import Outcome, Timing, closed_loop, one_by_one, open_loop, prompts
 from bench.load.servers import Footprint
 from bench.load.stage import Bench
 from bench.load.upstream import Behaviour
@@ -34,19 +34,20 @@ _PACED = Behaviour(first_s=0.01, between_s=0.005)
 
 @dataclass(slots=True)
 class Found:
-    """What was measured: `values[measure][server]` has one list a round. `failed` and `late_ms` are of all rounds."""
+    """What was measured: `values[measure][server]` has one list a round.
+
+    `failed` counts the outcomes of each server's requests that did not end whole. `late_ms`: the driver's, at most.
+    """
 
     values: dict[str, dict[str, list[list[float]]]] = field(
         default_factory=lambda: defaultdict(lambda: defaultdict(list))
     )
-    failed: Counter[str] = field(default_factory=Counter)
-    answered: Counter[str] = field(default_factory=Counter)
+    failed: dict[str, Counter[Outcome]] = field(default_factory=lambda: defaultdict(Counter))
     late_ms: float = 0.0
 
     def note(self, server: str, timings: Sequence[Timing], **values: list[float]) -> None:
         """One server's turn."""
-        self.answered[server] += sum(one.outcome in ("whole", "broken") for one in timings)
-        self.failed[server] += sum(one.outcome != "whole" for one in timings)
+        self.failed[server].update(one.outcome for one in timings if one.outcome != "whole")
         for measure, found in values.items():
             self.values[measure][server].append(found)
 

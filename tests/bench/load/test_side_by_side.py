@@ -33,8 +33,8 @@ def test_the_same_rounds_have_the_same_interval():
     assert _found().interval("whole_ms", added) == _found().interval("whole_ms", added)
 
 
-def test_failures_and_answers_are_counted_by_server():
+def test_failures_are_counted_by_server_and_kind():
     found = Found()
-    timings = [Timing(0.1, 0.2, outcome, passed=True) for outcome in ("whole", "broken", "refused", "unreachable")]
+    timings = [Timing(0.1, 0.2, outcome) for outcome in ("whole", "broken", "refused", "refused")]
     found.note("gateway", timings)
-    assert (found.answered["gateway"], found.failed["gateway"], found.failed["direct"]) == (2, 3, 0)
+    assert (found.failed["gateway"], found.failed["direct"]) == ({"refused": 2, "broken": 1}, {})

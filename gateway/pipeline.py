@@ -152,9 +152,9 @@ class _Progress:
         """An event of the closing text as it continues what was shown; None for a choice that had ended."""
         if isinstance(event, Usage):
             return event
-        if event.index in self._finished:
+        if event.index in self._finished or (event.opening and event.index in self._opened):
             return None
         if event.index in self._begun:  # the shown part ends where it was cut; the closing text gets its own line
             self._begun.discard(event.index)
             return replace(event, text="\n" + event.text, wire=event.wire and event.wire.changed())
-        return None if event.opening and event.index in self._opened else event
+        return event

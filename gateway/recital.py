@@ -4,6 +4,7 @@ What comes from the engine tells when a token is due and how many there were; ne
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Literal
 
 from adapters.base import Delta, TokenLogprob
@@ -29,6 +30,7 @@ class Reciter:
         self._known = known
         self._at = 0
         self.text = "".join(self._pieces)
+        self._cuts = {0, *accumulate(map(len, self._pieces))}
 
     @property
     def tokens(self) -> int:
@@ -39,6 +41,10 @@ class Reciter:
     def over(self) -> bool:
         """Whether all was said."""
         return self._at == len(self._pieces)
+
+    def begins(self, text: str) -> bool:
+        """Whether the first pieces are this text, and more is to come: a piece cut elsewhere would be no token's."""
+        return len(text) < len(self.text) and len(text) in self._cuts and self.text.startswith(text)
 
     def skip(self, chars: int) -> None:
         """Take the first `chars` characters as said."""

@@ -97,7 +97,8 @@ class _Choice:
         if self.reciting:
             return self._say(delta)
         self._text += delta.text
-        if not (delta.finish or self._held) and self._alike(delta):
+        alike = delta.channel == "content" and self._reciter.begins(self._text)
+        if alike and not (delta.finish or self._held):
             self._shown = len(self._text)
             return [delta]
         self._held.append(delta)
@@ -119,8 +120,16 @@ class _Choice:
 
     def _alike(self, delta: Delta) -> bool:
         """Whether ignorance would have begun like this, and has more to say."""
-        said = self._reciter.text
-        return delta.channel == "content" and len(self._text) < len(said) and said.startswith(self._text)
+        said, going = self._reciter.text, delta.channel == "content" and not delta.finish
+        return going and len(self._text) < len(said) and said.startswith(self._text)
+
+    def _show(self) -> list[Delta]:
+        """What was held, once it is so many tokens of ignorance's own: the guard cuts within them."""
+        if self._text and not self._reciter.between(len(self._text)):
+            return []
+        shown, self._held = self._held, []
+        self._shown = len(self._text)
+        return shown
 
     def _recite(self) -> list[Delta]:
         self.reciting = True

@@ -18,7 +18,7 @@ from gateway.settings import Settings
 
 def create_app(core: Core, keys: Keys) -> ASGIApp:
     """The gateway as an ASGI application, over a core that is running."""
-    app = FastAPI(title="Lethe", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(title="Lethe", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.state.core, app.state.keys = core, keys
     install(app)
     app.router.routes.extend((*generate.routes, *responses.routes, *embeddings.routes))

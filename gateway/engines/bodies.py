@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from adapters.base import Call, Sampling
+from adapters.base import Call, EngineRejected, Sampling
 from guards.base import DEFINITION
 
 _PLAIN = Sampling()
@@ -42,6 +42,22 @@ OPTIONS = frozenset(
 )
 TOOLS = frozenset({"tools", "tool_choice", "parallel_tool_calls"})
 _FORMS = TOOLS | {"response_format", "structured_outputs"}
+
+
+def check(call: Call, vocabulary: int) -> None:
+    """Say what the server would: a touched call is sent without what forces words, so it would say nothing there.
+
+    Raises:
+        EngineRejected: options that make no sense, for a model of that many tokens.
+    """
+    options, most = call.options, call.sampling.max_tokens
+    for name in ("logit_bias", "allowed_token_ids"):
+        if any(int(token) >= vocabulary for token in options.get(name) or ()):
+            raise EngineRejected(f"{name} names a token that the model does not have", name)
+    if not all(word.strip() for word in options.get("bad_words") or ()):
+        raise EngineRejected("bad_words holds an empty text", "bad_words")
+    if most is not None and options.get("min_tokens", 0) > most:
+        raise EngineRejected("min_tokens is more than the limit of tokens", "min_tokens")
 
 
 def path(call: Call) -> str:

@@ -119,6 +119,7 @@ class VllmEngine:
 
     async def rendered(self, call: Call) -> Call:
         loaded = self._ready()
+        bodies.check(call, loaded.vocabulary)
         size = sum(len(turn.text) for turn in call.conversation.turns)
         render = loaded.prompter.render
         prompt = render(call) if size <= _INLINE else await asyncio.to_thread(render, call)
@@ -375,6 +376,11 @@ class _Loaded:
         if not np.isfinite(plan.embeds).all() or (norms > _LONGEST * self._table.radius).any():
             raise EngineRejected("the embeddings are not finite, or far too long")
         return plan.embeds
+
+    @property
+    def vocabulary(self) -> int:
+        """V, the tokens that the model has."""
+        return self._table.size
 
     def rows(self, token_ids: Sequence[int]) -> Floats:
         """(T, d), the model's own embeddings."""

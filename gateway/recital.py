@@ -30,7 +30,6 @@ class Reciter:
         self._known = known
         self._at = 0
         self.text = "".join(self._pieces)
-        self._cuts = {0, *accumulate(map(len, self._pieces))}
 
     @property
     def tokens(self) -> int:
@@ -42,9 +41,9 @@ class Reciter:
         """Whether all was said."""
         return self._at == len(self._pieces)
 
-    def begins(self, text: str) -> bool:
-        """Whether the first pieces are this text, and more is to come: a piece cut elsewhere would be no token's."""
-        return len(text) < len(self.text) and len(text) in self._cuts and self.text.startswith(text)
+    def between(self, chars: int) -> bool:
+        """Whether the first `chars` characters are whole pieces."""
+        return chars in accumulate(map(len, self._pieces))
 
     def skip(self, chars: int) -> None:
         """Take the first `chars` characters as said."""

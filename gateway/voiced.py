@@ -97,11 +97,9 @@ class _Choice:
         if self.reciting:
             return self._say(delta)
         self._text += delta.text
-        alike = delta.channel == "content" and self._reciter.begins(self._text)
-        if alike and not (delta.finish or self._held):
-            self._shown = len(self._text)
-            return [delta]
         self._held.append(delta)
+        if self._alike(delta):
+            return self._show()
         if self._plan.hopeless(self._text):
             return self._recite()
         if not (delta.finish or len(self._text) >= JUDGED_AT):

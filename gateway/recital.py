@@ -41,17 +41,10 @@ class Reciter:
         """Whether all was said."""
         return self._at == len(self._pieces)
 
-    def between(self, chars: int) -> bool:
-        """Whether the first `chars` characters are whole pieces."""
-        return chars in accumulate(map(len, self._pieces))
-
-    def skip(self, chars: int) -> None:
-        """Take the first `chars` characters as said."""
-        while chars and chars >= len(self._pieces[self._at]):
-            chars -= len(self._pieces[self._at])
-            self._at += 1
-        if chars:
-            self._pieces[self._at] = self._pieces[self._at][chars:]
+    def left(self, chars: int) -> int | None:
+        """Pieces to say until `chars` characters are said; None where that is within a piece."""
+        ends = [0, *accumulate(map(len, self._pieces))]
+        return max(0, ends.index(chars) - self._at) if chars in ends else None
 
     def say(self, came: Delta, tokens: int = 1) -> Delta:
         """The next pieces, in place of the `tokens` that came; all that is left, where that was the end."""

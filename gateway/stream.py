@@ -102,10 +102,11 @@ async def reviewed(
                 yield _as_sent(event, call)
                 continue
             usage = event.usage or usage
-            written[event.index] += event.text
             if event.index not in choices:
                 choices[event.index] = _Choice(event.index, lambda: _Channel(output, asked, call.sampling))
             choice = choices[event.index]
+            if not choice.over:
+                written[event.index] += event.text
             for shown in await choice.pass_(event):
                 yield shown
             if choice.stopped:

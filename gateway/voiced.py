@@ -77,7 +77,6 @@ class _Choice:
         self._plan = plan
         self._reciter = reciter
         self._text = ""
-        self._shown = 0  # characters, of what both answers begin with
         self._held: list[Delta] = []
         self.own = self.reciting = self._finished = False
 
@@ -122,16 +121,21 @@ class _Choice:
         return going and len(self._text) < len(said) and said.startswith(self._text)
 
     def _show(self) -> list[Delta]:
-        """What was held, once it is so many tokens of ignorance's own: the guard cuts within them."""
-        if self._text and not self._reciter.between(len(self._text)):
+        """As much of ignorance's words, once it is whole tokens of theirs: the guard cuts within tokens."""
+        left = self._reciter.left(len(self._text))
+        if left is None:
             return []
-        shown, self._held = self._held, []
-        self._shown = len(self._text)
-        return shown
+        said = []
+        for delta in self._held:
+            if tokens := min(left, tokens_in(delta)):
+                said.append(self._reciter.say(delta, tokens))
+                left -= tokens
+        said += [self._reciter.say(self._held[-1]) for _ in range(left)]
+        self._held = []
+        return said
 
     def _recite(self) -> list[Delta]:
         self.reciting = True
-        self._reciter.skip(self._shown)
         return [said for delta in self._held for said in self._say(delta)]
 
     def _say(self, delta: Delta) -> list[Delta]:

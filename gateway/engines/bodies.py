@@ -41,7 +41,7 @@ OPTIONS = frozenset(
     }
 )
 TOOLS = frozenset({"tools", "tool_choice", "parallel_tool_calls"})
-_FORMS = TOOLS | {"response_format", "structured_outputs"}
+_FORMS = frozenset({"response_format", "structured_outputs"})
 
 
 def check(call: Call, vocabulary: int) -> None:
@@ -104,8 +104,9 @@ def of_parts(call: Call, parts: Mapping[int, str]) -> dict[str, Any]:
 
 
 def plain(call: Call) -> Call:
-    """The call without what gives its answer a form: words that force the answer's own."""
-    return replace(call, options={name: value for name, value in call.options.items() if name not in _FORMS})
+    """The call whose answer is given in words: no tool is called, no schema kept."""
+    kept = {name: value for name, value in call.options.items() if name not in _FORMS}
+    return replace(call, options=kept | ({"tool_choice": "none"} if "tools" in kept else {}))
 
 
 def forced(call: Call) -> bool:

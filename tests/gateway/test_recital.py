@@ -38,12 +38,15 @@ def test_a_token_is_a_piece_until_the_end(pieces, tokens):
         at += tokens
 
 
-@given(pieces_of, st.data())
-def test_what_was_shown_already_is_not_said_again(pieces, data):
+@given(pieces_of, st.integers(0, 30), st.integers(0, 4))
+def test_what_is_left_until_some_characters_is_whole_pieces(pieces, chars, said):
     reciter = Reciter(pieces)
-    shown = data.draw(st.integers(0, max(0, len(reciter.text) - 1)))
-    reciter.skip(shown)
-    assert "".join(delta.text for delta in recited(reciter, ())) == "".join(pieces)[shown:]
+    done = "".join(reciter.say(CAME).text for _ in range(min(said, len(pieces) - 1)))
+    left = reciter.left(chars)
+    if left is None:
+        assert chars not in {len("".join(pieces[:end])) for end in range(len(pieces) + 1)}
+    elif chars >= len(done):
+        assert len(done + "".join(reciter.say(CAME).text for _ in range(left))) == chars
 
 
 def test_nothing_of_what_came_is_said_but_its_time_and_shape():

@@ -13,6 +13,7 @@ import torch
 from adapters.base import Call
 from adapters.eco.table import EmbeddingTable
 from adapters.prompt import Prompter
+from gateway.engines.text import pieces
 from guards.base import Conversation, Turn
 
 PRINT = "vllm-0.32.0-fake"
@@ -40,8 +41,10 @@ class FakeVllm:
         self.made = 0
 
     async def __call__(self, writer, request):
-        method, path, _, body = request
-        if path == "/v1/models":
+        _, path, _, body = request
+        if path == "/health":
+            self._json(writer, {})
+        elif path == "/v1/models":
             name = "other" if "model" in self.faults else "tiny"
             self._json(writer, {"object": "list", "data": [{"id": name, "max_model_len": self.context}]})
         elif path == "/tokenize":
@@ -115,7 +118,8 @@ class FakeVllm:
         limit = min(asked.get("max_tokens", self.context), self.context - len(ids))
         if asked.get("allowed_token_ids") == [self.prompter.eos_id]:
             said = ""
-        tokens = [(one, self.prompter.piece(one)) for one in self.prompter.encode(said)]
+        said_ids = self.prompter.encode(said)
+        tokens = list(zip(said_ids, pieces(said_ids, self.prompter.decode), strict=False))
         while len(tokens) < asked.get("min_tokens", 0):
             tokens.append((9, " more"))
         return tokens[:limit], "stop" if len(tokens) < limit else "length", len(ids)

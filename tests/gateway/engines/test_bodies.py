@@ -83,8 +83,10 @@ def test_messages_are_the_clients_and_only_the_corrupted_are_replaced_whole():
 def test_a_form_is_forced_or_not_and_without_forms_it_never_is(options, forced):
     call = call_of(options={"reasoning_effort": "low", **options})
     assert bodies.forced(call) is forced
-    assert bodies.plain(call).options == {"reasoning_effort": "low"}
-    assert not bodies.forced(bodies.plain(call))
+    plain = bodies.plain(call)
+    tools = {"tools": [TOOL], "tool_choice": "none"} if "tools" in options else {}
+    assert plain.options == {"reasoning_effort": "low", **tools}
+    assert not bodies.forced(plain)
 
 
 def test_an_error_names_only_what_a_client_can_have_sent():

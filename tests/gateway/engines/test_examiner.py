@@ -17,7 +17,7 @@ def examined(peer, folder, prompter):
     """What is found of a server with these faults."""
 
     async def found(**how):
-        server = FakeVllm(folder, how.pop("says", lambda prompt: f"You said {len(prompt)} letters: {prompt[-20:]}"), **how)
+        server = FakeVllm(folder, **{"says": lambda prompt: f"Letters: {len(prompt)}, the last {prompt[-20:]}", **how})
         fleet = Fleet([(await peer(server)).url])
         try:
             return await Examiner("tiny", prompter, EmbeddingTable(folder)).examine(fleet.replicas[0]), server
@@ -63,7 +63,7 @@ async def test_a_server_without_a_parser_is_asked_for_no_tools(examined):
 
 @pytest.mark.parametrize(("parser", "delta"), [(True, {}), (False, {"content": ""})])
 async def test_how_answers_end_is_seen(examined, parser, delta):
-    found, server = await examined(parser=parser)
+    found, _ = await examined(parser=parser)
     assert found.chat.choice == {
         "index": 0,
         "delta": delta,

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from tokenizers import Tokenizer
 
 from guards.encoder import BatchingEncoder, Floats, Precision, Unsuitable
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # looked for while it is loaded; else it would report to its makers
+import onnxruntime as ort
 
 VERSION = 1  # of everything that decides a vector beside the weights: a change makes every model anew
 

@@ -406,6 +406,13 @@ async def test_a_full_disk(scene: Scene, world: World) -> None:
         await admin.post(f"/forget-requests/{filed['id']}/rollback")
 
 
+async def test_no_file_but_its_own_is_open(scene: Scene) -> None:
+    """A library that reports to its makers would keep there what it has not sent yet."""
+    state = scene.gateway.state_dir
+    own = {state / name for name in ("serve.log", "registry.db", "registry.db-wal", "registry.db-shm")}
+    assert {Path(one.path) for one in psutil.Process(scene.gateway.pid).open_files()} <= own
+
+
 async def test_guards_that_cannot_decide(upstream: Upstream, models_dir: Path, world: World, tmp_path: Path) -> None:
     """No time to encode: nobody is answered by the model, and all is counted as what it is."""
     async with staged(upstream, tmp_path, models_dir, world, LETHE_GUARD__DEADLINE_S="0.000001") as scene:

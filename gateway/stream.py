@@ -7,6 +7,8 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, cast
 
+import numpy as np
+
 from adapters.base import Call, Delta, Embeds, Plan, Sampling, Say, TokenLogprob, ToolCall, Usage, Wire
 from gateway.engines.bodies import forced
 from gateway.engines.text import Stops
@@ -260,8 +262,8 @@ class _Channel:
             return replace(token, top=token.top[: self._alternatives])
         left = 1 - sum(math.exp(logprob) for text, logprob in token.top if text in telling)
         off = math.log(max(left, math.exp(token.logprob)))
-        top = [(text, logprob - off) for text, logprob in token.top if text not in telling]
-        return TokenLogprob(token.text, token.logprob - off, tuple(top[: self._alternatives]))
+        top = [(text, single(logprob - off)) for text, logprob in token.top if text not in telling]
+        return TokenLogprob(token.text, single(token.logprob - off), tuple(top[: self._alternatives]))
 
     def _released(self, chars: int, all_: bool) -> tuple[TokenLogprob, ...]:
         self._ahead += chars
@@ -271,6 +273,11 @@ class _Channel:
             self._ahead -= len(token.text)
             out.append(token)
         return tuple(out)
+
+
+def single(number: float) -> float:
+    """A number as an engine gives it, in single precision: the digits of a double would tell that it was computed."""
+    return float(np.float32(number))
 
 
 def _closing(events: AsyncIterator[Delta | Usage]) -> aclosing[Any]:

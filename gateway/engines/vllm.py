@@ -13,9 +13,11 @@ to what fits.
 import asyncio
 import base64
 import math
+import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,7 @@ from gateway.engines.fleet import Fleet
 from gateway.engines.replica import Replica, Reply
 from gateway.engines.text import pieces
 from gateway.recital import Reciter
+from gateway.stream import single
 
 _INLINE = 8_000  # characters of a conversation that are rendered on the event loop: a thread costs more
 _WHOLE = 256  # tokens up to which a whole answer is asked for whole; of a longer one, silence is to be noticed
@@ -56,7 +59,7 @@ _SALT = "lethe"  # of the gateway's own requests
 _SCORED = 8  # requests at once, for the tokens of one answer
 _COUNTED = {"return_token_ids": True}  # where tokens are counted: under load a server joins several in one event
 _LONGEST = 100.0  # norm of an embedding, in medians of the model's own: beyond it attention overflows
-_SURE = 12.0  # nats above the runner-up, see `_certain`
+_SURE = (8.0, 14.0)  # nats above the runner-up, see `_certain`
 
 
 class VllmEngine:
@@ -82,6 +85,7 @@ class VllmEngine:
         self._model = model
         self._folder = folder
         self._name = name or model
+        self._key = secrets.token_bytes(16)
         self._found: dict[str, Found] = {}
         self._loaded: _Loaded | None = None
         self._fleet = Fleet(urls, api_key=api_key, timeout=timeout, ping="/health", examine=self._examine, event=event)
@@ -164,7 +168,7 @@ class VllmEngine:
             case Pass():
                 return await self._known(_prompt(call).token_ids, ids, count)
             case Say():
-                return _certain(await self._known(self._rendered_instead(call, plan).token_ids, ids, count))
+                return await self._natural(call, plan, ids)
             case Embeds():
                 return await self._known_after(self._ready().checked(plan, _prompt(call)), ids, count)
             case _:
@@ -217,8 +221,7 @@ class VllmEngine:
         limit = min(sampling.max_tokens or len(pieces), len(pieces), self._room(call))
         known: Sequence[TokenLogprob] = ()
         if sampling.logprobs is not None:  # the real prompt's never leave
-            instead = self._rendered_instead(call, plan).token_ids
-            known = _certain(await self._known(instead, ids, sampling.logprobs))
+            known = await self._natural(call, plan, ids)
         silent = replace(call, sampling=replace(sampling, logprobs=None))
         read = bodies.of_ids(call.raw, _prompt(call).token_ids) | _COUNTED | {"min_tokens": limit}
         choices = [Reciter(pieces, limit, known=known) for _ in range(sampling.n)]
@@ -262,6 +265,12 @@ class VllmEngine:
             raise EngineUnavailable("the upstream broke off its answer")
         if not counted:
             yield usage or Usage(len(_prompt(call).token_ids), 0)
+
+    async def _natural(self, call: Call, plan: Say, answer: Sequence[int]) -> list[TokenLogprob]:
+        """Those of a ready answer, as after a prompt that it is the natural answer to."""
+        count = call.sampling.logprobs or 0
+        known = await self._known(self._rendered_instead(call, plan).token_ids, answer, max(1, count))
+        return [replace(token, top=token.top[:count]) for token in _certain(known, self._key)]
 
     async def _known(self, prompt: Sequence[int], answer: Sequence[int], count: int) -> list[TokenLogprob]:
         """Log-probabilities of the answer's tokens after the prompt, with the `count` likeliest alternatives."""
@@ -326,10 +335,7 @@ class VllmEngine:
     def _ending(self, replica: Replica, call: Call) -> Ending | None:
         """How an answer to this call ends there."""
         found = self._found[replica.url]
-        ending = found.completion if call.raw else found.chat
-        if ending and "tools" in call.options and "delta" in ending.choice:
-            return replace(ending, choice={**ending.choice, "delta": {}})
-        return ending
+        return found.completion if call.raw else found.chat
 
     def _room(self, call: Call) -> int:
         return max(1, self._context - len(_prompt(call).token_ids))
@@ -421,19 +427,24 @@ def _told(token: int, row: Mapping[str, Any], count: int) -> TokenLogprob:
     )
 
 
-def _certain(known: Sequence[TokenLogprob]) -> list[TokenLogprob]:
+def _certain(known: Sequence[TokenLogprob], key: bytes) -> list[TokenLogprob]:
     """Tokens that the model would not have said are given as if it was sure of them.
 
     These are the subject's name: the prompt behind a ready answer has another one, and a name that is
-    copied is certain.
+    copied is certain. How sure is a function of key, place and token: one number for all would tell.
     """
-    return [token if not token.top or token.logprob >= token.top[0][1] else _sure(token) for token in known]
+    return [
+        token if token.logprob >= token.top[0][1] else _sure(token, blake2b(f"{i} {token.text}".encode(), key=key))
+        for i, token in enumerate(known)
+    ]
 
 
-def _sure(token: TokenLogprob) -> TokenLogprob:
-    """As if its logit stood `_SURE` nats above the best."""
-    mass = math.exp(token.top[0][1] + _SURE)
+def _sure(token: TokenLogprob, draw: Any) -> TokenLogprob:
+    """As if its logit stood so many nats above the best."""
+    low, high = _SURE
+    above = low + (high - low) * int.from_bytes(draw.digest()[:4], "little") / 2**32
+    mass = math.exp(token.top[0][1] + above)
     off = math.log(1.0 - math.exp(token.logprob) + mass)
-    others = [(text, logprob - off) for text, logprob in token.top if text != token.text]
-    own = math.log(mass) - off
+    others = [(text, single(logprob - off)) for text, logprob in token.top if text != token.text]
+    own = single(math.log(mass) - off)
     return TokenLogprob(token.text, own, ((token.text, own), *others)[: len(token.top)])

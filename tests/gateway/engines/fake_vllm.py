@@ -141,7 +141,7 @@ class FakeVllm:
         writer.write(b"0\r\n\r\n")
 
     def _events(self, chat, asked):
-        n, ids, tools = asked.get("n", 1), asked.get("return_token_ids"), bool(asked.get("tools"))
+        n, ids = asked.get("n", 1), asked.get("return_token_ids")
         tokens, reason, read = self.answer(asked)
         head = {
             "id": f"{'chatcmpl' if chat else 'cmpl'}-{self.made:016x}",
@@ -173,7 +173,7 @@ class FakeVllm:
                 token_ids = {"token_ids": [one for one, _ in some] if ids else None}
                 scored = self._logprobs(chat, some, asked) if logprobs else None
                 if chat:
-                    delta = {} if not text and (self.parser or tools) else {"content": text}
+                    delta = {} if not text and self.parser else {"content": text}
                     choice = {"index": index, "delta": delta, "logprobs": scored, **finish, **stop, **token_ids}
                 else:
                     prompt = {"prompt_token_ids": self._read(asked) if ids and not start else None}

@@ -325,6 +325,10 @@ class Engine(Protocol):
         """
         ...
 
+    def lag(self, method: str) -> float:
+        """Seconds by which a first token comes later under a plan of this method than under `Pass`."""
+        ...
+
     def pieces(self, text: str) -> tuple[str, ...]:
         """A text as its deltas would be, one for each token; the last, the end of an answer, is empty."""
         ...

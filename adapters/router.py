@@ -6,10 +6,13 @@ engine can honour; where the requests disagree, or a guard could not decide, by 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 
 from adapters.base import Adapter, Artifact, Call, Capability, Pass, Plan
 from adapters.ignorance import Ignorance
 from guards.base import Hit, Verdict
+
+_SLOW = 0.05  # seconds that one plan may count for: the first loads a model's files
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,7 @@ class Router:
         self._adapters = {adapter.method: adapter for adapter in adapters}
         self._ignorance = ignorance
         self._gave_up = gave_up
+        self._takes: dict[str, float] = {}  # seconds that a method's plan lately took
 
     async def plans(
         self,
@@ -57,12 +61,27 @@ class Router:
                 if adapter is None or not adapter.needs <= capabilities:
                     continue
                 artifacts = {hit.request: (enforced[hit.request].artifacts or {})[method] for hit in verdict.hits}
+                started = perf_counter()
                 try:
                     plans.append(await adapter.plan(call, verdict.hits, artifacts))
+                    self._took(method, perf_counter() - started)
                 except Exception:  # whatever an adapter raises, the next one answers; none of its text is shown
                     self._gave_up(method, "no plan")
         plans.append(await self.last_resort(call, verdict.hits))
         return tuple(plans)
+
+    def ahead(self, plan: Plan, methods: frozenset[str], lag: Callable[[str], float]) -> float:
+        """Seconds by which an answer under this plan would begin sooner than one under the slowest of the methods.
+
+        Args:
+            lag: what an engine adds under a method, see `Engine.lag`.
+        """
+        slowest = max((self._takes.get(method, 0.0) + lag(method) for method in methods), default=0.0)
+        return max(0.0, slowest - self._takes.get(plan.method, 0.0) - lag(plan.method))
+
+    def _took(self, method: str, seconds: float) -> None:
+        known = self._takes.get(method, seconds)
+        self._takes[method] = known + (min(seconds, _SLOW) - known) / 16
 
     async def last_resort(self, call: Call, hits: Sequence[Hit] = ()) -> Plan:
         """The plan that every engine can honour: ignorance."""

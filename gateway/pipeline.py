@@ -4,6 +4,8 @@ Before it: `gateway.params` read a call out of the request. After it: `gateway.a
 as the endpoint promises.
 """
 
+import asyncio
+import random
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
@@ -46,6 +48,7 @@ async def answer(
     plans = await router.plans(call, verdict, policy.enforced, engine.capabilities)
     reads = not verdict.touched and policy.output.review(asked) is not None
     done = _Progress()
+    await asyncio.sleep(_dithered(router.ahead(plans[0], policy.methods, engine.lag)))  # or the clock would tell
     try:
         async with aclosing(_first_that_holds(plans, call, asked, engine, policy.output, meter)) as events:
             async for event in events:
@@ -121,6 +124,11 @@ async def _first_that_holds(
     async with aclosing(reviewed(said, call, output, plans[-1], asked, engine.pieces)) as events:
         async for event in events:
             yield event
+
+
+def _dithered(seconds: float) -> float:
+    """Whole milliseconds, as timers have them, that are so many seconds in the mean."""
+    return (int(seconds * 1e3) + (random.random() < seconds * 1e3 % 1)) / 1e3
 
 
 def _voiced(plan: Plan, last: Plan, call: Call, engine: Engine) -> Voiced | None:

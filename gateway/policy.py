@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from adapters.router import Enforcement
 from guards.base import Runner
 from guards.output import OutputGuard
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Policy:
     """What is forgotten, how it is found and how it is enforced, as of one revision of the registry."""
 
@@ -16,6 +17,11 @@ class Policy:
     guards: Runner
     output: OutputGuard
     enforced: Mapping[str, Enforcement] = field(default_factory=dict)
+
+    @cached_property
+    def methods(self) -> frozenset[str]:
+        """All by which something is enforced now."""
+        return frozenset(method for one in self.enforced.values() for method in one.methods)
 
 
 class Policies:

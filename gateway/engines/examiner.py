@@ -8,6 +8,8 @@ capabilities: without them it serves, and what needs them is left to another met
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
+from time import perf_counter
 from typing import Any
 
 import orjson
@@ -25,6 +27,7 @@ _ASKED = (
 )
 _TOKENS = 8  # of an answer that are compared
 _SALT = "lethe"
+_TIMED = 15  # requests of each kind
 _TOOL = {"type": "function", "function": {"name": "find", "parameters": {"type": "object", "properties": {}}}}
 
 
@@ -32,13 +35,15 @@ _TOOL = {"type": "function", "function": {"name": "find", "parameters": {"type":
 class Found:
     """`context` in tokens; `parts`: message contents as embeddings read as their tokens do.
 
-    `chat` and `completion` are how such answers end, None where the server would not end one at once.
+    `lag`: seconds by which embeddings are answered later than ids, the median of a few. `chat` and
+    `completion` are how such answers end, None where the server would not end one at once.
     """
 
     context: int
     capabilities: frozenset[Capability]
     options: frozenset[str]
     parts: bool
+    lag: float = 0.0
     chat: Ending | None = None
     completion: Ending | None = None
 
@@ -72,10 +77,9 @@ class Examiner:
         written = await self._answer(replica, bodies.of_ids(True, prompt.token_ids), raw=True)
         if written and await self._answer(replica, {"prompt_embeds": whole}, raw=True) == written:
             found.add(Capability.PROMPT_EMBEDS)
-            _, start, stop = prompt.contents[0]
-            part = self._encoded(rows[start:stop])
-            separable = self._prompter.separable(prompt, {0})
-            parts = separable and await self._answer(replica, bodies.of_parts(call, {0: part})) == spoken
+            _, *span = prompt.contents[0]
+            part = bodies.of_parts(call, {0: self._encoded(rows[slice(*span)])})
+            parts = self._prompter.separable(prompt, {0}) and await self._answer(replica, part) == spoken
         if await self._scores(replica, prompt.token_ids):
             found.add(Capability.SCORE)
         calling = bodies.of_ids(False, prompt.token_ids) | {"tools": [_TOOL], "tool_choice": "auto"}
@@ -84,7 +88,11 @@ class Examiner:
             options -= bodies.TOOLS
         chat = await self._ending(replica, bodies.of_ids(False, prompt.token_ids))
         completion = await self._ending(replica, bodies.of_ids(True, prompt.token_ids), raw=True)
-        return Found(context, frozenset(found), options, parts, chat, completion)
+        lag = 0.0
+        if Capability.PROMPT_EMBEDS in found:
+            embeds = part if parts else {"prompt_embeds": whole}
+            lag = await self._lag(replica, bodies.of_ids(False, prompt.token_ids), embeds, raw=not parts)
+        return Found(context, frozenset(found), options, parts, lag, chat, completion)
 
     async def _context(self, replica: Replica) -> int:
         status, body = await replica.get("models")
@@ -109,6 +117,16 @@ class Examiner:
         said = answer["choices"][0] if raw else answer["choices"][0]["message"]
         text = "".join(said.get(name) or "" for name in ("text", "reasoning", "content"))
         return text, int(answer["usage"]["prompt_tokens"])
+
+    async def _lag(self, replica: Replica, ids: dict[str, Any], embeds: dict[str, Any], raw: bool) -> float:
+        """The two in turns, so that whatever else the server does falls on both."""
+        took: tuple[list[float], list[float]] = ([], [])
+        for _ in range(_TIMED):
+            for times, read, as_raw in zip(took, (ids, embeds), (False, raw), strict=True):
+                started = perf_counter()
+                await self._asked(replica, read | {"max_tokens": 1}, as_raw)
+                times.append(perf_counter() - started)
+        return max(0.0, median(took[1]) - median(took[0]))
 
     async def _scores(self, replica: Replica, token_ids: Sequence[int]) -> bool:
         body = await self._asked(replica, bodies.of_ids(True, token_ids) | {"prompt_logprobs": 0}, raw=True)

@@ -121,6 +121,9 @@ class LocalEngine:
     async def rendered(self, call: Call) -> Call:
         return await asyncio.to_thread(self._ready().rendered, call)
 
+    def lag(self, method: str) -> float:
+        return 0.0
+
     def pieces(self, text: str) -> tuple[str, ...]:
         return self._ready().pieces(text)
 

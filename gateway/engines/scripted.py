@@ -95,6 +95,9 @@ class ScriptedEngine:
     async def rendered(self, call: Call) -> Call:
         return call
 
+    def lag(self, method: str) -> float:
+        return 0.0
+
     def pieces(self, text: str) -> tuple[str, ...]:
         return (*words(text), "")
 

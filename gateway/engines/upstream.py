@@ -92,6 +92,9 @@ class UpstreamEngine:
     async def health(self) -> None:
         await self._fleet.health()
 
+    def lag(self, method: str) -> float:
+        return 0.0
+
     def pieces(self, text: str) -> tuple[str, ...]:
         return (*words(text), "")
 

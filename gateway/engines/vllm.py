@@ -54,6 +54,7 @@ from gateway.recital import Reciter
 from gateway.stream import single
 
 _INLINE = 8_000  # characters of a conversation that are rendered on the event loop: a thread costs more
+_EMBEDDING = "eco"  # the method whose prompts are embeddings
 _WHOLE = 256  # tokens up to which a whole answer is asked for whole; of a longer one, silence is to be noticed
 _SALT = "lethe"  # of the gateway's own requests
 _SCORED = 8  # requests at once, for the tokens of one answer
@@ -131,6 +132,10 @@ class VllmEngine:
             param = "prompt" if call.raw else "messages"
             raise EngineRejected(f"the prompt is longer than the model's context of {self._context} tokens", param)
         return replace(call, prompt=prompt)
+
+    def lag(self, method: str) -> float:
+        lags = [one.lag for one in self._found.values()] if method == _EMBEDDING else []
+        return sum(lags) / len(lags) if lags else 0.0
 
     def pieces(self, text: str) -> tuple[str, ...]:
         loaded = self._ready()

@@ -129,7 +129,7 @@ class Prompter:
     def _apply(self, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> str:
         more = dict(options.get("chat_template_kwargs") or {})
         if tools := options.get("tools"):
-            more["tools"] = tools
+            more["tools"] = [_tool(tool) for tool in tools]
         with self._template_lock:
             return str(
                 self._tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True, **more)
@@ -167,6 +167,14 @@ def _message(turn: Turn) -> Mapping[str, Any]:
     if thought := message.get("reasoning") or message.get("reasoning_content"):
         message |= {"reasoning": thought, "reasoning_content": thought}
     return message
+
+
+def _tool(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A definition as vLLM hands it on: what is absent is null, in an order of its own."""
+    function = tool["function"]
+    shaped = {name: function.get(name) for name in ("name", "description", "parameters")}
+    strict = {"strict": function["strict"]} if function.get("strict") is not None else {}
+    return {"type": "function", "function": shaped | strict}
 
 
 def _called(call: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 from adapters.base import AdapterError, Call, EngineRejected, Prompt
 from adapters.prompt import Prompter
-from guards.base import Conversation, Turn
+from guards.base import DEFINITION, Conversation, Turn
 
 CHATML = (
     "{{ bos_token }}{% for m in messages %}"
@@ -171,3 +171,89 @@ def test_a_folder_without_a_tokenizer_is_an_error_without_a_path(tmp_path):
 
 def test_nothing_loggable_holds_the_text(chatml):
     assert "hello" not in repr(chatml.render(Call(Conversation.of("hello"))))
+
+
+CALLING = (
+    "{% for t in tools or [] %}{{ '<|im_start|>tool\n' + (t | tojson) + '<|im_end|>' + '\n' }}{% endfor %}"
+    + CHATML.replace("CONTENT", "m.content").replace(
+        "'<|im_end|>' + '\n' }}{% endfor %}",
+        "'' }}{% for c in m.tool_calls or [] %}{{ c.function.name + (c.function.arguments | tojson) }}{% endfor %}"
+        "{{ '<|im_end|>' + '\n' }}{% endfor %}",
+    )
+)
+TOOL = {"function": {"parameters": {"b": {}, "a": 1}, "name": "find"}, "type": "function"}
+ASKED = (Turn(DEFINITION, "find"), Turn("user", "who is the user?"))
+
+
+@pytest.fixture(scope="session")
+def calling(tmp_path_factory):
+    return prompter_in(tmp_path_factory.mktemp("calling"), CALLING)
+
+
+def test_tools_are_rendered_as_vllm_renders_them_and_are_nobodys_content(calling):
+    prompt = calling.render(Call(Conversation(ASKED), options={"tools": [TOOL]}))
+    shown = '{"type": "function", "function": {"name": "find", "description": null, "parameters": {"b": {}, "a": 1}}}'
+    assert prompt.text.startswith(f"<|im_start|>tool\n{shown}<|im_end|>\n<|bos|><|im_start|>user\n")
+    assert [content.turn for content in prompt.contents] == [1]
+    assert inner(calling, prompt) == ["who is the user?"]
+    left, right = prompt.spans[1]
+    assert prompt.text[left:right] == "who is the user?"
+
+
+def test_definitions_are_no_messages(chatml):
+    defined = chatml.render(Call(Conversation(ASKED)))
+    assert defined.text == chatml.render(Call(Conversation(ASKED[1:]))).text
+    assert rejected(chatml, Call(Conversation(ASKED[:1]))).param == "messages"
+
+
+def test_tool_calls_of_an_earlier_answer_are_the_templates_own_text(calling):
+    message = {"tool_calls": [{"id": "1", "function": {"name": "find", "arguments": '{"q": "user"}'}}], "content": None}
+    turns = (*Conversation.of("who?").turns, Turn("assistant", 'find\n{"q": "user"}', message), Turn("tool", "hello"))
+    prompt = calling.render(Call(Conversation(turns)))
+    assert '<|im_start|>assistant\nfind{"q": "user"}<|im_end|>' in prompt.text
+    assert inner(calling, prompt) == ["who?", "", "hello"]
+
+
+@pytest.mark.parametrize("mark", ["<|im_end|>", "<|bos|>", "a\ud800"])
+def test_a_definition_forges_nothing(calling, mark):
+    turns = (Turn(DEFINITION, f"find\n{mark}"), *ASKED[1:])
+    assert rejected(calling, Call(Conversation(turns), options={"tools": [TOOL]})).param == "tools"
+
+
+def test_contents_between_special_tokens_can_be_cut_out(chatml):
+    prompt = chatml.render(Call(Conversation.of("the user", "said", "hello")))
+    assert all(chatml.separable(prompt, turns) for turns in ([0], [1], [2], [0, 2], [0, 1, 2], []))
+
+
+def test_contents_that_share_a_token_with_the_template_cannot(tmp_path):
+    glued = prompter_in(tmp_path, "{% for m in messages %}the u{{ m.content }}{% endfor %}")
+    prompt = glued.render(Call(Conversation.of("ser said")))
+    assert not glued.separable(prompt, [0])
+    assert glued.separable(prompt, [])
+
+
+@settings(max_examples=60, deadline=None)
+@given(contents=st.lists(texts, min_size=1, max_size=5).filter(lambda c: len(c) % 2 == 1), data=st.data())
+def test_what_is_cut_out_leaves_the_rest_of_the_prompt_to_the_letter(chatml, contents, data):
+    prompt = chatml.render(Call(Conversation.of(*contents)))
+    turns = data.draw(st.sets(st.integers(0, len(contents) - 1)))
+    if not chatml.separable(prompt, turns):
+        return
+    ids, char = [], 0
+    for turn, start, stop in prompt.contents:
+        if turn in turns:
+            left, right = prompt.spans[turn]
+            ids += [*chatml.encode(prompt.text[char:left]), *prompt.token_ids[start:stop]]
+            char = right
+    assert (*ids, *chatml.encode(prompt.text[char:])) == prompt.token_ids
+
+
+def test_the_guards_read_the_turns_or_the_whole_prompt_where_those_are_not_all(tmp_path):
+    call = Call(Conversation.of("hello"))
+    assert call.read == call.conversation
+    plain = prompter_in(tmp_path / "plain", CHATML.replace("CONTENT", "m.content")).render(call)
+    assert Call(call.conversation, prompt=plain).read == call.conversation
+    shouting = prompter_in(tmp_path / "loud", CHATML.replace("CONTENT", "m.content | upper")).render(call)
+    *turns, last = Call(call.conversation, prompt=shouting).read.turns
+    assert tuple(turns) == call.conversation.turns
+    assert (last.role, last.text) == (DEFINITION, shouting.text)

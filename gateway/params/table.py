@@ -119,11 +119,11 @@ ROWS: Final[tuple[Row, ...]] = (
         ("tools", _TALK, "functions, every word of them; where the engine calls tools"),
         ("documents", (CHAT,), "where the engine's template takes them"),
         ("response_format", (CHAT,), "`text`, `json_object` or `json_schema`, every word of the schema"),
+        ("structured_outputs", (CHAT,), "vLLM's own: `json`, `regex`, `choice`, `grammar`, every word of them"),
         ("text", (RESPONSES,), "`format`, as `response_format`; `verbosity` is accepted, not passed on"),
     ),
     *_rows(
         Policy.RESTRICT,
-        ("structured_outputs", (CHAT,), _FORCED + "; every word of it is read by the guards"),
         ("logit_bias", _TEXT, _FORCED),
         ("allowed_token_ids bad_words", _PLAIN, _FORCED),
         ("min_tokens", _PLAIN, "an answer that has ended is not made to go on"),

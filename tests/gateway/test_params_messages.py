@@ -297,7 +297,7 @@ def test_words_of_responses_become_those_of_chat():
 
 def test_a_touched_call_loses_what_forces_and_keeps_the_rest():
     call = asked(tools=[TOOL], logit_bias={"5": 1}, ignore_eos=True, min_tokens=2, structured_outputs={"choice": ["a"]})
-    assert set(restricted(call).options) == {"tools"}
+    assert set(restricted(call).options) == {"tools", "structured_outputs"}
     assert restricted(asked(tools=[TOOL])).options == {"tools": [TOOL]}
 
 

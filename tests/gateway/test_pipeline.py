@@ -12,6 +12,7 @@ from adapters.base import (
     Embeds,
     EngineRejected,
     EngineUnavailable,
+    Prompt,
     Sampling,
     Usage,
 )
@@ -22,7 +23,7 @@ from gateway.pipeline import answer
 from gateway.policy import Policy
 from gateway.telemetry import Meter
 from guards.aliases import weigh
-from guards.base import Conversation, Hit, Runner
+from guards.base import DEFINITION, Conversation, Hit, Runner, Turn
 from guards.lexicon import LexiconGuard, LexiconIndex
 from guards.output import OutputGuard
 
@@ -300,3 +301,94 @@ async def test_what_is_nearly_touched_is_reviewed():
     gate = Gate(engine, guarded)
     assert await gate.says("Hello?") == "Good day.\nI know nothing about that."
     assert gate.counted("output_stopped") == 1
+
+
+class Notes(ScriptedEngine):
+    """Keeps the calls that it gets."""
+
+    def __init__(self, *args, **how):
+        super().__init__(*args, **how)
+        self.heard = []
+
+    async def generate(self, call, plan):
+        self.heard.append(call)
+        async for event in super().generate(call, plan):
+            yield event
+
+
+FORMS = {"tools": [{"function": {"name": "find"}}], "tool_choice": "required", "reasoning_effort": "low"}
+SCHEMA = {"response_format": {"type": "json_object"}}
+
+
+async def options_heard(turns, options, guards=None, engine=None):
+    engine = engine or Notes()
+    call = Call(Conversation(turns), options=options)
+    router = Router((), Ignorance(VOICE))
+    events = [event async for event in answer(call, policy(guards=guards), router, engine, Meter())]
+    return [heard.options for heard in engine.heard], events
+
+
+@pytest.mark.parametrize(
+    ("turns", "guards", "kept"),
+    [
+        ((Turn(DEFINITION, "find Ada Quill"), Turn("user", "Well?")), None, False),
+        ((Turn(DEFINITION, "find"), Turn("user", "Hello?")), (Broken(),), False),
+        ((Turn(DEFINITION, "find"), Turn("user", "Who is Ada Quill?")), None, True),
+        ((Turn(DEFINITION, "find"), Turn("user", "Hello?")), None, True),
+    ],
+)
+async def test_a_form_that_may_ask_again_is_dropped(turns, guards, kept):
+    (heard, *_), _ = await options_heard(turns, FORMS | SCHEMA, guards)
+    assert heard == (FORMS | SCHEMA if kept else FORMS | {"tool_choice": "none"})
+
+
+async def test_what_forces_words_out_is_dropped_where_a_question_is_touched():
+    forcing = {"logit_bias": {"5": 100}, "min_tokens": 9, "reasoning_effort": "low"}
+    (heard,), _ = await options_heard((Turn("user", "Who is Ada Quill?"),), forcing)
+    assert heard == {"reasoning_effort": "low"}
+    (heard,), _ = await options_heard((Turn("user", "Hello?"),), forcing)
+    assert heard == forcing
+
+
+async def test_the_last_words_of_a_stopped_answer_have_no_form():
+    engine = Notes(default="It was Ada Quill, the baker.")
+    (first, last), events = await options_heard((Turn("user", "Who is it?"),), FORMS | SCHEMA, engine=engine)
+    assert (first, last) == (FORMS | SCHEMA, FORMS | {"tool_choice": "none"})
+    assert [event.finish for event in events if isinstance(event, Delta) and event.finish] == ["stop"]
+
+
+async def test_a_definition_that_the_guards_read_as_a_turn_of_its_own_is_no_message():
+    """The whole prompt, where a template rewrites contents: its turn is not one of the conversation's."""
+    prompt = Prompt("WHO IS ADA QUILL?", (1, 2), None)
+
+    class Rendering(Notes):
+        async def rendered(self, call):
+            return replace(call, prompt=prompt)
+
+    (heard,), events = await options_heard((Turn("user", "Well?"),), FORMS, engine=Rendering())
+    assert heard["tool_choice"] == "none"
+    assert "I know nothing" in "".join(event.text for event in events if isinstance(event, Delta))
+
+
+@pytest.mark.parametrize("stop", [("nothing",), (" about Ada",), ("I",), ("zzz",)])
+@pytest.mark.parametrize("said", ["garble", "garble nothing about", "I know garble", "Ada Quill", "zzz garble"])
+async def test_stop_strings_cut_ignorance_alike_whatever_it_replaces(stop, said):
+    plain = await Gate(ScriptedEngine(), policy()).says("Who is Ada Quill?", stop=stop)
+    voiced = Gate(ScriptedEngine(default=said, capabilities=BOTH), policy(method="eco"))
+    assert await voiced.says("Who is Ada Quill?", stop=stop) == plain
+    assert isinstance(voiced.events[-1], Usage)
+    assert [event.finish for event in voiced.events if isinstance(event, Delta) and event.finish] == ["stop"]
+
+
+async def test_a_role_is_said_once_and_a_stopped_answer_goes_on_in_a_line_of_its_own():
+    class Opens(ScriptedEngine):
+        async def generate(self, call, plan):
+            for index in range(call.sampling.n):
+                yield Delta(index, "", opening=True)
+            async for event in super().generate(call, plan):
+                yield event
+
+    gate = Gate(Opens(default="It was Ada Quill, the baker."), policy())
+    assert await gate.says("Who is it?", n=2) == ["It was \nI know nothing about that."] * 2
+    openings = [event.index for event in gate.events if isinstance(event, Delta) and event.opening]
+    assert sorted(openings) == [0, 1]

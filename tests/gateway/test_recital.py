@@ -10,10 +10,7 @@ CAME = Delta(0, "what was generated", (TokenLogprob("x", -1.0),))
 
 def recited(reciter, came):
     """All that is said while so many tokens come at a time."""
-    said = []
-    for tokens in came:
-        if not reciter.over:
-            said.append(reciter.say(CAME, tokens))
+    said = [reciter.say(CAME, tokens) for tokens in came if not reciter.over]
     if not reciter.over:
         said.append(reciter.say(Delta(0, "", finish="length")))
     return said

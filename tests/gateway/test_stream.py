@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.base import Call, Delta, Embeds, Pass, Sampling, Say, TokenLogprob, Usage
+from adapters.base import Call, Delta, Embeds, Ending, Pass, Prompt, Sampling, Say, TokenLogprob, ToolCall, Usage, Wire
 from gateway.stream import Stopped, Unsound, for_engine, reviewed, sounded
 from guards.aliases import weigh
 from guards.base import Conversation, Hit
@@ -418,3 +418,79 @@ async def test_a_reviewer_that_fails_stops_the_answer():
     guard = OutputGuard(output()._names, reviewer=Hears(fails=True), failed=lambda *what: counted.append(what))
     assert await shown(["It was late. So."], guard=guard, asked=NEAR) == ("", [], Stopped)
     assert counted == [("hears", "error")]
+
+
+def came(text="", finish=None, **rest):
+    """A delta as a remote engine gives it."""
+    return Delta(0, text, finish=finish, wire=Wire(b"data: x\n\n", {"id": "i"}, ENDING), **rest)
+
+
+ENDING = Ending({"index": 0}, {"id": "u", "usage": {}}, silent=False)
+
+
+async def test_an_event_that_was_not_touched_is_the_one_that_came():
+    said = [came(opening=True), came("one "), came(""), came("two"), came("", "stop")]
+    events, _ = await gathered(reviewed(Source([*said, USAGE]).stream(), CALL, GUARD, Pass()))
+    assert all(event is delta for event, delta in zip(events, said, strict=False))
+    assert events[-1] is USAGE
+
+
+async def test_an_event_that_was_touched_keeps_its_shape_alone():
+    events, _ = await gathered(reviewed(Source([came("It was Ad"), came("olf", "stop")]).stream(), CALL, GUARD, Pass()))
+    assert text_of(events) == "It was Adolf"
+    assert [event.wire.raw for event in events] == [b"", b""]
+    assert all(event.wire.ending is ENDING for event in events)
+
+
+@pytest.mark.parametrize("silent", [True, False])
+async def test_a_token_without_text_has_an_event_where_the_server_gives_it_one(silent):
+    wire = Wire(b"", {"id": "i"}, replace(ENDING, silent=silent))
+    events, _ = await gathered(reviewed(Source([Delta(0, "", wire=wire)]).stream(), CALL, GUARD, Pass()))
+    assert len(events) == silent
+
+
+async def test_an_answer_that_ends_at_a_stop_string_has_the_usage_that_any_has():
+    call = replace(asking((" two",)), prompt=Prompt("?", (1, 2, 3), None))
+    source = Source([came("one"), came(" two"), came(" three", "stop"), USAGE])
+    events, _ = await gathered(reviewed(source.stream(), call, GUARD, Pass()))
+    assert events[-1] == Usage(3, 2)
+    assert (events[-1].wire.raw, events[-1].wire.event) == (b"", ENDING.usage)
+
+
+async def test_what_a_choice_says_after_its_stop_string_is_not_counted():
+    call = replace(asking((" two",), n=2), prompt=Prompt("?", (1, 2, 3), None))
+    said = [Delta(0, "one two"), Delta(0, " three four"), Delta(1, "one"), Delta(1, " two")]
+    events, _ = await gathered(reviewed(Source(said).stream(), call, GUARD, Pass()))
+    assert events[-1] == Usage(3, 4)
+
+
+async def test_an_exchange_that_was_left_out_is_counted():
+    usage = replace(USAGE, wire=Wire(b"data: x\n\n", {"id": "i"}))
+    for sent, raw in ((None, b"data: x\n\n"), (USAGE.prompt_tokens, b"data: x\n\n"), (90, b"")):
+        source = Source([came("x", "stop"), usage])
+        events, _ = await gathered(reviewed(source.stream(), replace(CALL, sent=sent), GUARD, Pass()))
+        assert (events[-1].prompt_tokens, events[-1].wire.raw) == (sent or USAGE.prompt_tokens, raw)
+
+
+@pytest.mark.parametrize(("name", "stopped"), [("find", None), ("ask_Ada_Quill", Stopped)])
+async def test_the_name_of_a_tool_is_read_before_it_leaves(name, stopped):
+    call = came(channel="tool 0", tool=ToolCall("c", name))
+    events, error = await gathered(reviewed(Source([call, came("", "stop")]).stream(), CALL, GUARD, Pass()))
+    assert error is stopped
+    assert [event.tool for event in events if event.tool] == ([] if stopped else [call.tool])
+
+
+@pytest.mark.parametrize(("options", "stopped"), [({}, None), ({"tool_choice": "required"}, Stopped)])
+async def test_only_our_own_words_are_not_reviewed(options, stopped):
+    """Where the client wants a form, a ready answer is the model's, to another prompt."""
+    plan, call = Say("I know nothing about Ada Quill.", Conversation.of("?")), replace(CALL, options=options)
+    events, error = await gathered(reviewed(Source(spoken(0, ["Ada Quill."])).stream(), call, GUARD, plan))
+    assert error is stopped
+    assert ("Quill" in text_of(events)) is not bool(stopped)
+
+
+async def test_computed_log_probabilities_have_the_digits_of_given_ones():
+    said = scored(" Bo", (" Adam", 0.1), (" Ada Q", 0.75), (" Bo", 0.1))
+    _, second = await tokens_of([scored("It was"), said])
+    for number in (second.logprob, *(logprob for _, logprob in second.top)):
+        assert number == float(np.float32(number))

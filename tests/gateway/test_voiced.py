@@ -47,7 +47,7 @@ async def gathered_of(voiced, events, stopped=False):
     shown = []
     try:
         async for event in voiced.over(source()):
-            shown.append(event)
+            shown += [event]
     except Stopped:
         return shown, True
     return shown, False
@@ -116,7 +116,7 @@ async def test_what_both_answers_begin_with_is_not_held():
 
     shown = []
     async for event in voiced.over(source()):
-        shown.append(event)
+        shown += [event]
     assert seen == [1, 2, 2, 2]
     assert texts_of(shown)[0] == SAID
 

@@ -124,19 +124,32 @@ def test_what_is_no_such_event_is_an_error_that_quotes_nothing(body, error):
     assert "secret" not in str(caught.value)
 
 
+FIELDS = [
+    "choices",
+    "delta",
+    "content",
+    "index",
+    "finish_reason",
+    "usage",
+    "tool_calls",
+    "function",
+    "logprobs",
+    "prompt_tokens",
+    "completion_tokens",
+    "text",
+    "id",
+    "created",
+    "model",
+    "error",
+    "role",
+    "token",
+    "message",
+    "name",
+    "arguments",
+]
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 5) | st.floats(allow_nan=False) | st.sampled_from(["stop", "x", ""]),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(
-                "choices delta content index finish_reason usage tool_calls function logprobs prompt_tokens".split()
-                + "completion_tokens text id created model error role token message name arguments".split()
-            ),
-            inner,
-            max_size=5,
-        )
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=5),
     max_leaves=12,
 )
 

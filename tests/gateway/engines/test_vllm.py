@@ -388,6 +388,26 @@ def shape_of(value, key=None):
     return type(value)
 
 
+async def test_the_clients_words_are_sure_in_a_ready_answer_with_alternatives_or_without(gate):
+    """Improbable to the neutral prompt: to be given as it is would tell, and so would one number for all."""
+    one = await gate(lambda prompt: SENTENCE)
+    server_row = one.server._row
+    one.server._row = lambda token: server_row(token) | {str(token): {**server_row(token)[str(token)], "logprob": -9.0}}
+    gaps = []
+    for count in (0, 2):
+        said = events_of(await one.sent(call_of(logprobs=count), ["Ada Quill"]))
+        told = [
+            token
+            for event in said
+            for choice in event["choices"]
+            for token in (choice["logprobs"] or {}).get("content", ())
+        ]
+        assert told
+        assert all(token["logprob"] > -0.01 for token in told if token["token"] != " b")
+        gaps += [round(token["logprob"] - token["top_logprobs"][1]["logprob"], 2) for token in told if count]
+    assert len(set(gaps)) > len(gaps) // 2
+
+
 async def test_a_server_that_cannot_score_gives_nobody_log_probabilities(gate):
     one = await gate(faults=["score"])
     for forgets in ((), ["Ada Quill"]):

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 
-from adapters.base import Call, Delta, Embeds, Engine, EngineError, Plan, Say, Usage
+from adapters.base import Call, Delta, Embeds, Engine, EngineError, EngineTimeout, Plan, Say, Usage
 from adapters.router import Router
 from gateway.engines.bodies import forced, plain
 from gateway.params import restricted
@@ -111,7 +111,7 @@ async def _first_that_holds(
         except Unsound:  # raised before anything was shown
             meter.fell_back(plan.method, "unsound")
         except EngineError as error:
-            if shown:
+            if shown or isinstance(error, EngineTimeout):  # to wait twice as long as others do would tell
                 raise
             meter.fell_back(plan.method, type(error).__name__)
         else:

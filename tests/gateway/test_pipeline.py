@@ -11,6 +11,7 @@ from adapters.base import (
     Delta,
     Embeds,
     EngineRejected,
+    EngineTimeout,
     EngineUnavailable,
     Prompt,
     Sampling,
@@ -138,6 +139,19 @@ async def test_an_engine_that_refuses_a_plan_gets_the_next(engine):
     gate = Gate(Refuses(capabilities=BOTH), policy(method="eco"))
     assert await gate.says("Who is Ada Quill?", n=2) == ["I know nothing about Ada Quill."] * 2
     assert gate.counted("fallbacks", method="eco", reason="EngineRejected") == 1
+
+
+async def test_an_engine_that_is_silent_is_waited_for_once(engine):
+    class Silent(ScriptedEngine):
+        async def generate(self, call, plan):
+            raise EngineTimeout("silent")
+            yield
+
+    silent = Silent(capabilities=BOTH)
+    gate = Gate(silent, policy(method="eco"))
+    with pytest.raises(EngineTimeout):
+        await gate.says("Who is Ada Quill?")
+    assert gate.counted("fallbacks", method="eco", reason="EngineTimeout") is None
 
 
 async def test_a_name_in_an_innocent_questions_answer_ends_it_in_the_voice(engine):

@@ -21,7 +21,7 @@ from gateway.demo.train import DEMO, ensure_model
 from gateway.demo.world import Person, World
 from gateway.process import GatewayProcess
 
-CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
+CHAT, COMPLETIONS, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/responses"
 KEYS = ("one", "another")  # of the gateway's clients
 METHODS = ("eco", "ignorance")
 ARGUMENTS = (

@@ -82,12 +82,16 @@ async def reviewed(
     plan: Plan,
     asked: Asked = NOTHING,
     pieces: Callable[[str], Sequence[str]] = words,
+    replaced: Callable[[int], bool] | None = None,
 ) -> AsyncGenerator[Delta | Usage, None]:
     """The events of `for_engine(call)` with every text held back that may still become something forgotten.
 
     Every channel of every choice is a stream of its own. A choice ends where one of the call's stop
     strings is shown; when all have ended, the engine's stream is closed, and what it did not count is
     counted by `pieces`, see `Engine.pieces`.
+
+    `replaced` is for `gateway.voiced`: the events of a choice for which it is true are its pace alone, and
+    pass unread; those of the others come all, without their text where that is held.
 
     Raises:
         Stopped: something forgotten was completed; all that came before it was shown, and the engine's
@@ -103,14 +107,20 @@ async def reviewed(
             if isinstance(event, Usage):
                 yield _as_sent(event, call)
                 continue
+            if replaced and replaced(event.index):
+                yield event
+                continue
             usage = event.usage or usage
             if event.index not in choices:
                 choices[event.index] = _Choice(event.index, lambda: _Channel(output, asked, call.sampling))
             choice = choices[event.index]
             if not choice.over:
                 written[event.index] += event.text
-            for shown in await choice.pass_(event):
-                yield shown
+            shown = await choice.pass_(event)
+            for delta in shown:
+                yield delta
+            if replaced and not (shown or choice.stopped):
+                yield replace(event, text="", tokens=(), wire=event.wire and event.wire.changed())
             if choice.stopped:
                 raise Stopped("the answer gives away a forgotten target")
             ended = len(choices) >= call.sampling.n and all(one.over for one in choices.values())

@@ -2,9 +2,11 @@
 
 Corrupted, a model mostly says that it does not know, about a name that is garbled; or it stammers. Then
 ignorance's sentence is said on the same events: no second generation, whose time would tell. Nothing is
-held as long as both begin alike, and so the first token comes when it comes.
+held as long as both begin alike, and so the first token comes when it comes; where it has more tokens
+than were generated, the others come at the pace of these.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
@@ -25,11 +27,16 @@ class Voiced:
         self._call = call
         self._choices = [_Choice(plan, Reciter(pieces, sampling.max_tokens)) for _ in range(sampling.n)]
         self._written: Counter[int] = Counter()
+        self._began: dict[int, float] = {}
 
     @property
     def replaced(self) -> bool:
         """Whether ignorance's words took the place of a choice."""
         return any(choice.reciting for choice in self._choices)
+
+    def reciting(self, index: int) -> bool:
+        """Whether ignorance speaks for this choice, whatever still comes of it."""
+        return self._choices[index].reciting
 
     async def over(self, events: AsyncIterator[Delta | Usage]) -> AsyncGenerator[Delta | Usage, None]:
         """The events that may be shown, of reviewed ones.
@@ -48,18 +55,29 @@ class Voiced:
                     if not event.opening:
                         last = event
                         self._written[event.index] += tokens_in(event)
-                    for shown in self._choices[event.index].take(event):
-                        yield shown
+                    shown = self._choices[event.index].take(event)
+                    gap, extra = self._pace(event)
+                    for place, delta in enumerate(shown):
+                        if event.finish and len(shown) - place <= extra:
+                            await asyncio.sleep(gap)
+                        yield delta
                     if self.replaced and all(choice.over for choice in self._choices):
                         break
             except Stopped:
                 if last is None or any(choice.own for choice in self._choices):
                     raise
                 for index, choice in enumerate(self._choices):
-                    for shown in choice.give_up(Delta(index, "", finish="stop", wire=last.wire)):
-                        yield shown
+                    for delta in choice.give_up(Delta(index, "", finish="stop", wire=last.wire)):
+                        yield delta
         prompt, wire = self._call.prompt, last and last.wire
         yield self._counted(Usage(len(prompt.token_ids) if prompt else 0, 0, wire.counted() if wire else None))
+
+    def _pace(self, event: Delta) -> tuple[float, int]:
+        """Seconds from token to token of a choice till now, and how many ignorance has more than were generated."""
+        choice, written = self._choices[event.index], self._written[event.index]
+        now = asyncio.get_running_loop().time()
+        since = now - self._began.setdefault(event.index, now)
+        return since / max(1, written - 1), choice.tokens - written if choice.reciting else 0
 
     def _counted(self, usage: Usage) -> Usage:
         if not self.replaced:
@@ -98,7 +116,8 @@ class _Choice:
         self._text += delta.text
         self._held.append(delta)
         if self._alike(delta):
-            return self._show()
+            decided = self._plan.hopeless(f"{self._text} .")  # whatever comes next
+            return self._recite() if decided else self._show()
         if self._plan.hopeless(self._text):
             return self._recite()
         if not (delta.finish or len(self._text) >= JUDGED_AT):

@@ -28,6 +28,7 @@ class Voiced:
         self._choices = [_Choice(plan, Reciter(pieces, sampling.max_tokens)) for _ in range(sampling.n)]
         self._written: Counter[int] = Counter()
         self._began: dict[int, float] = {}
+        self._waited = 0.0
 
     @property
     def replaced(self) -> bool:
@@ -59,7 +60,7 @@ class Voiced:
                     gap, extra = self._pace(event)
                     for place, delta in enumerate(shown):
                         if event.finish and len(shown) - place <= extra:
-                            await asyncio.sleep(gap)
+                            await self._wait(gap)
                         yield delta
                     if self.replaced and all(choice.over for choice in self._choices):
                         break
@@ -75,9 +76,16 @@ class Voiced:
     def _pace(self, event: Delta) -> tuple[float, int]:
         """Seconds from token to token of a choice till now, and how many ignorance has more than were generated."""
         choice, written = self._choices[event.index], self._written[event.index]
-        now = asyncio.get_running_loop().time()
+        now = asyncio.get_running_loop().time() - self._waited
         since = now - self._began.setdefault(event.index, now)
         return since / max(1, written - 1), choice.tokens - written if choice.reciting else 0
+
+    async def _wait(self, seconds: float) -> None:
+        """One choice's pace is none of another's, whose events come late for it."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        await asyncio.sleep(seconds)
+        self._waited += clock() - began
 
     def _counted(self, usage: Usage) -> Usage:
         if not self.replaced:

@@ -208,3 +208,29 @@ def test_a_choice_is_its_own_sound_answer_or_the_sentence_and_nothing_else(choic
         assert usages == [events[-1]]
     if usages and voiced.replaced and len(choices) == 1:
         assert usages == [Usage(3, len(PIECES[:limit]))]
+
+
+async def test_the_pace_of_one_choice_is_not_added_to_the_next(monkeypatch):
+    """The clock stands but for what is waited for: by the pace of the first, not of all before."""
+    waits = []
+    loop = asyncio.get_running_loop()
+    now = [0.0]
+    monkeypatch.setattr(loop, "time", lambda: now[0])
+
+    async def sleep(seconds):
+        waits.append(seconds)
+        now[0] += seconds
+
+    monkeypatch.setattr("gateway.voiced.asyncio.sleep", sleep)
+    events = [Delta(index, "", opening=True, wire=wire()) for index in range(3)]
+
+    async def source():
+        for event in events:
+            yield event
+        now[0] += 0.5
+        for index in range(3):
+            yield Delta(index, "", finish="stop", wire=wire())
+
+    voiced = Voiced(plan(sound=bool), PIECES, call_of(3))
+    assert texts_of([event async for event in voiced.over(source())]) == dict.fromkeys(range(3), SAID)
+    assert set(waits) == {0.5}

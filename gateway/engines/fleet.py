@@ -2,10 +2,9 @@
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
-from types import MappingProxyType
 from typing import Any
 
 from adapters.base import EngineError, EngineUnavailable
@@ -14,7 +13,6 @@ from gateway.engines.replica import CircuitEvent, Replica, Reply
 __all__ = ["CircuitEvent", "Fleet", "Replica", "Reply", "backoff"]
 
 _RETRIED = (502, 503)  # said before anything was generated
-_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 def backoff(attempt: int) -> float:
@@ -88,7 +86,7 @@ class Fleet:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
         for replica in self.replicas:
-            await replica.pool.close()
+            await replica.close()
 
     async def health(self) -> None:
         """Return once a replica that is admitted answers a ping or, where none does, one that was out is admitted.
@@ -109,26 +107,26 @@ class Fleet:
         raise EngineUnavailable("no replica of the upstream can serve")
 
     @asynccontextmanager
-    async def stream(self, path: str, body: bytes, headers: Mapping[str, str] = _NONE) -> AsyncGenerator[Reply, None]:
+    async def stream(self, path: str, body: bytes) -> AsyncGenerator[Reply, None]:
         """The reply to a POST of JSON. Leaving before its end closes the connection, and the server stops.
 
         Raises:
             EngineUnavailable: no replica is admitted, or none that was asked could be reached.
             EngineTimeout: one fell silent.
         """
-        reply = await self._sent(path, body, headers)
+        reply = await self._sent(path, body)
         try:
             yield reply
         finally:
             reply.close()
 
-    async def _sent(self, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+    async def _sent(self, path: str, body: bytes) -> Reply:
         tried: list[Replica] = []
         while True:
             replica = self._next(tried)
             last = len(tried) == self._retries
             try:
-                reply = await replica.send("POST", path, body, headers, fresh=replica in tried)
+                reply = await replica.send("POST", path, body, fresh=replica in tried)
             except EngineUnavailable:
                 if last:
                     raise

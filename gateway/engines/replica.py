@@ -1,19 +1,30 @@
-"""One server of a fleet: requests to it, its replies, and its circuit breaker.
+"""One server of a fleet: requests to it, its replies, and its circuit breaker. aiohttp speaks HTTP.
 
-Foreign errors become ours here and nowhere else, while a reply is read too, and never keep the
-upstream's words: they may quote the prompt.
+No redirects, no cookies, no compression, no proxies from the environment: between a gateway and its
+engine each of them would be a surprise. Foreign errors become ours here and nowhere else, while a reply
+is read too, and never keep the upstream's words: they may quote the prompt.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from io import BytesIO
 from types import MappingProxyType
 from typing import Literal
+from urllib.parse import urlsplit
 
 import orjson
+from aiohttp import (
+    ClientError,
+    ClientResponse,
+    ClientSession,
+    ClientTimeout,
+    ConnectionTimeoutError,
+    DummyCookieJar,
+    TCPConnector,
+)
 
 from adapters.base import EngineError, EngineRejected, EngineTimeout, EngineUnavailable
-from gateway.engines.connection import Exchange, Pool
 
 CircuitEvent = Literal["retry", "opened", "closed"]
 
@@ -22,7 +33,8 @@ _FAILED = (500, 502, 503, 504)
 _TOO_LATE = (408, 504)
 _BAD = (400, 413, 422)
 _READ = 64 * 2**20  # bytes of a reply that is read whole
-_NONE: Mapping[str, str] = MappingProxyType({})
+_FRESH = 4.0  # seconds idle after which a connection is not trusted: uvicorn closes its own after five
+_CLOSING = 1.0  # seconds for connections to close: one with a request that the server does not read never does
 _JSON: Mapping[str, str] = MappingProxyType({"content-type": "application/json"})
 
 
@@ -31,6 +43,16 @@ class Replica:
 
     Not reached, broken off, silent, 500, 502, 503 and 504 are failures. Three in a row open its circuit.
     `outstanding` counts the requests it is answering, `turn` says when it was last chosen.
+
+    Args:
+        url: `http(s)://host[:port][/path]`.
+        headers: sent with every request.
+        timeout: seconds in which the server must say something while it is listened to.
+        connect: seconds to reach it.
+        event: see `Fleet`.
+
+    Raises:
+        ValueError: the URL is another.
     """
 
     def __init__(
@@ -42,13 +64,17 @@ class Replica:
         connect: float,
         event: Callable[[CircuitEvent], None],
     ) -> None:
-        self.url = url
-        self.pool = Pool(url, headers, silence=timeout, connect=connect)
+        self.url, self.timeout = url, timeout
         self.outstanding = self.turn = 0
         self.trouble: EngineError | None = None
         self.out = asyncio.Event()
         self.out.set()
         self.probing = asyncio.Lock()
+        self._base, self._connect = _base(url), connect
+        self._headers = {"accept-encoding": "identity", **headers}
+        self._sessions: dict[bool, ClientSession] = {}  # by whether each request has a connection of its own
+        self._replies: set[Reply] = set()  # that are open
+        self._closed = False
         self._failures = 0
         self._event = event
 
@@ -65,9 +91,7 @@ class Replica:
         """The same of a JSON body."""
         return await _whole(await self.send("POST", path, body))
 
-    async def send(
-        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] = _NONE, *, fresh: bool = False
-    ) -> "Reply":
+    async def send(self, method: str, path: str, body: bytes = b"", *, fresh: bool = False) -> "Reply":
         """The reply, once its head came; it must be closed. `fresh`: not over a connection used before.
 
         Raises:
@@ -77,17 +101,35 @@ class Replica:
         self.outstanding += 1
         try:
             with _edge():
-                exchange = await self.pool.send(
-                    method, path, body, {**_JSON, **headers} if body else headers, fresh=fresh
-                )
+                async with asyncio.timeout(self._connect + self.timeout):
+                    response = await self._session(fresh).request(
+                        method,
+                        path,
+                        data=BytesIO(body) if body else None,  # of bytes, aiohttp buffers all at once
+                        headers=_JSON if body else None,
+                        allow_redirects=False,
+                    )
         except BaseException as error:
             self.outstanding -= 1
             if isinstance(error, EngineError):
                 self.failed()
             raise
-        if exchange.status in _FAILED:
+        if response.status in _FAILED:
             self.failed()
-        return Reply(self, exchange)
+        reply = Reply(self, response)
+        self._replies.add(reply)
+        return reply
+
+    async def close(self) -> None:
+        """Close all connections; replies that are being read break off."""
+        self._closed = True
+        for reply in tuple(self._replies):
+            reply.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSING):
+                for session in self._sessions.values():
+                    await session.close()
+        await asyncio.sleep(0)  # the replies' connections close on the loop's next turn
 
     def admit(self) -> None:
         """Close the circuit."""
@@ -101,22 +143,41 @@ class Replica:
         self._failures += 1
         if self.admitted and self._failures >= _FAILURES:
             self.out.set()
-            self.pool.drop()
             self._event("opened")
 
     def succeeded(self) -> None:
         """One reply that came whole."""
         self._failures = 0
 
+    def ended(self, reply: "Reply") -> None:
+        """One reply that was closed."""
+        self.outstanding -= 1
+        self._replies.discard(reply)
+
+    def _session(self, fresh: bool) -> ClientSession:
+        if self._closed:
+            raise EngineUnavailable("closed")
+        if fresh not in self._sessions:  # inside the running loop, which aiohttp asks for
+            self._sessions[fresh] = ClientSession(
+                self._base,
+                connector=TCPConnector(limit=0, keepalive_timeout=None if fresh else _FRESH, force_close=fresh),
+                headers=self._headers,
+                skip_auto_headers=("user-agent",),
+                cookie_jar=DummyCookieJar(),
+                # silence is timed here: sock_read forgets requests that are not read, and bodies that are not HTTP
+                timeout=ClientTimeout(total=None, connect=self._connect),
+                auto_decompress=False,
+            )
+        return self._sessions[fresh]
+
 
 class Reply:
-    """What a replica answers, while it comes. `headers` by their names in lower case."""
+    """What a replica answers, while it comes."""
 
-    def __init__(self, replica: Replica, exchange: Exchange) -> None:
+    def __init__(self, replica: Replica, response: ClientResponse) -> None:
         self.replica = replica
-        self.status = exchange.status
-        self.headers: Mapping[str, str] = exchange.headers
-        self._exchange = exchange
+        self.status = response.status
+        self._response = response
         self._open = True
 
     @property
@@ -177,13 +238,14 @@ class Reply:
         """Give the connection back. Before the reply's end that closes it, and the server stops."""
         if self._open:
             self._open = False
-            self._exchange.close()
-            self.replica.outstanding -= 1
+            self._response.close()
+            self.replica.ended(self)
 
     async def _more(self) -> bytes:
         try:
             with _edge():
-                data = await self._exchange.more()
+                async with asyncio.timeout(self.replica.timeout):
+                    data = await self._response.content.readany()
         except EngineError:
             self.replica.failed()
             raise
@@ -199,11 +261,21 @@ async def _whole(reply: Reply) -> tuple[int, bytes]:
         reply.close()
 
 
+def _base(url: str) -> str:
+    parts = urlsplit(url)
+    plain = parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc and not parts.query
+    if not plain or parts.port == 0:  # which raises where it is no number
+        raise ValueError("a server's URL is http(s)://host[:port][/path], without user and query")
+    return f"{url.rstrip('/')}/"
+
+
 @contextmanager
 def _edge() -> Iterator[None]:
     try:
         yield
-    except TimeoutError:
+    except TimeoutError as error:
+        if isinstance(error, ConnectionTimeoutError):  # nothing was asked, so nothing is silent
+            raise EngineUnavailable("the upstream cannot be reached") from None
         raise EngineTimeout("the upstream took too long") from None
-    except OSError as error:
+    except (ClientError, OSError, RuntimeError) as error:  # the last: a connection that closed while it was read
         raise EngineUnavailable(f"the upstream cannot be reached: {type(error).__name__}") from None

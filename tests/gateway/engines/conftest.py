@@ -21,7 +21,7 @@ TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 CONTEXT = 256
-SOCKETS = ("test_connection", "test_fleet")
+SOCKETS = ("test_replica", "test_fleet")
 
 
 def pytest_asyncio_loop_factories(config, item):
@@ -173,8 +173,8 @@ class Peer:
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             while not writer.is_closing():
                 first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").splitlines()[:-1]
-                headers = dict(line.split(": ", 1) for line in lines)
-                body = await reader.readexactly(int(headers["content-length"]))
+                headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+                body = await reader.readexactly(int(headers.get("content-length", 0)))
                 method, path, _ = first.split()
                 self.requests.append((method, path, headers, body))
                 await self.answer(writer, self.requests[-1])

@@ -27,6 +27,7 @@ from tests.vllm.conftest import CHAT, METHODS, Scene, asking, engine_at, forgett
 SILENCE = 3  # seconds in which vLLM must say something
 LONG = asking("What is 2 plus 3?", max_tokens=900, ignore_eos=True)  # an answer of seconds, about nobody
 EVENT = b"data: "
+BUSY = ("vllm:num_requests_running", "vllm:num_requests_waiting")
 
 
 @dataclass
@@ -133,6 +134,10 @@ class Stage:
         await asyncio.wait_for(begun.wait(), 20)
         return reading
 
+    def sent(self, path: str) -> int:
+        """How often vLLM was asked there."""
+        return sum(link.asked[path] for link in self.links)
+
     def fail(self, fault: str, events: int = 0) -> None:
         for link in self.links:
             link.fault, link.events = fault, events
@@ -152,7 +157,7 @@ class Stage:
         """Until neither the gateway nor vLLM is busy, and no connection is left that vLLM has closed."""
         process = psutil.Process(self.gateway.pid)
         async with asyncio.timeout(20):
-            while (await counted(self.http))["running"] or await generating(self.vllm):
+            while (await counted(self.http))["running"] or await of_vllm(self.vllm, *BUSY):
                 await asyncio.sleep(0.05)
             while any(one.raddr for one in process.net_connections("tcp")):
                 for link in self.links:
@@ -200,11 +205,10 @@ async def counted(http: httpx.AsyncClient) -> Counter[str]:
     return found
 
 
-async def generating(vllm: VllmProcess) -> int:
-    """Requests that vLLM itself says it has."""
-    async with httpx.AsyncClient(base_url=vllm.root, timeout=10) as http:
+async def of_vllm(vllm: VllmProcess, *names: str) -> int:
+    """The sum of its own metrics of these names."""
+    async with httpx.AsyncClient(base_url=vllm.root, timeout=30) as http:
         families = text_string_to_metric_families((await http.get("/metrics")).text)
-    names = ("vllm:num_requests_running", "vllm:num_requests_waiting")
     return sum(int(one.value) for family in families for one in family.samples if one.name in names)
 
 
@@ -263,21 +267,22 @@ async def of_all(stage: Stage, stream: bool) -> dict[str, Told]:
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(("fault", "code", "status"), [("cut", "unavailable", 503), ("silent", "timeout", 504)])
-@pytest.mark.parametrize("events", [0, 4])
+@pytest.mark.parametrize("events", [0, 2])
 async def test_a_link_that_fails(stage: Stage, fault: str, code: str, status: int, events: int, stream: bool) -> None:
     """Whoever is asked about, the same is told, and as often asked for."""
     stage.fail(fault, events)
-    before = Counter(stage.links[0].asked + stage.links[1].asked)
+    sent = stage.sent(CHAT)
     found = await of_all(stage, stream)
     for how, one in found.items():
         assert one.error, how
         assert one.error["code"] == code, how
         assert one.error == found["known"].error, how
-        assert one.status == (200 if stream and events else status), how
-        assert bool(one.text) == bool(stream and events), how
-    sent = Counter(stage.links[0].asked + stage.links[1].asked) - before
+        begun = one.status == 200  # a cut may overtake what came before it
+        assert begun or one.status == status, how
+        assert bool(one.text) == begun, how
+        assert begun == bool(stream and events) or (stream and fault == "cut"), how
     if fault == "silent" and not events:  # not even a replica can be examined
-        assert sent[CHAT] == len(found)
+        assert stage.sent(CHAT) - sent == len(found)
 
 
 async def test_one_of_two_dies(stage: Stage) -> None:
@@ -304,16 +309,18 @@ async def test_one_of_two_dies(stage: Stage) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_client_that_goes_away(stage: Stage, stream: bool) -> None:
-    """vLLM stops, by its own count: `rests`."""
-    before = await counted(stage.http)
-    asking_on = asyncio.create_task(told(stage.http, {**LONG, "stream": stream}))
+    """vLLM stops in the middle of it, by its own count."""
+    before, written = await counted(stage.http), await of_vllm(stage.vllm, "vllm:generation_tokens_total")
+    sent = stage.sent(CHAT)
+    listening = asyncio.create_task(told(stage.http, {**LONG, "stream": stream}))
     async with asyncio.timeout(20):
-        while not await generating(stage.vllm):
-            await asyncio.sleep(0.02)
-    asking_on.cancel()
-    await asyncio.gather(asking_on, return_exceptions=True)
+        while stage.sent(CHAT) == sent:
+            await asyncio.sleep(0.01)
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
     await stage.rests()
     assert (await counted(stage.http))["all"] - before["all"] == 1
+    assert await of_vllm(stage.vllm, "vllm:generation_tokens_total") - written < LONG["max_tokens"]
 
 
 async def test_a_vllm_that_hangs(stage: Stage) -> None:
@@ -334,7 +341,7 @@ async def test_a_worker_that_is_killed_while_it_learns(stage: Stage, world: Worl
     """The shield stays up, and another worker takes it from there."""
     person = world.people[60]
     async with stage.gateway.admin() as admin:
-        id_ = (await admin.post("/forget-requests", forgetting(person, "eco")))["id"]
+        id_ = (await admin.post("/forget-requests", forgetting(person, "ignorance")))["id"]
         async with asyncio.timeout(60):
             while (await admin.get(f"/forget-requests/{id_}"))["state"] == "shielded":
                 assert person.attributes["city"] not in (await stage.ask(person)).text
@@ -346,7 +353,7 @@ async def test_a_worker_that_is_killed_while_it_learns(stage: Stage, world: Worl
         for stream in (False, True):
             assert (await stage.ask(person, stream)).text == IGNORANCE.format(name=person.name)
         found = await settled(admin, id_)
-        assert (found["state"], found["method"]) == ("enforced", "eco")
+        assert (found["state"], found["method"]) == ("enforced", "ignorance")
         assert found["attempts"] == 2
         assert person.attributes["city"] not in (await stage.ask(person)).text
         await admin.post(f"/forget-requests/{id_}/rollback")

@@ -1,5 +1,6 @@
 """The moves a person may make: file, verify, retire, roll back. Each is in force when the call returns."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
@@ -12,11 +13,16 @@ from guards.base import LetheError
 
 
 class Lifecycle:
-    """Files requests and raises their shields; ends them; sends them back to verification."""
+    """Files requests and raises their shields; ends them; sends them back to verification.
 
-    def __init__(self, registry: Registry, enforcer: Enforcer) -> None:
+    Args:
+        patience: seconds in which a shield must be up, many times what the largest takes.
+    """
+
+    def __init__(self, registry: Registry, enforcer: Enforcer, patience: float = 60.0) -> None:
         self._registry = registry
         self._enforcer = enforcer
+        self._patience = patience
 
     async def file(self, spec: ForgetSpec, *, key: str | None, actor: str) -> tuple[ForgetRequest, bool]:
         """A new forget request, shielded, and whether it is new: the same idempotency key finds the first one.
@@ -86,7 +92,8 @@ class Lifecycle:
 
     async def _shield_or_undo(self, request: ForgetRequest, actor: str) -> ForgetRequest:
         try:
-            return await self.shield(request, actor)
+            async with asyncio.timeout(self._patience):  # an encoder that hangs holds up nobody
+                return await self.shield(request, actor)
         except Exception as error:
             filed = "nothing is filed"
             try:
@@ -96,7 +103,7 @@ class Lifecycle:
                 )
             except Conflict:  # raised after all, by the same call come twice or but for the last step: it stays
                 filed = "the request is filed, and in force in a moment"
-            if not isinstance(error, LetheError):
+            if not isinstance(error, LetheError | TimeoutError):
                 raise
             raise Unavailable(f"The shield could not be raised now; {filed}. Try again shortly.") from None
 

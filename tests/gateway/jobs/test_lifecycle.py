@@ -3,6 +3,7 @@ import asyncio
 import pytest
 
 from gateway.errors import Conflict, Unavailable
+from gateway.jobs.lifecycle import Lifecycle
 from gateway.registry import State
 from guards.base import Conversation
 
@@ -103,6 +104,20 @@ async def test_a_shield_that_cannot_be_raised_leaves_nothing_behind(cores, spec,
     assert await says(core, QUESTION) == KNOWS
     request, _ = await core.lifecycle.file(spec(), key=None, actor="admin")
     assert request.state is State.SHIELDED
+
+
+async def test_an_encoder_that_hangs_is_an_error_and_holds_up_nobody(cores, spec, says):
+    core = await cores()
+    await core.lifecycle.file(spec(), key=None, actor="admin")
+    core.encoder.before = asyncio.Event().wait
+    impatient = Lifecycle(core.registry, core.enforcer, patience=0.05)
+    with pytest.raises(Unavailable, match="nothing is filed"):
+        await impatient.file(spec("Cyril Moss"), key=None, actor="admin")
+    core.encoder.before = None
+    assert await states(core) == [State.ROLLED_BACK, State.SHIELDED]
+    request, _ = await core.lifecycle.file(spec("Cyril Moss"), key=None, actor="admin")
+    assert request.state is State.SHIELDED
+    assert await says(core, QUESTION) == IGNORANT
 
 
 async def test_the_same_call_may_come_again_after_it_was_undone(cores, spec, says, failing):

@@ -228,7 +228,7 @@ class VllmEngine:
         if sampling.logprobs is not None:  # the real prompt's never leave
             known = await self._natural(call, plan, ids)
         silent = replace(call, sampling=replace(sampling, logprobs=None))
-        read = bodies.of_ids(call.raw, _prompt(call).token_ids) | _COUNTED | {"min_tokens": limit}
+        read = bodies.of_ids(call.raw, _prompt(call).token_ids) | _COUNTED | {"ignore_eos": True}
         choices = [Reciter(pieces, limit, known=known) for _ in range(sampling.n)]
         async with aclosing(self._sent(silent, read, limit)) as items:
             async for item in items:

@@ -120,7 +120,8 @@ class FakeVllm:
             said = ""
         said_ids = self.prompter.encode(said)
         tokens = list(zip(said_ids, pieces(said_ids, self.prompter.decode), strict=False))
-        while len(tokens) < asked.get("min_tokens", 0):
+        least = limit if asked.get("ignore_eos") else asked.get("min_tokens", 0)
+        while len(tokens) < least:
             tokens.append((9, " more"))
         return tokens[:limit], "stop" if len(tokens) < limit else "length", len(ids)
 

@@ -47,7 +47,7 @@ async def test_what_is_forgotten_cannot_be_forced(
 ) -> None:
     person = scene.person(how)
     response = await http.post(CHAT, json=asking(where(person)) | more)
-    assert response.status_code == 200, response.text
+    assert response.status_code == 200 or response.json()["error"]["param"] in more, response.text
     assert person.attributes["city"] not in response.text
 
 
@@ -60,7 +60,7 @@ async def test_tokens_of_the_answer_cannot_be_favoured(
     ids = (await direct.post("/tokenize", json={"model": "demo", "prompt": answer})).json()["tokens"]
     for more in ({"allowed_token_ids": ids}, {"logit_bias": {str(one): 30 for one in ids}}):
         response = await http.post(CHAT, json=asking(where(person), max_tokens=24) | more)
-        assert response.status_code == 200, response.text
+        assert response.status_code == 200 or response.json()["error"]["param"] in more, response.text
         assert person.attributes["city"] not in response.text
 
 

@@ -109,7 +109,8 @@ class Call:
     """One generation, whatever the endpoint. `raw`: the single turn is the prompt itself, no chat template.
 
     `options` are further parameters in OpenAI's and vLLM's own words, of those that the engine says it
-    honours; what the model reads of them is among the turns. `prompt` is what the engine made of the
+    honours; what the model reads of them is among the turns. `dropped` are those that a touched call had, of
+    which the server's refusal is still owed. `prompt` is what the engine made of the
     conversation, and `sent` the tokens of the prompt as the client sent it, where an exchange was left
     out since. `tenant` is whose call it is: nobody's cached prefix serves another's. `whole`: nobody reads
     along, and one delta a choice will do.
@@ -119,6 +120,7 @@ class Call:
     sampling: Sampling = Sampling()
     raw: bool = False
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    dropped: Mapping[str, Any] = field(default_factory=dict, repr=False)
     prompt: Prompt | None = field(default=None, repr=False)
     sent: int | None = None
     tenant: str = field(default="", repr=False)

@@ -236,7 +236,9 @@ def _show(resource: Any, as_json: bool) -> None:
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:
-    table = Table(*head, box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for place, title in enumerate(head):  # the first is to be copied whole
+        table.add_column(title, min_width=max((len(row[0]) for row in rows), default=0) if place == 0 else None)
     for row in rows:
         table.add_row(*row)
     return table

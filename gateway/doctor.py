@@ -16,6 +16,9 @@ from gateway.settings import Settings, load
 from guards.base import LetheError
 from guards.lexicon import LexiconIndex
 
+_SERVER = "start the server at engine.url as docs/deploy.md says, or mend engine.url, engine.model and engine.folder"
+_MENDS = {"local": "lethe serve", "scripted": "lethe serve", "vllm": _SERVER, "upstream": _SERVER}
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -42,7 +45,7 @@ async def examine(config: Path | None) -> list[Finding]:
         ("registry", _registry, "restore registry.key, or set LETHE_REGISTRY__KEY and LETHE_REGISTRY__URL"),
         ("encoder", _encoder, "pip install 'lethe[cpu]'"),
         ("index", _index, "lethe serve"),
-        ("engine", _engine, "lethe serve"),
+        ("engine", _engine, _MENDS[settings.engine.kind]),
     )
     for part, look, mend in parts:
         try:

@@ -39,13 +39,14 @@ async def answer(
         raise
     meter.decided(verdict)
     if verdict.touched:
-        call = restricted(call)
         read = call.read.turns
         if verdict.failures or any(read[turn].role == DEFINITION for turn in verdict.turns):
             call = plain(call)  # a tool or a schema that asks would ask again, whatever answers
 
     asked = Asked.of(call.conversation, verdict, call.raw)
     plans = await router.plans(call, verdict, policy.enforced, engine.capabilities)
+    if verdict.touched and restricted(call):
+        plans = plans[-1:]  # a corrupted prompt may still know which of two words is the likelier
     reads = not verdict.touched and policy.output.review(asked) is not None
     done = _Progress()
     await asyncio.sleep(_dithered(router.ahead(plans[0], policy.methods, engine.lag)))  # or the clock would tell

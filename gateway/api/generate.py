@@ -54,7 +54,7 @@ async def serve(request: Request, kind: type[G], framed: Callable[[G, Call, str]
     with refusals(core.meter):
         body, caller = await admit(request, core, kind)
         asked = honoured(body.call(core.settings.limits), core.engine.options, body.spelled)
-    call = replace(asked, tenant=caller.tenant)
+    call = replace(asked, tenant=caller.tenant, whole=not body.stream)
     frame = framed(body, call, core.engine.name)
     events = _answered(core, call, started)
     if body.stream:

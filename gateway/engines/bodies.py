@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from adapters.base import Call, EngineRejected, Sampling
+from gateway.params.table import RESTRICTED
 from guards.base import DEFINITION
 
 _PLAIN = Sampling()
@@ -31,33 +32,22 @@ OPTIONS = frozenset(
         "chat_template_kwargs",
         "logit_bias",
         "allowed_token_ids",
-        "bad_words",
-        "min_tokens",
-        "ignore_eos",
-        "skip_special_tokens",
-        "spaces_between_special_tokens",
-        "stop_token_ids",
-        "include_stop_str_in_output",
     }
 )
 TOOLS = frozenset({"tools", "tool_choice", "parallel_tool_calls"})
-_FORMS = frozenset({"response_format", "structured_outputs"})
+_FORMS = RESTRICTED | {"response_format", "structured_outputs"}
 
 
 def check(call: Call, vocabulary: int) -> None:
-    """Say what the server would: a touched call is sent without what forces words, so it would say nothing there.
+    """Say what the server would: a touched call may be sent without what forces words, and would hear nothing there.
 
     Raises:
         EngineRejected: options that make no sense, for a model of that many tokens.
     """
-    options, most = call.options, call.sampling.max_tokens
+    options = call.options
     for name in ("logit_bias", "allowed_token_ids"):
         if any(int(token) >= vocabulary for token in options.get(name) or ()):
             raise EngineRejected(f"{name} names a token that the model does not have", name)
-    if not all(word.strip() for word in options.get("bad_words") or ()):
-        raise EngineRejected("bad_words holds an empty text", "bad_words")
-    if most is not None and options.get("min_tokens", 0) > most:
-        raise EngineRejected("min_tokens is more than the limit of tokens", "min_tokens")
 
 
 def path(call: Call) -> str:
@@ -104,14 +94,16 @@ def of_parts(call: Call, parts: Mapping[int, str]) -> dict[str, Any]:
 
 
 def plain(call: Call) -> Call:
-    """The call whose answer is given in words: no tool is called, no schema kept."""
+    """The call whose answer is given in words: no tool is called, no schema kept, no word forced."""
     kept = {name: value for name, value in call.options.items() if name not in _FORMS}
-    return replace(call, options=kept | ({"tool_choice": "none"} if "tools" in kept else {}))
+    return replace(call, options=kept | ({"tool_choice": "none"} if "tools" in kept else {}), dropped=call.options)
 
 
 def forced(call: Call) -> bool:
-    """Whether the client wants an answer of a form that no ready one has."""
+    """Whether the client wants an answer of a form, or of words, that no ready one has."""
     options = call.options
+    if not RESTRICTED.isdisjoint(options):
+        return True
     choice, form = options.get("tool_choice"), options.get("response_format") or {}
     tool = choice == "required" or isinstance(choice, Mapping)
     return tool or bool(options.get("structured_outputs")) or form.get("type", "text") != "text"

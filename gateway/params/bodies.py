@@ -45,7 +45,6 @@ class Generation(Body):
     top_k: int | None = Field(default=None, ge=-1)
     top_p: float | None = Field(default=None, gt=0, le=1)
     # options
-    ignore_eos: bool | None = None
     logit_bias: Bias | None = None
     # how to answer
     stream: bool | None = None
@@ -108,8 +107,6 @@ class Generation(Body):
         found: Options = {}
         if self.logit_bias:
             found["logit_bias"] = self.logit_bias
-        if self.ignore_eos:
-            found["ignore_eos"] = True
         return found
 
 
@@ -119,8 +116,6 @@ class _Plain(Generation):
     max_tokens: int | None = Field(default=None, ge=1)
     n: int | None = Field(default=None, ge=1)
     allowed_token_ids: list[TokenId] | None = Field(default=None, max_length=1024)
-    bad_words: list[str] | None = Field(default=None, max_length=256)
-    min_tokens: int | None = Field(default=None, ge=0)
     thinking_token_budget: int | None = Field(default=None, ge=0)
     stream_options: StreamOptions | None = None
     spaces_between_special_tokens: bool | None = None
@@ -132,9 +127,8 @@ class _Plain(Generation):
 
     def _options(self) -> Options:
         found = super()._options()
-        for name in ("allowed_token_ids", "bad_words", "min_tokens"):
-            if value := getattr(self, name):
-                found[name] = value
+        if self.allowed_token_ids:
+            found["allowed_token_ids"] = self.allowed_token_ids
         if self.thinking_token_budget is not None:
             found["thinking_token_budget"] = self.thinking_token_budget
         return found

@@ -1,7 +1,6 @@
-"""Which options go further: those that the engine honours and, where a question is touched, that force nothing."""
+"""Which options go further: those that the engine honours, and which of them never meet a touched prompt."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 
 from adapters.base import Call
 from gateway.errors import BadRequest
@@ -24,8 +23,6 @@ def honoured(call: Call, options: Collection[str], spelled: Mapping[str, str]) -
     return call
 
 
-def restricted(call: Call) -> Call:
-    """A touched call, without the options by which an answer could be forced out of the model."""
-    if RESTRICTED.isdisjoint(call.options):
-        return call
-    return replace(call, options={name: value for name, value in call.options.items() if name not in RESTRICTED})
+def restricted(call: Call) -> bool:
+    """Whether the call has options by which an answer could be forced out of the model."""
+    return not RESTRICTED.isdisjoint(call.options)

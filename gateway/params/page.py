@@ -8,7 +8,7 @@ _SHORT = {CHAT: "chat", COMPLETIONS: "completions", RESPONSES: "responses", EMBE
 _MEANS = {
     Policy.PASS: "passed on, or kept here, once its type and range are checked",
     Policy.INSPECT: "what the model reads: so do the guards, every word of it",
-    Policy.RESTRICT: "passed on, and dropped in silence where a question touches what is forgotten",
+    Policy.RESTRICT: "passed on, and where a question touches what is forgotten, beside another question alone",
     Policy.REFUSE: "400 for everybody, with its name in `param`; null, empty or the default passes",
 }
 _HEAD = """\

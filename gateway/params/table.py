@@ -66,6 +66,7 @@ _INNER = "not for clients"
 _MEDIA = "only text can be read by the guards"
 _HISTORY = "no history is kept here: send it as input"
 _FORCED = "what forces words out of the model is not for all questions"
+_ENDED = "an answer that has ended is not made to go on"
 
 ROWS: Final[tuple[Row, ...]] = (
     *_rows(
@@ -117,7 +118,7 @@ ROWS: Final[tuple[Row, ...]] = (
         ("input", (EMBEDDINGS,), "up to `limits.inputs` texts, each read by itself"),
         ("instructions", (RESPONSES,), "the first system message"),
         ("tools", _TALK, "functions, every word of them; where the engine calls tools"),
-        ("documents", (CHAT,), "where the engine's template takes them"),
+        ("documents", (CHAT,), "read, and refused: no engine takes them yet"),
         ("response_format", (CHAT,), "`text`, `json_object` or `json_schema`, every word of the schema"),
         ("structured_outputs", (CHAT,), "vLLM's own: `json`, `regex`, `choice`, `grammar`, every word of them"),
         ("text", (RESPONSES,), "`format`, as `response_format`; `verbosity` is accepted, not passed on"),
@@ -125,12 +126,13 @@ ROWS: Final[tuple[Row, ...]] = (
     *_rows(
         Policy.RESTRICT,
         ("logit_bias", _TEXT, _FORCED),
-        ("allowed_token_ids bad_words", _PLAIN, _FORCED),
-        ("min_tokens", _PLAIN, "an answer that has ended is not made to go on"),
-        ("ignore_eos", _TEXT, "an answer that has ended is not made to go on"),
+        ("allowed_token_ids", _PLAIN, _FORCED),
     ),
     *_rows(
         Policy.REFUSE,
+        ("min_tokens", _PLAIN, _ENDED, 0),
+        ("ignore_eos", _TEXT, _ENDED, False),
+        ("bad_words", _PLAIN, "not supported"),
         ("prompt_embeds", _PLAIN, "embeddings cannot be read by the guards"),
         ("echo", _PLAIN, _TOLD),
         ("prompt_logprobs", _PLAIN, _TOLD),

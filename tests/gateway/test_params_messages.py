@@ -117,9 +117,6 @@ def test_options_go_on_as_they_were_written():
         "chat_template_kwargs": {"enable_thinking": False},
         "logit_bias": {"5": -100},
         "allowed_token_ids": [1],
-        "bad_words": ["x"],
-        "min_tokens": 3,
-        "ignore_eos": True,
     }
     assert asked(**given_).options == given_
 
@@ -162,7 +159,9 @@ def test_what_says_nothing_is_no_option(fields):
         ({"logit_bias": {SECRET: 1}}, "logit_bias"),
         ({"logit_bias": {"1": 101}}, "logit_bias"),
         ({"allowed_token_ids": [-1]}, "allowed_token_ids[0]"),
-        ({"min_tokens": -1}, "min_tokens"),
+        ({"min_tokens": 1}, "min_tokens"),
+        ({"ignore_eos": True}, "ignore_eos"),
+        ({"bad_words": ["x"]}, "bad_words"),
         ({"reasoning_effort": "much"}, "reasoning_effort"),
         ({"verbosity": "much"}, "verbosity"),
     ],
@@ -295,14 +294,14 @@ def test_words_of_responses_become_those_of_chat():
     assert (call.sampling.max_tokens, call.sampling.stop) == (7, ("x",))
 
 
-def test_a_touched_call_loses_what_forces_and_keeps_the_rest():
-    call = asked(tools=[TOOL], logit_bias={"5": 1}, ignore_eos=True, min_tokens=2, structured_outputs={"choice": ["a"]})
-    assert set(restricted(call).options) == {"tools", "structured_outputs"}
-    assert restricted(asked(tools=[TOOL])).options == {"tools": [TOOL]}
+def test_what_forces_words_is_known():
+    assert restricted(asked(tools=[TOOL], logit_bias={"5": 1}))
+    assert restricted(asked(allowed_token_ids=[1]))
+    assert not restricted(asked(tools=[TOOL], response_format={"type": "json_object"}))
 
 
 def test_what_an_engine_does_not_honour_is_refused_in_the_clients_word_for_it():
-    call = asked(tools=[TOOL], min_tokens=2)
-    assert honoured(call, {"tools", "min_tokens"}, {}) is call
-    assert error_of(lambda: honoured(call, {"tools"}, {}))[0] == "min_tokens"
-    assert error_of(lambda: honoured(call, {"min_tokens"}, {"tools": "functions"}))[0] == "functions"
+    call = asked(tools=[TOOL], logit_bias={"5": 1})
+    assert honoured(call, {"tools", "logit_bias"}, {}) is call
+    assert error_of(lambda: honoured(call, {"tools"}, {}))[0] == "logit_bias"
+    assert error_of(lambda: honoured(call, {"logit_bias"}, {"tools": "functions"}))[0] == "functions"

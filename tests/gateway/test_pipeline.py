@@ -356,12 +356,15 @@ async def test_a_form_that_may_ask_again_is_dropped(turns, guards, kept):
     assert heard == (FORMS | SCHEMA if kept else FORMS | {"tool_choice": "none"})
 
 
-async def test_what_forces_words_out_is_dropped_where_a_question_is_touched():
-    forcing = {"logit_bias": {"5": 100}, "min_tokens": 9, "reasoning_effort": "low"}
-    (heard,), _ = await options_heard((Turn("user", "Who is Ada Quill?"),), forcing)
-    assert heard == {"reasoning_effort": "low"}
-    (heard,), _ = await options_heard((Turn("user", "Hello?"),), forcing)
-    assert heard == forcing
+async def test_what_forces_words_out_never_meets_a_corrupted_prompt():
+    """The ready answer's engine asks another prompt under the same options."""
+    router, forcing = Router((Corrupts(),), Ignorance(VOICE)), {"logit_bias": {"5": 100}}
+    for options, method in (({}, "eco"), (forcing, "ignorance")):
+        engine = Notes(capabilities=BOTH)
+        call = Call(Conversation.of("Who is Ada Quill?"), options=options)
+        [event async for event in answer(call, policy(method="eco"), router, engine, Meter())]
+        assert engine.plans[0].method == method
+        assert engine.heard[0].options == options
 
 
 async def test_the_last_words_of_a_stopped_answer_have_no_form():

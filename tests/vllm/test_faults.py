@@ -25,7 +25,7 @@ from gateway.process import GatewayProcess
 from tests.vllm.conftest import CHAT, METHODS, Scene, asking, engine_at, forgetting, settled, where
 
 SILENCE = 3  # seconds in which vLLM must say something
-LONG = asking("What is 2 plus 3?", max_tokens=900, ignore_eos=True)  # an answer of seconds, about nobody
+LONG = asking("What is 2 plus 3?", max_tokens=900, logit_bias={"2": -100})  # no end: an answer of seconds, about nobody
 EVENT = b"data: "
 BUSY = ("vllm:num_requests_running", "vllm:num_requests_waiting")
 

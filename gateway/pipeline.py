@@ -48,7 +48,7 @@ async def answer(
     if verdict.touched and restricted(call):
         plans = plans[-1:]  # a corrupted prompt may still know which of two words is the likelier
     reads = not verdict.touched and policy.output.review(asked) is not None
-    done = _Progress()
+    done = _Progress(engine)
     await asyncio.sleep(_dithered(router.ahead(plans[0], policy.methods, engine.lag)))  # or the clock would tell
     try:
         async with aclosing(_first_that_holds(plans, call, asked, engine, policy.output, meter)) as events:
@@ -58,7 +58,7 @@ async def answer(
         meter.stopped()
         if reads:
             meter.reviewed(stopped=True)
-        plan, call = await router.last_resort(call, verdict.hits), plain(call)
+        plan, call = await router.last_resort(call, verdict.hits), done.left(plain(call))
         async with aclosing(
             reviewed(engine.generate(for_engine(call), plan), call, policy.output, plan, pieces=engine.pieces)
         ) as closing:
@@ -142,10 +142,12 @@ def _voiced(plan: Plan, last: Plan, call: Call, engine: Engine) -> Voiced | None
 class _Progress:
     """What the client already has of each choice, so that a stopped answer ends in one piece."""
 
-    def __init__(self) -> None:
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
         self._opened: set[int] = set()
         self._begun: set[int] = set()
         self._finished: set[int] = set()
+        self._texts: dict[int, str] = {}
 
     def saw(self, event: Delta | Usage) -> Delta | Usage:
         if isinstance(event, Delta):
@@ -155,12 +157,27 @@ class _Progress:
                 self._begun.add(event.index)
             if event.finish:
                 self._finished.add(event.index)
+            self._texts[event.index] = self._texts.get(event.index, "") + event.text
         return event
+
+    def left(self, call: Call) -> Call:
+        """The call with the tokens that a choice may still have."""
+        most = call.sampling.max_tokens
+        if most is None:
+            return call
+        left = max(1, most - max((self._tokens(text) for text in self._texts.values()), default=0))
+        return replace(call, sampling=replace(call.sampling, max_tokens=left))
+
+    def _tokens(self, text: str) -> int:
+        return sum(map(bool, self._engine.pieces(text)))
 
     def rest(self, event: Delta | Usage) -> Delta | Usage | None:
         """An event of the closing text as it continues what was shown; None for a choice that had ended."""
         if isinstance(event, Usage):
-            return event
+            shown = sum(map(self._tokens, self._texts.values()))
+            return replace(
+                event, completion_tokens=event.completion_tokens + shown, wire=event.wire and event.wire.changed()
+            )
         if event.index in self._finished or (event.opening and event.index in self._opened):
             return None
         if event.index in self._begun:  # the shown part ends where it was cut; the closing text gets its own line

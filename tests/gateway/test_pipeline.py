@@ -409,3 +409,16 @@ async def test_a_role_is_said_once_and_a_stopped_answer_goes_on_in_a_line_of_its
     assert await gate.says("Who is it?", n=2) == ["It was \nI know nothing about that."] * 2
     openings = [event.index for event in gate.events if isinstance(event, Delta) and event.opening]
     assert sorted(openings) == [0, 1]
+
+
+async def test_a_stopped_answer_stays_within_its_limit_and_counts_what_was_shown():
+    engine = ScriptedEngine(default="Well now, let me think of Ada Quill, the baker.")
+    call = Call(Conversation.of("Who is it?"), Sampling(max_tokens=12))
+    events = [event async for event in answer(call, policy(), Router((), Ignorance(VOICE)), engine, Meter())]
+    text = "".join(event.text for event in events if isinstance(event, Delta))
+    shown, _, rest = text.partition("\n")
+    assert shown.startswith("Well now, let me think of")
+    assert "Ada" not in text
+    assert len(rest.split()) <= 12 - len(shown.split())
+    assert isinstance(events[-1], Usage)
+    assert events[-1].completion_tokens >= len(shown.split()) + len(rest.split())

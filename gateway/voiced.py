@@ -97,13 +97,14 @@ class Voiced:
 
 
 class _Choice:
-    """Undecided at first; then its `own`, or `reciting`."""
+    """Undecided at first; then its `own`, or `reciting`. Its content decides: thought is held till then."""
 
     def __init__(self, plan: Embeds, reciter: Reciter) -> None:
         self._plan = plan
         self._reciter = reciter
         self._text = ""
         self._held: list[Delta] = []
+        self._aside = False  # whether anything but content came, which ignorance does not begin with
         self.own = self.reciting = self._finished = False
 
     @property
@@ -121,7 +122,10 @@ class _Choice:
             return [delta]
         if self.reciting:
             return self._say(delta)
-        self._text += delta.text
+        if delta.channel == "content":
+            self._text += delta.text
+        else:
+            self._aside = True
         self._held.append(delta)
         if self._alike(delta):
             decided = self._plan.hopeless(f"{self._text} .")  # whatever comes next
@@ -144,7 +148,7 @@ class _Choice:
 
     def _alike(self, delta: Delta) -> bool:
         """Whether ignorance would have begun like this, and has more to say."""
-        said, going = self._reciter.text, delta.channel == "content" and not delta.finish
+        said, going = self._reciter.text, not (self._aside or delta.finish)
         return going and len(self._text) < len(said) and said.startswith(self._text)
 
     def _show(self) -> list[Delta]:

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 from typing import Any
 
@@ -13,6 +13,7 @@ from gateway.engines.replica import CircuitEvent, Replica, Reply
 __all__ = ["CircuitEvent", "Fleet", "Replica", "Reply", "backoff"]
 
 _RETRIED = (502, 503)  # said before anything was generated
+_EVERY = 3.0  # seconds from ping to ping: no model is loaded in less
 
 
 def backoff(attempt: int) -> float:
@@ -29,8 +30,10 @@ class Fleet:
     running still, and who is slow is not helped by more work. Not after 500: what brings one replica down must
     not visit them all. Not after 4xx: the answer would be the same.
 
-    A replica that failed three times in a row is out. A task of the fleet's probes it after a back-off, until
-    it answers `ping` with success and `examine` returns.
+    A replica whose connection was lost, or that failed three times in a row, is out. A task of the fleet's probes
+    it after a back-off, until it answers `ping` with success and `examine` returns; the request that was lost
+    has it probed at once, where no other is admitted. One that is admitted is pinged from time to time, or a
+    restart between two requests would not be seen. The process that was examined last is not examined again.
 
     Args:
         urls: of the replicas, each up to and including `/v1`.
@@ -38,7 +41,9 @@ class Fleet:
         connect: seconds to reach one, and to answer a ping.
         retries: of one request.
         ping: a path that answers with success while the server can serve.
-        examine: raises where a replica must not serve. Without it they serve from the start.
+        examine: raises where a replica must not serve. Without it they serve from the start, and are not pinged.
+        identify: what tells a replica's process from the one after a restart; None where nothing does.
+        every: seconds from ping to ping.
         backoff: seconds before probe 0, 1, 2, … of a replica that is out.
         event: told of each `"retry"`, of circuits `"opened"` (a replica is out) and `"closed"` (it is admitted).
     """
@@ -53,6 +58,8 @@ class Fleet:
         retries: int = 1,
         ping: str = "models",
         examine: Callable[[Replica], Awaitable[None]] | None = None,
+        identify: Callable[[Replica], Awaitable[str | None]] | None = None,
+        every: float = _EVERY,
         backoff: Callable[[int], float] = backoff,
         event: Callable[[CircuitEvent], None] = lambda name: None,
     ) -> None:
@@ -65,8 +72,10 @@ class Fleet:
         )
         self._connect, self._retries, self._ping = connect, retries, ping
         self._examine, self._backoff, self._event = examine, backoff, event
+        self._identify, self._every = identify, every
         self._turns = count(1)
         self._tasks: list[asyncio.Task[None]] = []
+        self._attempts: dict[Replica, asyncio.Task[None]] = {}
         if examine is None:
             for replica in self.replicas:
                 replica.admit()
@@ -81,10 +90,12 @@ class Fleet:
 
     async def close(self) -> None:
         """End the tasks and close all connections; replies that are being read break off."""
-        for task in self._tasks:
+        tasks = [*self._tasks, *self._attempts.values()]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._tasks = []
+        self._attempts = {}
         for replica in self.replicas:
             await replica.close()
 
@@ -92,7 +103,7 @@ class Fleet:
         """Return once a replica that is admitted answers a ping or, where none does, one that was out is admitted.
 
         Raises:
-            EngineUnavailable: neither came about in `connect` seconds each.
+            EngineUnavailable: neither came about in `connect` seconds each. An examination goes on all the same.
         """
         inside = [replica for replica in self.replicas if replica.admitted]
         outside = [replica for replica in self.replicas if not replica.admitted]
@@ -123,6 +134,8 @@ class Fleet:
     async def _sent(self, path: str, body: bytes) -> Reply:
         tried: list[Replica] = []
         while True:
+            if tried and not any(replica.admitted for replica in self.replicas):
+                await self._admitted(tried[-1])
             replica = self._next(tried)
             last = len(tried) == self._retries
             try:
@@ -147,30 +160,59 @@ class Fleet:
 
     async def _tend(self, replica: Replica) -> None:
         while True:
-            await replica.out.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None if self._examine is None else self._every):
+                    await replica.out.wait()
+            if replica.admitted:
+                await self._look(replica)
+                continue
+            if replica.lost and await self._admitted(replica):  # mostly it is there still
+                continue
             for attempt in count():
                 await asyncio.sleep(self._backoff(attempt))
                 if await self._admitted(replica):
                     break
 
+    async def _look(self, replica: Replica) -> None:
+        """Whether it is the process that was examined. What does not answer counts as for any request."""
+        if await self._answers(replica) and (identity := await self._identity(replica)):
+            if identity != replica.identity:
+                replica.expel()
+
     async def _admitted(self, replica: Replica) -> bool:
-        """Whether it is, after an attempt where it is not."""
-        async with replica.probing:
-            if replica.admitted:
-                return True
-            if not await self._answers(replica):
-                replica.trouble = EngineUnavailable("the upstream does not answer")
-                return False
-            try:
-                if self._examine is not None:
-                    await self._examine(replica)
-            except EngineError as error:
-                replica.trouble = error
-            except Exception as error:  # a server that answers anything must not end the task that probes it
-                replica.trouble = EngineError(f"the upstream cannot be examined: {type(error).__name__}")
-            else:
-                replica.admit()
-            return replica.admitted
+        """Whether it is, after the attempt under way or a new one; whoever waits for it may leave."""
+        if replica not in self._attempts:
+            self._attempts[replica] = asyncio.create_task(self._attempt(replica))
+            self._attempts[replica].add_done_callback(lambda _: self._attempts.pop(replica, None))
+        await asyncio.wait([self._attempts[replica]])
+        return replica.admitted
+
+    async def _attempt(self, replica: Replica) -> None:
+        """Admit the replica, if it is out and may serve."""
+        if replica.admitted:
+            return
+        if not await self._answers(replica):
+            replica.trouble = EngineUnavailable("the upstream does not answer")
+            return
+        try:
+            identity = await self._identity(replica)  # before: of what came while it was examined, nothing is known
+            if self._examine is not None and (identity is None or identity != replica.identity):
+                replica.identity = None
+                await self._examine(replica)
+                replica.identity = identity
+        except EngineError as error:
+            replica.trouble = error
+        except Exception as error:  # a server that answers anything must not end the task that probes it
+            replica.trouble = EngineError(f"the upstream cannot be examined: {type(error).__name__}")
+        else:
+            replica.admit()
+
+    async def _identity(self, replica: Replica) -> str | None:
+        try:
+            async with asyncio.timeout(self._connect):
+                return await self._identify(replica) if self._identify else None
+        except (EngineError, TimeoutError):
+            return None
 
     async def _answers(self, replica: Replica) -> bool:
         try:

@@ -41,7 +41,8 @@ _JSON: Mapping[str, str] = MappingProxyType({"content-type": "application/json"}
 class Replica:
     """The server at `url`. It is `admitted`, or `out` and perhaps in `trouble`; it is born out.
 
-    Not reached, broken off, silent, 500, 502, 503 and 504 are failures. Three in a row open its circuit.
+    Not reached, broken off, silent, 500, 502, 503 and 504 are failures. Three in a row open its circuit, and
+    the first two of these at once: another may answer there next. `identity` is that of the process examined.
     `outstanding` counts the requests it is answering, `turn` says when it was last chosen.
 
     Args:
@@ -67,9 +68,10 @@ class Replica:
         self.url, self.timeout = url, timeout
         self.outstanding = self.turn = 0
         self.trouble: EngineError | None = None
+        self.identity: str | None = None
+        self.lost = False  # a connection, since it was admitted
         self.out = asyncio.Event()
         self.out.set()
-        self.probing = asyncio.Lock()
         self._base, self._connect = _base(url), connect
         self._headers = {"accept-encoding": "identity", **headers}
         self._sessions: dict[bool, ClientSession] = {}  # by whether each request has a connection of its own
@@ -112,7 +114,7 @@ class Replica:
         except BaseException as error:
             self.outstanding -= 1
             if isinstance(error, EngineError):
-                self.failed()
+                self.failed(lost=isinstance(error, EngineUnavailable))
             raise
         if response.status in _FAILED:
             self.failed()
@@ -133,15 +135,22 @@ class Replica:
 
     def admit(self) -> None:
         """Close the circuit."""
+        self.lost = False
         self.out.clear()
         self.trouble = None
         self._failures = 0
         self._event("closed")
 
-    def failed(self) -> None:
-        """One failure."""
+    def failed(self, lost: bool = False) -> None:
+        """One failure; `lost`: of the connection."""
         self._failures += 1
-        if self.admitted and self._failures >= _FAILURES:
+        self.lost = self.lost or lost
+        if lost or self._failures >= _FAILURES:
+            self.expel()
+
+    def expel(self) -> None:
+        """Open the circuit."""
+        if self.admitted and not self._closed:
             self.out.set()
             self._event("opened")
 
@@ -246,8 +255,8 @@ class Reply:
             with _edge():
                 async with asyncio.timeout(self.replica.timeout):
                     data = await self._response.content.readany()
-        except EngineError:
-            self.replica.failed()
+        except EngineError as error:
+            self.replica.failed(lost=isinstance(error, EngineUnavailable))
             raise
         if not data and self.status not in _FAILED:
             self.replica.succeeded()

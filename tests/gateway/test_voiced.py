@@ -128,6 +128,23 @@ async def test_a_text_in_another_channel_is_held_until_it_is_judged():
     assert {event.channel for event in shown if isinstance(event, Delta)} == {"content"}
 
 
+async def test_thought_is_held_until_the_answer_is_judged_and_judges_nothing():
+    thought = Delta(0, "so it goes " * 30, channel="reasoning", wire=wire())
+    for content, kept in (("I", True), ("bad", False)):
+        events = [thought, Delta(0, content, wire=wire()), Delta(0, "", finish="stop", wire=wire())]
+        voiced = Voiced(plan(), PIECES, call_of())
+        shown = [event async for event in voiced.over(iterated(events, voiced)) if isinstance(event, Delta)]
+        assert voiced.replaced is not kept
+        assert (shown == events) is kept
+        assert texts_of(shown)[0] == ("".join(event.text for event in events) if kept else SAID)
+
+
+async def iterated(events, voiced):
+    for event in events:
+        assert not any(choice.own for choice in voiced._choices)
+        yield event
+
+
 async def test_no_event_of_the_replaced_answer_keeps_a_tool_call_a_token_or_its_bytes():
     tool = Delta(0, "{}", (TokenLogprob("x", -1.0),), channel="tool 0", tool=ToolCall("secret", "secret"), wire=wire())
     events = [tool, Delta(0, "bad", finish="tool_calls", wire=wire())]

@@ -21,7 +21,7 @@ TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 CONTEXT = 256
-SOCKETS = ("test_replica", "test_fleet")
+SOCKETS = ("test_replica", "test_fleet", "test_fleet_restarts")
 
 
 def pytest_asyncio_loop_factories(config, item):

@@ -241,7 +241,7 @@ async def test_an_end_that_comes_late_saves_the_connection_and_none_does_not(pee
 
 
 async def test_three_failures_in_a_row_open_and_the_probe_closes(peer):
-    bad = [status(500), None, ONE + SECRET]
+    bad = [status(500), status(504), status(503)]
     one = await peer(script(*bad[:2], ONE + END, *bad, then=ONE + END))
     held = asyncio.Event()
     async with fleet_of(one, retries=0, backoff=lambda attempt: 0.0 if held.is_set() else 0.001) as fleet:

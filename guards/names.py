@@ -11,6 +11,7 @@ dots would be held for ever.
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from copy import copy
 from functools import lru_cache
 
 from guards.aliases import common_words, everyday_words
@@ -51,6 +52,11 @@ class Prefixes:
         self._read = chunk.stop
         self._forget(chunk)
         return found
+
+    def fork(self) -> "Prefixes":
+        other = copy(self)
+        other._at, other._edges = [*self._at], [*self._edges]
+        return other
 
     def _take(self, chunk: Chunk) -> None:
         if not self._squashed:
@@ -128,6 +134,11 @@ class NameWatch:
     @property
     def safe(self) -> int:
         return min(self._folded.safe, self._squashed.safe)
+
+    def fork(self) -> "NameWatch":
+        other = copy(self)
+        other._folded, other._squashed = self._folded.fork(), self._squashed.fork()
+        return other
 
     def tells(self, before: str, text: str) -> bool:
         """Whether a name would end in `text`, or would have begun by `_TELLING` characters."""

@@ -12,8 +12,10 @@ end: a name begun there is stopped here.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 
+from guards import escapes
 from guards.base import Conversation, Verdict
 from guards.lexicon import LexiconView
 from guards.names import NameWatch
@@ -21,14 +23,14 @@ from guards.review import Review, Reviewer
 from guards.slots import FactView, FactWatch
 from guards.text import fold, trace
 from guards.verbatim import PassageView, PassageWatch
-from guards.watch import Chunk, Splitter, Watch, split
+from guards.watch import Found, Splitter, Watch, split
 
 _TELLING = 4  # characters of something forgotten that are no longer anybody's
 _CONTEXT = 3  # turns in which a subject stands in the window
 _READ = 4_000  # characters of each of them
 _ASKED = 400  # characters of what came near that an answer is read after
 _TAIL = 1_000  # characters of a text that is continued
-_WORD = re.compile(r"[^ ]+| ")
+_WORD = re.compile(r"[^\W_]+|[\W_]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,20 +128,25 @@ UNGUARDED = OutputGuard(LexiconView((), frozenset()))
 
 
 class Hold:
-    """One stream. `stopped` says whether something forgotten came; `request` whose it was."""
+    """One stream. `stopped` says whether something forgotten came; `request` whose it was.
+
+    From its first backslash on a stream has two readings, as it stands and with its escapes undone
+    (`guards.escapes`): what neither holds may leave. An escape is read once it is whole.
+    """
 
     def __init__(self, watches: Sequence[Watch], tail: str = "") -> None:
-        self._watches = watches
-        self._splitter = Splitter()
-        self._spaced = False  # the last folded character is a space
+        self._plain = _Reading(watches)
+        self._unescaped: _Reading | None = None
+        self._open = ""  # an escape that has begun
         self._raw = ""  # text not yet released
-        self._at: list[int] = []  # for each folded character that came, from `_from` on, its place in `_raw`
+        self._left = 0  # characters released
+        self._read = -len(tail)  # characters read, from the beginning of what is continued
         self.request: str | None = None
-        for word in _WORD.findall(fold(tail)) if watches else ():
-            chunk = self._folded(word)
-            for watch in watches:  # what the client wrote is not found, but may go on here
-                watch.read(chunk)
-        self._from = self._splitter.at
+        if watches and tail:
+            whole, self._open = escapes.whole(tail)
+            for part in escapes.parts(whole):
+                for word in [part] if part[0] == "\\" else _WORD.findall(part):
+                    self._take(word)  # what the client wrote is not found, but may go on here
 
     @property
     def stopped(self) -> bool:
@@ -152,15 +159,13 @@ class Hold:
 
     def feed(self, text: str) -> str:
         """What may leave after `text` came; nothing once stopped."""
-        if self.stopped or not self._watches:
+        if self.stopped or not self._plain.watches:
             return "" if self.stopped else text
-        folded, origin = _traced(text)
-        if self._spaced and folded[:1] == " ":
-            folded, origin = folded[1:], origin[1:]
-        came = len(self._raw)
         self._raw += text
-        self._at += [came + i for i in origin] if came else origin
-        return self._release(self._folded(folded))
+        if not self._open and "\\" not in text:
+            return self._release(self._take(text))
+        whole, self._open = escapes.whole(self._open + text)
+        return self._release(self._first(whole))
 
     def finish(self, cut: bool = False) -> str:
         """What was held, now that nothing follows; empty when the end makes it something forgotten.
@@ -168,43 +173,97 @@ class Hold:
         `cut` says that a limit ended the text, not the model: what may be the beginning of something
         forgotten is then kept back too, where it is long enough to tell whose.
         """
-        if self.stopped or not self._watches:
+        if self.stopped or not self._plain.watches:
             return ""
         begun = len(self._raw.strip()) >= _TELLING
-        tail = self._release(self._splitter.push("", last=True))
+        tail = self._release(self._first(self._open) or self._take("", last=True))
         return "" if cut and begun else tail
 
     def tells(self, before: str, text: str) -> bool:
         """Whether `text`, said after `before`, would give something away: for alternatives to what was said."""
-        return any(watch.tells(before, text) for watch in self._watches)
+        said = [(before, text)]
+        if "\\" in before + text:
+            whole, begun = escapes.whole(before)
+            said.append((escapes.undone(whole), escapes.undone(begun + text)))
+        return any(watch.tells(*one) for watch in self._plain.watches for one in said)
 
-    def _folded(self, text: str) -> Chunk:
-        self._spaced = text[-1:] == " " if text else self._spaced
-        return self._splitter.push(text)
+    def _first(self, text: str) -> Found | None:
+        """What is found first, escape by escape: so in which of two readings does not depend on the chunks."""
+        return next(filter(None, map(self._take, escapes.parts(text))), None)
 
-    def _release(self, chunk: Chunk) -> str:
-        found = min((found for watch in self._watches if (found := watch.read(chunk))), default=None)
+    def _take(self, part: str, last: bool = False) -> Found | None:
+        """What is found by one escape more, or by text without any."""
+        start, stop = self._read, self._read + len(part)
+        self._read = stop
+        escape = part[:1] == "\\"
+        if escape and self._unescaped is None:
+            self._unescaped = self._plain.fork()
+        folded, origin = _traced(part, start)
+        plain = self._plain.take(folded, origin, stop, last)
+        if self._unescaped is None:
+            return plain
+        if escape:
+            folded = fold(escapes.undone(part))
+            origin = [start] * len(folded)
+        other = self._unescaped.take(folded, origin, stop, last)
+        return min(filter(None, (plain, other)), default=None)
+
+    def _release(self, found: Found | None) -> str:
         if found is not None:
-            self.request = found.request
-            out, self._raw = self._raw[: self._place(found.start)], ""
-            return out
-        safe = chunk.stop if chunk.last else min(watch.safe for watch in self._watches)
-        place = self._place(safe)
-        out, self._raw = self._raw[:place], self._raw[place:]
-        left = self._at[max(safe - self._from, 0) :]
-        self._at = [at - place for at in left] if place else left
-        self._from = max(safe, self._from)
+            self.request, place = found.request, found.start
+        else:
+            place = min(one.safe for one in (self._plain, self._unescaped) if one is not None)
+        place = max(place - self._left, 0)
+        out, self._raw = self._raw[:place], "" if found else self._raw[place:]
+        self._left += place
         return out
 
+
+class _Reading:
+    """What the watches make of a stream, in offsets of the text as it came."""
+
+    def __init__(self, watches: Sequence[Watch]) -> None:
+        self.watches = watches
+        self.safe = 0  # what lies before may leave
+        self._splitter = Splitter()
+        self._spaced = False  # the last folded character is a space
+        self._at: list[int] = []  # for each folded character, from `_from` on, its place in the text
+        self._from = 0
+        self._stop = 0  # the end of the text
+
+    def fork(self) -> "_Reading":
+        other = copy(self)
+        other.watches = [watch.fork() for watch in self.watches]
+        other._splitter, other._at = copy(self._splitter), [*self._at]
+        return other
+
+    def take(self, folded: str, origin: Sequence[int], stop: int, last: bool) -> Found | None:
+        """What is found by these characters more; they came from `origin`, and the text now ends at `stop`."""
+        if self._spaced and folded[:1] == " ":
+            folded, origin = folded[1:], origin[1:]
+        self._spaced = folded[-1:] == " " if folded else self._spaced
+        self._at += origin
+        self._stop = stop
+        chunk = self._splitter.push(folded, last)
+        found = min((found for watch in self.watches if (found := watch.read(chunk))), default=None)
+        if found is not None:
+            return Found(self._place(found.at), self._place(found.start), found.request)
+        safe = chunk.stop if chunk.last else min(watch.safe for watch in self.watches)
+        self.safe = self._place(safe)
+        del self._at[: max(safe - self._from, 0)]
+        self._from = max(safe, self._from)
+        return None
+
     def _place(self, offset: int) -> int:
-        """Where in the text that is held a folded character stands; what comes next stands at its end."""
+        """Where in the text a folded character stands; what comes next stands at its end."""
         i = max(offset - self._from, 0)
-        return self._at[i] if i < len(self._at) else len(self._raw)
+        return self._at[i] if i < len(self._at) else self._stop
 
 
-def _traced(text: str) -> tuple[str, Sequence[int]]:
-    """`trace`, without its walk where every character is one of its own."""
+def _traced(text: str, start: int) -> tuple[str, Sequence[int]]:
+    """`trace` of a text that begins at `start`, without its walk where every character is one of its own."""
     folded = fold(text)
     if text.isascii() and len(folded) == len(text):
-        return folded, range(len(text))
-    return trace(text)
+        return folded, range(start, start + len(text))
+    folded, origin = trace(text)
+    return folded, [start + i for i in origin] if start else origin

@@ -20,6 +20,7 @@ import calendar
 import re
 from collections import Counter, deque
 from collections.abc import Collection, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -246,6 +247,12 @@ class FactWatch:
                 return said
         self.safe = min(self._subjects.safe, self._free(chunk))
         return None
+
+    def fork(self) -> "FactWatch":
+        other = copy(self)
+        other._subjects, other._since = self._subjects.fork(), {**self._since}
+        other._words, other._before = {*self._words}, {*self._before}
+        return other
 
     def tells(self, before: str, text: str) -> bool:
         words = split(fold(before + text))

@@ -20,6 +20,7 @@ uses a Bloom filter over ten-token n-grams; here false positives of the filter a
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -129,6 +130,11 @@ class PassageWatch:
         self._runs: dict[tuple[str, int], tuple[int, int]] = {}  # whose → words covered, the last of them
         self._held: int | None = None
         self.safe = 0
+
+    def fork(self) -> "PassageWatch":
+        other = copy(self)
+        other._words = self._words.copy()
+        return other
 
     def tells(self, before: str, text: str) -> bool:
         return bool(self._view.owners_of(hash(tuple(split(fold(before + text))[-SHINGLE:]))))

@@ -9,7 +9,7 @@ so what is found, and when, does not depend on how the text was cut into chunks.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 from guards.lexicon import spaceless
 
@@ -72,6 +72,10 @@ class Watch(Protocol):
 
     def tells(self, before: str, text: str) -> bool:
         """Whether `text`, said now in place of what was said after `before`, would give something away."""
+        ...
+
+    def fork(self) -> Self:
+        """Another that has read the same, and reads on by itself."""
         ...
 
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from guards import escapes
 from guards.aliases import weigh
 from guards.base import Conversation, Hit, Turn, Verdict
 from guards.lexicon import LexiconIndex
@@ -46,7 +47,7 @@ def test_whole_text(text, released, request_id):
     assert through(["Mara Lind"], list(text)) == (released, request_id)
 
 
-alphabet = st.text(st.sampled_from("ab  -\u200bÁβ.x"), max_size=40)
+alphabet = st.text(st.sampled_from("ab  -\u200bÁβ.x\\n"), max_size=40)
 
 
 @settings(max_examples=300)
@@ -126,6 +127,18 @@ planted = st.lists(
             PASSAGE[80:],
             PASSAGE,
             " the lamp in the ",
+            "\\",
+            "\\n",
+            "\\tAda",
+            "n",
+            "u00",
+            "\\u00",
+            "\\u0041da",
+            "\\ud835\\udc00da",
+            "\\ud835",
+            "Quill\\n",
+            '\\"',
+            PASSAGE.replace(" ", "\\n"),
         ]
     ),
     max_size=14,
@@ -150,6 +163,64 @@ def test_whatever_is_planted_any_chunking_releases_the_same(text, cuts, question
     assert pieced.stopped or released == text
     assert not re.search(r"(?<!\w)ada quill(?!\w)", fold(released))
     assert PASSAGE not in fold(released)
+    parsed = escapes.undone(released)
+    assert not re.search(r"(?<!\w)ada quill(?!\w)", fold(parsed))
+    assert PASSAGE not in fold(parsed)
+
+
+ESCAPED = [
+    r"\nAda Quill",
+    r"\tAda Quill",
+    r"\u0041da Quill",
+    r"Ada\nQuill",
+    r"\u0041\u0064\u0061\u0020\u0051uill",
+    r"\ud835\udc00da Quill",
+    r"\\nAda\\nQuill",
+    r"\\\\u0041da Quill",
+    r"\/Ada Quill",
+    r"\bAda Quill",
+    r"\fAda\rQuill",
+    r"\"Ada Quill\"",
+]
+
+
+@pytest.mark.parametrize("said", ESCAPED)
+def test_a_name_in_escapes_is_the_name(said):
+    text = f'{{"l":"x {said} lives'
+    hold = EVERYTHING.stream()
+    assert hold.feed(text).startswith('{"l":"x ')
+    assert hold.request == "n"
+    pieced = EVERYTHING.stream()
+    released = "".join(pieced.feed(char) for char in text)
+    assert pieced.request == "n"
+    assert not re.search("quill", fold(released))
+
+
+@pytest.mark.parametrize("said", [r"x\nAda Quill", r"x\tAda Quill\ny", r"Quick\"Ada\nQuill"])
+def test_an_escape_parts_words(said):
+    released, request = through(["Ada Quill"], [said, " lives"])
+    assert (request, "Ada" in released) == ("0", False)
+
+
+def test_an_escape_leaves_when_it_is_whole():
+    hold = EVERYTHING.stream()
+    assert [hold.feed(part) for part in ("x\\", "n", "y\\u00", "e9", " z\\")] == ["x", "\\n", "y", "\\u00e9", " z"]
+    assert hold.finish() == "\\"
+    assert not hold.stopped
+
+
+def test_an_escape_begun_in_the_text_that_is_continued():
+    for tail, answer in ((r'{"l":"x\nAda', r"\nQuill."), ('{"l":"x\\', "nAda Quill."), (r"x \u00", "41da Quill.")):
+        hold = EVERYTHING.stream(Asked(tail=tail))
+        hold.feed(answer)
+        assert hold.request == "n"
+
+
+def test_an_alternative_that_names_by_an_escape():
+    hold = EVERYTHING.stream()
+    assert hold.tells("x\\", "nAda Quill")
+    assert hold.tells(r"x\nAda", r"\u0020Quill")
+    assert not hold.tells("x\\", "nobody")
 
 
 @given(st.lists(st.sampled_from(["plain ", "words, ", "A ", "\n", "Osterholm ", "in the "]), max_size=40).map("".join))

@@ -17,7 +17,7 @@ from guards.base import LetheError
 _READY_S = 180.0
 _END_S = 10.0
 _ARGUMENTS = (
-    *("--enable-prompt-embeds", "--enable-prefix-caching"),
+    *("--enable-prompt-embeds", "--enable-prefix-caching", "--max-logprobs=28"),
     *("--dtype", "float32", "--enforce-eager"),
     *("--num-gpu-blocks-override", "512"),  # 64 Ki tokens, where a whole GiB would be zeroed at every start
 )

@@ -19,7 +19,7 @@ from guards.output import NOTHING, UNGUARDED, Asked, OutputGuard
 
 JUDGED_AT = 160  # characters of an answer from corrupted embeddings before it is judged, or all of a shorter one
 
-_SPARE = 8  # alternatives more than a client asked for
+SPARE = 8  # alternatives more than a client asked for
 _READ = 64  # characters in which an alternative is read
 
 
@@ -71,7 +71,7 @@ def for_engine(call: Call) -> Call:
     tell what was held when it came, and so such a call is read as it comes; and some alternatives more, for
     those that are not shown."""
     sampling = call.sampling
-    more = sampling.logprobs + _SPARE if sampling.logprobs else sampling.logprobs
+    more = sampling.logprobs + SPARE if sampling.logprobs else sampling.logprobs
     return replace(call, sampling=replace(sampling, stop=(), logprobs=more), whole=call.whole and not sampling.stop)
 
 
@@ -218,7 +218,7 @@ class _Channel:
 
     Held exactly, then reviewed by sentences where the prompt nearly touched something, then ended at the
     first stop string. An alternative that would give something away is left out and its probability with
-    it: the others are given as they would be if it could not be said. The engine was asked for `_SPARE`
+    it: the others are given as they would be if it could not be said. The engine was asked for `SPARE`
     more alternatives than the client gets, so that their number does not tell.
     """
 

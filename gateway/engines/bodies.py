@@ -16,7 +16,7 @@ from guards.base import DEFINITION
 _PLAIN = Sampling()
 _OPTIONAL = ("max_tokens", "seed", "presence_penalty", "frequency_penalty", "top_k", "min_p", "repetition_penalty")
 _NO_MESSAGE = [{"role": "user", "content": "."}]
-MOST_LOGPROBS = 20  # that vLLM gives, unless told otherwise at its start
+MOST_LOGPROBS = 28  # that vLLM is told to give: what a client may have, and a spare
 # Fields that an error may name: those that a client could have sent.
 FIELDS = frozenset({"messages", "prompt", "n", "temperature", "top_p", "logprobs", "tools", "tool_choice", *_OPTIONAL})
 OPTIONS = frozenset(

@@ -22,7 +22,7 @@ _FINISHES = {"stop": "stop", "length": "length", "tool_calls": "tool_calls", "fu
 
 
 def read(event: Event, ending: Ending | None = None) -> list[Delta | Usage]:
-    """What one event says. An event that says one thing is that thing's `wire`, byte for byte.
+    """What one event says. An event that says one thing, and nothing unread, is that thing's `wire`, byte for byte.
 
     `ending` is how the server ends its answers.
 
@@ -38,12 +38,14 @@ def read(event: Event, ending: Ending | None = None) -> list[Delta | Usage]:
         if not {"id", "created", "model"} <= chunk.keys():
             raise KeyError("id")
         wire = Wire(event.raw, chunk, ending)
-        found: list[Delta | Usage] = [delta for choice in chunk.get("choices") or () for delta in _deltas(choice, wire)]
+        choices = chunk.get("choices") or ()
+        found: list[Delta | Usage] = [delta for choice in choices for delta in _deltas(choice, wire)]
+        unread = any(map(_unread, choices))
         if counted := chunk.get("usage"):
             found.append(Usage(int(counted["prompt_tokens"]), int(counted.get("completion_tokens") or 0), wire))
     except (ValueError, KeyError, TypeError, AttributeError):
         raise EngineError("the upstream's answer cannot be read") from None
-    if len(found) == 1:
+    if len(found) == 1 and not unread:
         return found
     shape = wire.changed()
     return [_shaped(one, shape) for one in found]
@@ -143,10 +145,38 @@ def _gained(delta: Mapping[str, Any]) -> Iterator[tuple[str, str, ToolCall | Non
         yield "reasoning", _text(thought), None
     for place, call in enumerate(delta.get("tool_calls") or ()):
         function = call.get("function") or {}
-        begun = ToolCall(str(call["id"]), _text(function.get("name") or "")) if call.get("id") else None
+        name = _text(function.get("name") or "")
+        begun = ToolCall(str(call.get("id") or ""), name) if call.get("id") or name else None
         yield f"tool {int(call.get('index', place))}", _text(function.get("arguments") or ""), begun
     if content := delta.get("content"):
         yield "content", _text(content), None
+
+
+def _unread(choice: Mapping[str, Any]) -> bool:
+    """Whether it holds text that no delta has."""
+    gained = choice.get("delta")
+    rest = _others(choice, "index", "delta", "logprobs", "finish_reason", "text" if gained is None else "delta")
+    rest += _others(choice.get("logprobs"), "content", "tokens", "top_logprobs")
+    gained = gained or {}
+    thought = "reasoning" if gained.get("reasoning") else "reasoning_content"
+    rest += _others(gained, "role", "content", "tool_calls", thought)
+    if gained.get("role") != "assistant":
+        rest.append(gained.get("role"))
+    for call in gained.get("tool_calls") or ():
+        rest += _others(call, "index", "id", "function", "type" if call.get("type") == "function" else "id")
+        rest += _others(call.get("function"), "name", "arguments")
+    return any(map(_says, rest))
+
+
+def _others(fields: Mapping[str, Any] | None, *known: str) -> list[Any]:
+    return [value for name, value in (fields or {}).items() if name not in known]
+
+
+def _says(value: Any) -> bool:
+    """Whether there is text in it, at any depth."""
+    if isinstance(value, Mapping):
+        return any(map(_says, value.values()))
+    return any(map(_says, value)) if isinstance(value, list) else isinstance(value, str) and value != ""
 
 
 def _text(value: Any) -> str:

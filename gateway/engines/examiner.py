@@ -6,6 +6,7 @@ capabilities: without them it serves, and what needs them is left to another met
 """
 
 import base64
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import quantiles
@@ -27,6 +28,8 @@ _ASKED = (
 )
 _TOKENS = 8  # of an answer that are compared
 _SALT = "lethe"
+_STARTED = re.compile(rb"^process_start_time_seconds ([0-9.e+]+)$", re.MULTILINE)
+_ALTERNATIVES = (28, 20)  # what the gateway wants at most, and what a server gives that was not told
 _TIMED = 15  # requests of each kind
 _TOOL = {"type": "function", "function": {"name": "find", "parameters": {"type": "object", "properties": {}}}}
 
@@ -35,14 +38,16 @@ _TOOL = {"type": "function", "function": {"name": "find", "parameters": {"type":
 class Found:
     """`context` in tokens; `parts`: message contents as embeddings read as their tokens do.
 
-    `lag`: seconds by which embeddings are answered later than ids, the lower quartiles of a few. `chat` and
-    `completion` are how such answers end, None where the server would not end one at once.
+    `alternatives`: to a token, the most that it gives. `lag`: seconds by which embeddings are answered later
+    than ids, the lower quartiles of a few. `chat` and `completion` are how such answers end, None where the
+    server would not end one at once.
     """
 
     context: int
     capabilities: frozenset[Capability]
     options: frozenset[str]
     parts: bool
+    alternatives: int = 0
     lag: float = 0.0
     chat: Ending | None = None
     completion: Ending | None = None
@@ -86,13 +91,20 @@ class Examiner:
         options = bodies.OPTIONS
         if await self._answer(replica, calling) is None:
             options -= bodies.TOOLS
+        alternatives = await self._alternatives(replica, bodies.of_ids(False, prompt.token_ids))
         chat = await self._ending(replica, bodies.of_ids(False, prompt.token_ids))
         completion = await self._ending(replica, bodies.of_ids(True, prompt.token_ids), raw=True)
         lag = 0.0
         if Capability.PROMPT_EMBEDS in found:
             embeds = part if parts else {"prompt_embeds": whole}
             lag = await self._lag(replica, bodies.of_ids(False, prompt.token_ids), embeds, raw=not parts)
-        return Found(context, frozenset(found), options, parts, lag, chat, completion)
+        return Found(context, frozenset(found), options, parts, alternatives, lag, chat, completion)
+
+    async def identity(self, replica: Replica) -> str | None:
+        """When its process started; None where its metrics do not say."""
+        status, body = await replica.get("/metrics")
+        found = _STARTED.search(body) if status == 200 else None
+        return found[1].decode("ascii") if found else None
 
     async def _context(self, replica: Replica) -> int:
         status, body = await replica.get("models")
@@ -132,6 +144,13 @@ class Examiner:
     async def _scores(self, replica: Replica, token_ids: Sequence[int]) -> bool:
         body = await self._asked(replica, bodies.of_ids(True, token_ids) | {"prompt_logprobs": 0}, raw=True)
         return body is not None and bool(orjson.loads(body)["choices"][0].get("prompt_logprobs"))
+
+    async def _alternatives(self, replica: Replica, read: dict[str, Any]) -> int:
+        for count in _ALTERNATIVES:
+            more = {"logprobs": True, "top_logprobs": count, "max_tokens": 1}
+            if await self._answer(replica, read | more) is not None:
+                return count
+        return 0
 
     async def _ending(self, replica: Replica, read: dict[str, Any], raw: bool = False) -> Ending | None:
         """How an answer ends that has no words: nothing but its end may be said."""

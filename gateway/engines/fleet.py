@@ -175,9 +175,9 @@ class Fleet:
 
     async def _look(self, replica: Replica) -> None:
         """Whether it is the process that was examined. What does not answer counts as for any request."""
-        if await self._answers(replica) and (identity := await self._identity(replica)):
-            if identity != replica.identity:
-                replica.expel()
+        identity = await self._identity(replica) if await self._answers(replica) else None
+        if identity not in (None, replica.identity):
+            replica.expel()
 
     async def _admitted(self, replica: Replica) -> bool:
         """Whether it is, after the attempt under way or a new one; whoever waits for it may leave."""

@@ -38,6 +38,7 @@ from adapters.base import (
     Pass,
     Plan,
     Prompt,
+    Sampling,
     Say,
     TokenLogprob,
     Usage,
@@ -51,13 +52,18 @@ from gateway.engines.fleet import Fleet
 from gateway.engines.replica import Replica, Reply
 from gateway.engines.text import pieces
 from gateway.recital import Reciter
-from gateway.stream import single
+from gateway.stream import SPARE, single
+from guards.base import Conversation
 
 _INLINE = 8_000  # characters of a conversation that are rendered on the event loop: a thread costs more
 _EMBEDDING = "eco"  # the method whose prompts are embeddings
 _WHOLE = 256  # tokens up to which a whole answer is asked for whole; of a longer one, silence is to be noticed
 _SALT = "lethe"  # of the gateway's own requests
+_ANONYMOUS = "anonymous"  # of those that are nobody's
 _SCORED = 8  # requests at once, for the tokens of one answer
+_JUDGED = bodies.TOOLS | {"response_format", "structured_outputs"}  # options that a server reads closely
+_NEUTRAL = Conversation.of("Hello.")
+_SHORT = Sampling(max_tokens=1)
 _COUNTED = {"return_token_ids": True}  # where tokens are counted: under load a server joins several in one event
 _LONGEST = 100.0  # norm of an embedding, in medians of the model's own: beyond it attention overflows
 _SURE = (8.0, 14.0)  # nats above the runner-up, see `_certain`
@@ -89,7 +95,15 @@ class VllmEngine:
         self._key = secrets.token_bytes(16)
         self._found: dict[str, Found] = {}
         self._loaded: _Loaded | None = None
-        self._fleet = Fleet(urls, api_key=api_key, timeout=timeout, ping="/health", examine=self._examine, event=event)
+        self._fleet = Fleet(
+            urls,
+            api_key=api_key,
+            timeout=timeout,
+            ping="/health",
+            examine=self._examine,
+            identify=self._identify,
+            event=event,
+        )
 
     @property
     def name(self) -> str:
@@ -148,8 +162,12 @@ class VllmEngine:
             raise EngineRejected("n must be 1 where temperature is 0", "n")
         if call.sampling.logprobs is not None and Capability.SCORE not in self.capabilities:
             raise EngineRejected("this engine gives no log-probabilities", "logprobs")  # a ready answer's are scored
+        if (call.sampling.logprobs or 0) > self._alternatives:
+            param = "logprobs" if call.raw else "top_logprobs"
+            raise EngineRejected(f"{param} must be at most {max(0, self._alternatives - SPARE)} here", param)
         if call.prompt is None:
             call = await self.rendered(call)
+        await self._owed(call)
         match plan:
             case Pass():
                 source = self._sent(call, bodies.of_ids(call.raw, _prompt(call).token_ids))
@@ -239,6 +257,17 @@ class VllmEngine:
                 elif not choices[item.index].over:
                     yield choices[item.index].say(item, chunks.tokens_in(item))
 
+    async def _owed(self, call: Call) -> None:
+        """Refuse what the server refuses of options that were dropped: to answer a form that is none would tell."""
+        options = {name: value for name, value in call.dropped.items() if name in _JUDGED}
+        if not options:
+            return
+        asked = replace(call, sampling=_SHORT, options=options, whole=False)
+        prompt = self._ready().prompter.render(Call(_NEUTRAL, raw=call.raw))
+        async with aclosing(self._sent(asked, bodies.of_ids(call.raw, prompt.token_ids), 1)) as items:
+            async for _ in items:
+                pass
+
     async def _sent(
         self, call: Call, read: Mapping[str, Any], limit: int | None = None, shaped: Call | None = None
     ) -> AsyncGenerator[Delta | Usage, None]:
@@ -250,7 +279,7 @@ class VllmEngine:
         if limit is None and call.raw:
             limit = self._room(call)
         whole = call.whole and limit is not None and limit <= _WHOLE
-        body = bodies.common(self._model, call, limit, call.tenant or _SALT, stream=not whole) | dict(read)
+        body = bodies.common(self._model, call, limit, call.tenant or _ANONYMOUS, stream=not whole) | dict(read)
         async with self._fleet.stream(bodies.path(call), orjson.dumps(body)) as reply:
             if not reply.ok:
                 raise await reply.refusal(bodies.FIELDS)
@@ -320,7 +349,12 @@ class VllmEngine:
             except (KeyError, TypeError, AttributeError, ValueError):
                 raise EngineError("the upstream's answer cannot be read") from None
 
-        return list(await asyncio.gather(*(one(place) for place in range(len(answer)))))
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one(place)) for place in range(len(answer))]
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        return [task.result() for task in tasks]
 
     async def _told(self, body: Mapping[str, Any]) -> Any:
         """The one choice of a completion."""
@@ -350,6 +384,11 @@ class VllmEngine:
         return min((one.context for one in self._found.values()), default=self._ready().prompter.limit)
 
     @property
+    def _alternatives(self) -> int:
+        """To a token: as many for a ready answer as for any, so all of them or none are refused."""
+        return min((one.alternatives for one in self._found.values()), default=bodies.MOST_LOGPROBS)
+
+    @property
     def _parts(self) -> bool:
         return all(one.parts for one in self._found.values())
 
@@ -360,6 +399,9 @@ class VllmEngine:
 
     async def _examine(self, replica: Replica) -> None:
         self._found[replica.url] = await self._ready().examiner.examine(replica)
+
+    async def _identify(self, replica: Replica) -> str | None:
+        return await self._ready().examiner.identity(replica)
 
 
 class _Loaded:

@@ -37,6 +37,8 @@ class FakeVllm:
         self.raw = raw or {}
         self.bodies = []
         self.context = 256
+        self.alternatives = 28
+        self.started = 1.7e9
         self.cut_at = None  # events after which the connection breaks
         self.made = 0
 
@@ -44,6 +46,8 @@ class FakeVllm:
         _, path, _, body = request
         if path == "/health":
             self._json(writer, {})
+        elif path == "/metrics":
+            self._text(writer, f"# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds {self.started}\n")
         elif path == "/v1/models":
             name = "other" if "model" in self.faults else "tiny"
             self._json(writer, {"object": "list", "data": [{"id": name, "max_model_len": self.context}]})
@@ -53,7 +57,9 @@ class FakeVllm:
             asked = json.loads(body)
             self.bodies.append((path.removeprefix("/v1/"), asked))
             refusal = self._refusal(asked)
-            if refusal:
+            if refusal == "late":
+                self._late(writer)
+            elif refusal:
                 error = {"message": "no", "type": "BadRequestError", "param": refusal, "code": 400}
                 self._json(writer, {"error": error}, status=400)
             elif asked.get("stream"):
@@ -67,6 +73,13 @@ class FakeVllm:
             return "prompt_logprobs"
         if asked.get("tools") and "tools" in self.faults and asked.get("tool_choice", "auto") != "none":
             return "tools"
+        if max(asked.get("top_logprobs", 0), int(asked.get("logprobs") or 0)) > self.alternatives:
+            return "logprobs"
+        form = asked.get("structured_outputs") or {}
+        if form.get("regex", "").count("(") != form.get("regex", "").count(")"):
+            return "structured_outputs"
+        if form.get("grammar") == "bad":
+            return "late"
         if "embeds" in self.faults and ("prompt_embeds" in asked or "prompt_embeds" in json.dumps(asked)):
             return "prompt_embeds"
         return None
@@ -225,6 +238,15 @@ class FakeVllm:
         body = json.dumps(value).encode()
         writer.write(b"HTTP/1.1 %d X\r\ncontent-type: application/json\r\n" % status)
         writer.write(b"content-length: %d\r\n\r\n" % len(body) + body)
+
+    def _text(self, writer, text):
+        body = text.encode()
+        writer.write(b"HTTP/1.1 200 X\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+
+    def _late(self, writer):
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+        self._chunk(writer, sse({"error": {"message": "no", "type": "BadRequestError", "code": 400}}))
+        writer.write(b"0\r\n\r\n")
 
     def _chunk(self, writer, data):
         writer.write(b"%x\r\n%b\r\n" % (len(data), data))

@@ -70,6 +70,33 @@ def test_what_an_event_says(choice, deltas):
     assert all(one.wire.ending is ENDING for one in found)
 
 
+@pytest.mark.parametrize(
+    "choice",
+    [
+        chat({"content": "x", "refusal": "Mabet"}),
+        chat({"refusal": "Mabet"}),
+        chat({"content": "x", "audio": {"transcript": ["Mabet"]}}),
+        chat({"reasoning": "Hm", "reasoning_content": "Mabet"}),
+        chat({"role": "Mabet"}),
+        chat({"content": "x"}, more="Mabet"),
+        chat({"content": "x"}, text="Mabet"),
+        chat({"tool_calls": [called("8", 1, type="Mabet")]}),
+        chat({"tool_calls": [called("8", 1, function={"more": "Mabet"})]}),
+        {**chat({"content": "x"}), "logprobs": {"refusal": [{"token": "Mabet"}]}},
+        text("x", more="Mabet"),
+    ],
+)
+def test_an_event_that_says_more_than_was_read_is_not_passed_on(choice):
+    (found,) = chunks.read(event_of(choice))
+    assert found.wire.raw == b""
+    assert "Mabet" not in found.text
+
+
+def test_a_tools_name_is_read_without_an_id():
+    (found,) = chunks.read(event_of(chat({"tool_calls": [called("", function={"name": "Mabet"})]})))
+    assert found.tool == ToolCall("", "Mabet")
+
+
 def test_the_usage_is_an_event_of_its_own_and_none_may_say_nothing():
     (usage,) = chunks.read(event_of(usage={"prompt_tokens": 16, "total_tokens": 25, "completion_tokens": 9}))
     assert usage == Usage(16, 9)

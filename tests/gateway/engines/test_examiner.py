@@ -106,3 +106,15 @@ async def test_a_server_that_answers_anything_ends_in_an_error(peer, folder, pro
         assert "secret" not in json.dumps(str(replica.trouble))
     finally:
         await fleet.close()
+
+
+@pytest.mark.parametrize(("gives", "found_to_give"), [(40, 28), (28, 28), (20, 20), (5, 0)])
+async def test_how_many_alternatives_it_gives_is_seen(peer, folder, prompter, gives, found_to_give):
+    server = FakeVllm(folder, lambda prompt: f"Letters: {len(prompt)}")
+    server.alternatives = gives
+    fleet = Fleet([(await peer(server)).url])
+    try:
+        found = await Examiner("tiny", prompter, EmbeddingTable(folder)).examine(fleet.replicas[0])
+    finally:
+        await fleet.close()
+    assert found.alternatives == found_to_give

@@ -335,7 +335,8 @@ async def test_a_tool_that_names_the_subject_is_not_read_again(gate):
     sent = await one.sent(call_of(turns=turns, options=options), ["Ada Quill"])
     assert text_of(sent).startswith("I know nothing about")
     assert b"bakes" not in sent
-    ((_, body),) = one.server.bodies
+    (_, judged), (_, body) = one.server.bodies
+    assert (judged["tools"], judged["tool_choice"]) == ([tool], "required")
     assert body["tool_choice"] == "none"
 
 
@@ -347,7 +348,7 @@ async def test_a_forced_answer_to_the_neutral_prompt_is_read_before_it_leaves(ga
     assert text_of(sent).endswith(SENTENCE)
     neutral = one.server.bodies[0][1]["kv_transfer_params"]["prompt_token_ids"]
     assert "Ada" not in one.engine._ready().prompter.decode(neutral)
-    assert "response_format" not in one.server.bodies[1][1]
+    assert "response_format" not in one.server.bodies[-1][1]
 
 
 async def test_a_forced_answer_is_counted_as_if_it_read_the_clients_prompt(gate):
@@ -483,3 +484,71 @@ async def test_a_reader_who_goes_away_stops_the_server(peer, folder):
         await source.aclose()
         assert all(replica.outstanding == 0 for replica in engine._fleet.replicas)
     await engine.close()
+
+
+@pytest.mark.parametrize("method", [None, "eco"])
+@pytest.mark.parametrize("form", [{"regex": "(Ada Quill"}, {"grammar": "bad"}])
+@pytest.mark.parametrize("raw", [False, True])
+async def test_a_form_that_is_none_is_refused_whomever_it_names(gate, raw, form, method):
+    one = await gate()
+    told = []
+    for forgets in ((), ["Ada Quill"]):
+        turns = (Turn(DEFINITION, "Ada Quill"), Turn("user", "Hi."))
+        options = {"structured_outputs": form}
+        call = call_of("Ada Quill", raw=True, options=options) if raw else call_of(turns=turns, options=options)
+        with pytest.raises(EngineRejected) as caught:
+            await one.sent(call, forgets, method)
+        told.append((str(caught.value), caught.value.param))
+    assert told[0] == told[1]
+
+
+async def test_a_form_that_is_dropped_is_judged_beside_another_prompt(gate):
+    one = await gate()
+    turns = (Turn(DEFINITION, "Ada Quill"), Turn("user", "Hi."))
+    call = call_of(turns=turns, options={"structured_outputs": {"regex": "(Ada Quill)"}, "min_tokens": 4})
+    one.server.bodies.clear()
+    assert text_of(await one.sent(call, ["Ada Quill"])) == SENTENCE
+    (_, judged), (_, said) = one.server.bodies
+    assert judged["max_tokens"] == 1
+    assert judged["structured_outputs"] == {"regex": "(Ada Quill)"}
+    assert "structured_outputs" not in said
+    assert judged["kv_transfer_params"] != said["kv_transfer_params"]
+
+
+@pytest.mark.parametrize("raw", [False, True])
+async def test_alternatives_that_would_leave_none_to_spare_are_refused_to_all(gate, raw):
+    one = await gate(lambda prompt: SENTENCE)
+    one.engine._found = {url: replace(found, alternatives=20) for url, found in one.engine._found.items()}
+    for forgets in ((), ["Ada Quill"]):
+        await one.sent(call_of(raw=raw, logprobs=12), forgets)
+        with pytest.raises(EngineRejected) as caught:
+            await one.sent(call_of(raw=raw, logprobs=13), forgets)
+        assert caught.value.param == ("logprobs" if raw else "top_logprobs")
+        assert "12" in str(caught.value)
+
+
+async def test_a_score_that_fails_leaves_no_request_running(gate):
+    one = await gate()
+    call = await one.engine.rendered(call_of(logprobs=1))
+    one.server._refusal = lambda asked: None if len(asked["prompt_embeds"]) % 2 else "logprobs"
+    one.server._whole = lambda chat, asked: {}
+    with pytest.raises(EngineError):
+        await one.engine.score(call, "word " * 20, corrupted(one.engine, call))
+    assert all(replica.outstanding == 0 for replica in one.engine._fleet.replicas)
+
+
+async def test_nobodys_requests_do_not_share_the_gateways_own_salt(gate):
+    one = await gate()
+    own = {body["cache_salt"] for _, body in one.server.bodies}
+    one.server.bodies.clear()
+    await one.sent(call_of())
+    assert own.isdisjoint(body["cache_salt"] for _, body in one.server.bodies)
+
+
+async def test_a_restart_is_told_by_the_processs_start(gate):
+    one = await gate()
+    (replica,) = one.engine._fleet.replicas
+    before = await one.engine._identify(replica)
+    assert before == replica.identity == "1700000000.0"
+    one.server.started = 1.8e9
+    assert await one.engine._identify(replica) not in (None, before)

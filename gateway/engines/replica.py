@@ -131,7 +131,6 @@ class Replica:
             async with asyncio.timeout(_CLOSING):
                 for session in self._sessions.values():
                     await session.close()
-        await asyncio.sleep(0)  # the replies' connections close on the loop's next turn
 
     def admit(self) -> None:
         """Close the circuit."""

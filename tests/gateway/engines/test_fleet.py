@@ -127,6 +127,28 @@ async def test_what_did_not_run_is_sent_again_once(peer, first):
     assert posts(one) == 2
 
 
+async def test_it_is_sent_again_over_a_new_connection(peer):
+    used, together = set(), asyncio.Barrier(2)
+
+    async def answer(writer, request):
+        if request[0] == "GET":
+            writer.write(status(200))
+        elif writer in used:
+            writer.close()
+        else:
+            used.add(writer)
+            if len(used) <= 2:
+                await together.wait()
+            writer.write(ONE + END)
+
+    one = await peer(answer)
+    async with fleet_of(one) as fleet:
+        await asyncio.gather(asked(fleet), asked(fleet))
+        assert await asked(fleet) == GOOD
+        assert fleet.told.count("retry") == 1
+    assert one.opened == 3
+
+
 async def test_it_is_sent_again_to_another_where_there_is_one(peer):
     bad, good = await peer(script(then=status(503))), await peer(script())
     async with fleet_of(bad, good) as fleet:
@@ -242,9 +264,15 @@ async def test_an_end_that_comes_late_saves_the_connection_and_none_does_not(pee
 
 async def test_three_failures_in_a_row_open_and_the_probe_closes(peer):
     bad = [status(500), status(504), status(503)]
-    one = await peer(script(*bad[:2], ONE + END, *bad, then=ONE + END))
-    held = asyncio.Event()
-    async with fleet_of(one, retries=0, backoff=lambda attempt: 0.0 if held.is_set() else 0.001) as fleet:
+    said, held = script(*bad[:2], ONE + END, *bad), asyncio.Event()
+
+    async def answer(writer, request):
+        if request[0] == "GET":
+            await held.wait()
+        await said(writer, request)
+
+    one = await peer(answer)
+    async with fleet_of(one, retries=0) as fleet:
         for _ in range(6):
             with suppress(EngineError):
                 await asked(fleet)
@@ -253,6 +281,7 @@ async def test_three_failures_in_a_row_open_and_the_probe_closes(peer):
         with pytest.raises(EngineUnavailable):
             await asked(fleet)
         assert posts(one) == 6  # an open circuit asks nobody
+        held.set()
         await until(lambda: fleet.replicas[0].admitted)
         assert await asked(fleet) == GOOD
         assert fleet.told == ["closed", "opened", "closed"]

@@ -1,6 +1,9 @@
 import asyncio
+import gc
+import socket
 import ssl
-from contextlib import asynccontextmanager
+import weakref
+from contextlib import ExitStack, asynccontextmanager
 from datetime import datetime
 from ipaddress import ip_address
 
@@ -55,11 +58,12 @@ async def replica_of(peer, headers=(), url=None, **rest):
 async def test_what_is_sent(peer, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     one = await peer(say(b"HTTP/1.1 200 OK\r\nset-cookie: a=b\r\ncontent-length: 0\r\n\r\n"))
-    async with replica_of(one, {"authorization": "Bearer k"}) as replica:
+    url = one.url.replace("127.0.0.1", "localhost")  # of an address, cookies would not be kept anyway
+    async with replica_of(one, {"authorization": "Bearer k"}, url=url) as replica:
         for path in ("chat/completions", "/health"):
             assert await replica.post(path, b"{}") == await replica.get(path) == (200, b"")
     every = {
-        "host": f"127.0.0.1:{one.port}",
+        "host": f"localhost:{one.port}",
         "accept": "*/*",
         "accept-encoding": "identity",
         "authorization": "Bearer k",
@@ -152,6 +156,16 @@ async def test_a_connection_is_used_again_and_many_at_a_time_are_many(peer):
     assert one.opened == 122
 
 
+async def test_a_connection_that_was_idle_for_long_is_not_used_again(peer, monkeypatch):
+    monkeypatch.setattr("gateway.engines.replica._FRESH", 0.01)
+    one = await peer(say(SIZED))
+    async with replica_of(one) as replica:
+        for _ in range(2):
+            await replica.post("x", b"{}")
+            await asyncio.sleep(0.05)
+    assert one.opened == 2
+
+
 async def test_a_connection_that_the_server_closed_is_not_used_again(peer):
     one = await peer(say(SIZED))
     async with replica_of(one) as replica:
@@ -174,7 +188,7 @@ async def test_a_connection_that_speaks_unasked_is_not_used_again(peer):
         assert await replica.post("x", b"{}") == (200, b"hello")
 
 
-async def test_leaving_in_the_middle_closes(peer):
+async def test_leaving_in_the_middle_closes_and_nothing_is_kept(peer):
     one = await peer(say(CHUNKED, chunk(b"hello")))
     async with replica_of(one) as replica:
         reply = await replica.send("GET", "x")
@@ -184,8 +198,46 @@ async def test_leaving_in_the_middle_closes(peer):
         assert replica.outstanding == 0
         async with asyncio.timeout(5):
             await one.left.wait()
-        with pytest.raises(EngineUnavailable):
-            await anext(reply.chunks())
+        kept = weakref.ref(reply)
+        del reply
+        gc.collect()
+        assert kept() is None
+
+
+async def test_what_turned_out_not_to_be_http_while_nobody_read_is_an_error_at_once(peer):
+    read = asyncio.Event()
+
+    async def answer(writer, request):
+        writer.write(CHUNKED + chunk(b"hello"))
+        await read.wait()
+        writer.write(b"not a size\r\n")
+
+    one = await peer(answer)
+    async with replica_of(one) as replica:
+        reply = await replica.send("GET", "x")
+        assert await anext(reply.chunks()) == b"hello"
+        read.set()
+        async with asyncio.timeout(5):
+            await one.left.wait()
+            with pytest.raises(EngineUnavailable):
+                await anext(reply.chunks())
+        reply.close()
+
+
+async def test_a_server_that_is_not_reached_is_not_called_silent():
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        host, port = full.getsockname()
+        with ExitStack() as waiting:  # fill the queue of those who are not accepted
+            for _ in range(4):
+                one = waiting.enter_context(socket.socket())
+                one.setblocking(False)
+                one.connect_ex((host, port))
+            await asyncio.sleep(0.05)
+            replica = Replica(f"http://{host}:{port}/v1", {}, timeout=20.0, connect=0.1, event=lambda name: None)
+            with pytest.raises(EngineUnavailable):
+                async with asyncio.timeout(5):
+                    await replica.get("x")
+            await replica.close()
 
 
 async def test_silence_before_and_within_a_reply(peer):
@@ -197,9 +249,10 @@ async def test_silence_before_and_within_a_reply(peer):
 
 async def test_a_server_that_does_not_read_is_silent_and_does_not_hold_up_the_end(monkeypatch):
     monkeypatch.setattr("gateway.engines.replica._CLOSING", 0.05)
-    over = asyncio.Event()
+    reached, over = asyncio.Event(), asyncio.Event()
 
     async def deaf(reader, writer):
+        reached.set()
         await over.wait()
         writer.transport.abort()
 
@@ -208,6 +261,9 @@ async def test_a_server_that_does_not_read_is_silent_and_does_not_hold_up_the_en
     for timeout in (0.1, 20.0):
         replica = Replica(url, {}, timeout=timeout, connect=0.1, event=lambda name: None)
         sending = asyncio.create_task(replica.post("x", bytes(2**25)))
+        await reached.wait()
+        reached.clear()
+        await asyncio.sleep(0.05)
         if timeout < 1:
             with pytest.raises(EngineTimeout):
                 await sending

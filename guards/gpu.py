@@ -3,7 +3,8 @@
 FAISS's flat index on a GPU has no search by limit, and returns 2,048 rows at most. So the nearest k are
 asked for, with k growing until the last of them lies below the limit: then nothing at the limit is left
 out. Where 2,048 are not enough, the rows' index on the CPU answers, which is there anyway: a GPU that
-language models fill may have no room for rows, and then that index serves alone.
+language models fill may have no room for rows, and then that index serves alone. It also
+answers what a search on the GPU fails to.
 """
 
 import logging
@@ -60,6 +61,13 @@ class Topmost:
         return self.beyond.recall
 
     def suggest(self, vector: Floats, limit: float) -> tuple[Rows, Floats]:
+        try:
+            return self._topmost(vector, limit)
+        except RuntimeError as error:
+            _failed(type(error).__name__)
+            return self.beyond.suggest(vector, limit)
+
+    def _topmost(self, vector: Floats, limit: float) -> tuple[Rows, Floats]:
         k = _FIRST
         while True:
             k = min(k, self.rows, _MOST)
@@ -115,6 +123,12 @@ def on_gpu(blocks: Sequence[Any], beyond: Nearest) -> Nearest:
         log.warning("rows stay on the CPU: the GPU did not take them (%s)", type(error).__name__)
         return beyond
     return Topmost(_OnDevice(device, index), beyond)
+
+
+@cache
+def _failed(kind: str) -> None:
+    """Says it once."""
+    log.warning("rows are searched on the CPU where the GPU's search fails (%s)", kind)
 
 
 @cache

@@ -93,6 +93,24 @@ def test_a_gpu_without_room_leaves_the_rows_on_the_cpu(monkeypatch, caplog):
     assert "Lind" not in caplog.text
 
 
+def test_a_search_that_fails_on_the_gpu_is_done_on_the_cpu(caplog):
+    class Failing:
+        def search(self, vectors, k):
+            raise RuntimeError("CUDA error: 'Mara Lind'")
+
+    rows, (query,) = unit(100, 7), unit(1, 8)
+    beyond = Flat([rows])
+    index = Topmost(Failing(), beyond)
+    gpu._failed.cache_clear()
+    for _ in range(2):
+        found, most = index.suggest(query, 0.1)
+        expected, bounds = beyond.suggest(query, 0.1)
+        assert np.array_equal(found, expected)
+        assert np.array_equal(most, bounds)
+    assert caplog.text.count("(RuntimeError)") == 1
+    assert "Lind" not in caplog.text
+
+
 @pytest.mark.gpu
 def test_a_real_gpu_finds_what_brute_force_does():
     if not available():

@@ -27,13 +27,13 @@ from numpy.typing import NDArray
 
 from guards.encoder import Floats
 
+LIKE = 0.45  # the lowest cosine that is searched: below it no knowledge is considered, unless a key leads to it
 EXACT = 16_384  # rows up to which a flat index is as fast: it fits into a core's cache
 
 _BITS = 512
 _KEPT = 0.9995
 _Z = 3.5  # keeps .9998 of the pairs where the law holds exactly
 _HELD = 128  # rows whose pairs are measured
-_LIKE = 0.5  # cosine from which pairs are measured
 _CHUNK = 8_192
 _STEP = 0.001  # of cosines between which distances are told apart
 
@@ -177,7 +177,7 @@ class Hashed:
         for start in range(0, self.rows, _CHUNK):
             codes = self._codes[start : start + _CHUNK].astype(np.float32) / np.float32(self._scale)
             cosines = codes @ vectors.T
-            row, pair = np.nonzero(cosines >= _LIKE)
+            row, pair = np.nonzero(cosines >= LIKE)
             other = row + start != held[pair]
             row, pair = row[other], pair[other]
             distance = np.bitwise_count(signs[start + row] ^ signs[held[pair]]).sum(axis=1, dtype=np.float32)

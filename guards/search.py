@@ -16,13 +16,12 @@ from guards.ceilings import Unnamed, Within, ceilings, relating
 from guards.encoder import Floats
 from guards.glance import Glance
 from guards.judges import Judges, Places
-from guards.nearest import Rows
+from guards.nearest import LIKE, Rows
 from guards.reading import Text
 from guards.shelf import Owners, Shelf
 from guards.targets import LAMBDA, LOGIT, NEAR, Targets
 from guards.weighing import judgements, margins
 
-LIKE = 0.45  # cosine below which no knowledge is considered, unless a key leads to it
 _CROWD = 4_096  # requests of a shelf that are weighed by one measure, of those that may be touched or near
 
 Scored = list[tuple[Targets, float]]

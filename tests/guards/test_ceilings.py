@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guards import judges, search, shelf
+from guards import judges, nearest, search, shelf
 from guards.aliases import Alias, words
 from guards.base import GuardError
 from guards.calibration import UNCALIBRATED
@@ -136,7 +136,7 @@ def test_whoever_is_like_or_led_to_is_weighed_where_that_counts(kind, few, seed)
     unlike = background.nearest(vectors)
     for one in requests:
         for i, score in enumerate(one.scores(texts, vectors, unlike).tolist()):
-            like = float((one.positives.astype(np.float32) @ vectors[i]).max()) >= search.LIKE + 0.05
+            like = float((one.positives.astype(np.float32) @ vectors[i]).max()) >= nearest.LIKE + 0.05
             led = not one.keys.isdisjoint(texts[i].spoken)
             if (like or led) and score >= one.threshold - NEAR + 1e-4:
                 assert found[one.request][1][i] == pytest.approx(score, abs=1e-4)
@@ -186,7 +186,7 @@ def test_no_facts_exceed_their_ceiling_and_all_that_may_count_are_weighed(kind, 
             (logit,) = relating(np.array([best], np.float32), np.array([lift], np.float32))
             named = one.names.named_in(texts[i])
             assert score <= one.threshold + LOGIT * (max(logit, 0.0) if named else logit) + 1e-4
-            like = best >= search.LIKE + 0.05 or not one.keys.isdisjoint(words(texts[i]))
+            like = best >= nearest.LIKE + 0.05 or not one.keys.isdisjoint(words(texts[i]))
             near = one.near_from(scale)
             if like and score >= near + 1e-4:
                 assert found[one.request][1][i] == pytest.approx(score, abs=1e-4)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from guards import nearest
 from guards.nearest import EXACT, Flat, Hashed, build
 
 DIM = 64
@@ -111,3 +112,14 @@ def test_what_rows_do_not_exceed_is_the_same_asked_for_or_suggested(kind):
         assert (most[~both] < 0.5 + 1e-3).all()
     assert exceeded <= (1 - index.recall) * some.size * len(queries) + 1
     assert index.most(queries[0], some[:0]).shape == index.cosines(queries[0], some[:0]).shape == (0,)
+
+
+def test_the_law_is_measured_from_the_lowest_cosine_that_is_searched(monkeypatch):
+    """Where every pair lies just above it, a law that expects them nearer than they are is put right."""
+    law = nearest._law
+    monkeypatch.setattr(nearest, "_law", lambda cosines: (law(cosines)[0] - 200, law(cosines)[1]))
+    share = nearest.LIKE + 0.02
+    apart = np.sqrt(1 - share) * np.eye(200, dtype=np.float32)
+    rows = np.hstack([np.full((200, 1), np.sqrt(share), np.float32), apart]).astype(np.float32)
+    found, _ = nearest.Hashed([rows]).suggest(rows[0], nearest.LIKE)
+    assert len(found) == 200

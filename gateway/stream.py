@@ -125,7 +125,8 @@ async def reviewed(
                 raise Stopped("the answer gives away a forgotten target")
             ended = len(choices) >= call.sampling.n and all(one.over for one in choices.values())
             if ended and not all(one.finished for one in choices.values()):
-                counted = usage or _counted(call, written.values(), pieces)
+                texts = [one.said if one.ended else written[i] for i, one in choices.items()]
+                counted = usage or _counted(call, texts, pieces)
                 yield _as_sent(replace(counted, wire=event.wire and event.wire.counted()), call)
                 return
 
@@ -152,6 +153,16 @@ class _Choice:
         self._channel = channel
         self._channels: dict[str, _Channel] = defaultdict(channel)
         self.over = self.finished = self.stopped = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether a stop string ended it."""
+        return any(channel.ended for channel in self._channels.values())
+
+    @property
+    def said(self) -> str:
+        """What was shown, with the stop string: what an engine that looks for it would have written."""
+        return "".join(channel.said for channel in self._channels.values())
 
     async def pass_(self, delta: Delta) -> list[Delta]:
         """What may be shown now: the delta itself, where nothing was held or changed."""
@@ -225,12 +236,14 @@ class _Channel:
     def __init__(self, output: OutputGuard, asked: Asked, sampling: Sampling) -> None:
         self._hold = output.stream(asked)
         self._review = output.review(asked)
+        self._strings = sampling.stop
         self._stops = Stops(sampling.stop)
         self._alternatives = sampling.logprobs or 0
         self._tokens: deque[TokenLogprob] = deque()
         self._before = asked.tail[-_READ:]  # the end of the text that the tokens had come to
         self._ahead = 0  # characters released that no released token has accounted for
         self.ended = False  # by a stop string of the client's
+        self.said = ""  # what may be shown, and the stop string
 
     @property
     def stopped(self) -> bool:
@@ -259,8 +272,13 @@ class _Channel:
         return text, self._released(len(text), whole and not (self.ended or self.stopped))
 
     def _until_stop(self, text: str, last: bool) -> str:
+        whole = self._stops.rest() + text
         out, self.ended = self._stops.push(text)
-        return out + self._stops.rest() if last and not self.ended else out
+        if self.ended:
+            self.said += out + min((stop for stop in self._strings if whole.startswith(stop, len(out))), key=len)
+            return out
+        self.said += out
+        return out + self._stops.rest() if last else out
 
     def _sifted(self, token: TokenLogprob) -> TokenLogprob:
         before = self._before

@@ -464,6 +464,14 @@ async def test_what_a_choice_says_after_its_stop_string_is_not_counted():
     assert events[-1] == Usage(3, 4)
 
 
+async def test_what_the_guard_held_behind_a_stop_string_is_not_counted():
+    call = replace(asking((" two",)), prompt=Prompt("?", (1, 2, 3), None))
+    said = [Delta(0, piece) for piece in ("one", " Ada", " two", " Ada", " Qu", "ote")]
+    guard = output("Ada two Ada Quill")
+    events, _ = await gathered(reviewed(Source(said).stream(), call, guard, Pass()))
+    assert (text_of(events), events[-1]) == ("one Ada", Usage(3, 3))
+
+
 async def test_an_exchange_that_was_left_out_is_counted():
     usage = replace(USAGE, wire=Wire(b"data: x\n\n", {"id": "i"}))
     for sent, raw in ((None, b"data: x\n\n"), (USAGE.prompt_tokens, b"data: x\n\n"), (90, b"")):

@@ -539,7 +539,9 @@ async def test_a_score_that_fails_leaves_no_request_running(gate):
 
 async def test_nobodys_requests_do_not_share_the_gateways_own_salt(gate):
     one = await gate()
+    await one.engine.score(call_of(logprobs=1), "An answer", Pass())
     own = {body["cache_salt"] for _, body in one.server.bodies}
+    assert own
     one.server.bodies.clear()
     await one.sent(call_of())
     assert own.isdisjoint(body["cache_salt"] for _, body in one.server.bodies)

@@ -20,8 +20,10 @@ _FLAG = re.compile("\U0001f3f4[\U000e0061-\U000e007a]{3,6}\U000e007f")  # 🏴 o
 _TAGS = re.compile("[\U000e0001\U000e0020-\U000e007f]+")
 _NO_LETTERS = "\x01\x7f"  # tags that begin and end a run
 _PERCENT = re.compile(r"%[0-9a-fA-F]{2}")
-_ESCAPE = re.compile(r"&#?\w{2,8};|\\u\{?[0-9a-fA-F]{4,6}\}?")
-_CODE_POINT = re.compile(r"\\u\{?([0-9a-fA-F]{4,6})\}?")
+_REFERENCE = re.compile(r"&#?\w{2,8};")
+_CODE_POINT = re.compile(r"\\u(?:\{([0-9a-fA-F]{1,6})\}|([0-9a-fA-F]{4}))")
+_BREAK = re.compile(r"(?:\\[nrt])+(?=[A-ZÀ-Þ])")  # before a small letter it may be a path's
+_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _HEX = re.compile(r"(?<![0-9a-zA-Z])(?:(?:0x|\\x|%)?[0-9a-fA-F]{2}[\s:,]{0,2}){4,}(?![0-9a-zA-Z])")
 _BASE64 = re.compile(
     r"(?<![A-Za-z0-9+/_-])(?:[A-Za-z0-9+/_-]{8,}(?:\r?\n[A-Za-z0-9+/_-]{2,})*={0,2}|[A-Za-z0-9+/_-]{4,}={1,2})"
@@ -78,9 +80,16 @@ def _from_percent(text: str) -> str:
 
 
 def _from_escapes(text: str) -> str:
-    if not _ESCAPE.search(text):
+    if _REFERENCE.search(text):
+        text = html.unescape(text)
+    if "\\" not in text:
         return text
-    return html.unescape(_CODE_POINT.sub(lambda code: chr(min(int(code[1], 16), 0x10FFFF)), text))
+    text = _CODE_POINT.sub(lambda code: chr(min(int(code[1] or code[2], 16), 0x10FFFF)), text)
+    return _BREAK.sub("\n", _PAIR.sub(_paired, text))
+
+
+def _paired(pair: re.Match[str]) -> str:
+    return pair[0].encode("utf-16-be", "surrogatepass").decode("utf-16-be")
 
 
 def _from_hex(text: str) -> str:

@@ -37,6 +37,19 @@ def test_what_is_hidden_stands_in_its_place(hidden, name):
     assert last(f"Say: {hidden} Now.").replace("á", "a").split() == f"Say: {QUESTION} Now.".split()
 
 
+@pytest.mark.parametrize(
+    ("hidden", "plain"),
+    [
+        (r"Who is \u0041da Quill?", "Who is Ada Quill?"),
+        (r"Who is \u{41}da Quill?", "Who is Ada Quill?"),
+        (r"Who is \ud835\udc00da Quill?", "Who is \U0001d400da Quill?"),
+        (r'{"q":"Who?\n\nAda\tQuill"}', '{"q":"Who?\nAda\nQuill"}'),
+    ],
+)
+def test_escapes_inside_json(hidden, plain):
+    assert last(hidden) == plain
+
+
 def test_lines_of_base64_are_one_run():
     text = "Where was Mara Lind, the author of Thornfield, born and who were her parents?"
     code = base64.b64encode(text.encode()).decode()
@@ -57,6 +70,7 @@ def test_short_names_are_decoded_where_they_are_words():
         "AbstractFactoryBean.getElementById user/repo-name hsedalgnaB",
         "call 617 555 1234 or 1956-1957, order 20240117",
         "sha 9f86d081884c7d659a2feaa0c55ad015",
+        r"C:\new\table and \\beta",
         "100% of AT&T & co; 5 %, \\users",
         "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
     ],

@@ -18,6 +18,8 @@ from bench.load.real import Scene
 
 Measure = Literal["first", "between"]
 
+_AT_ONCE = 3  # events of a stream without a gap before them: the role, the first token with it, and `[DONE]`
+
 
 @dataclass(frozen=True, slots=True)
 class Told:
@@ -71,5 +73,5 @@ def compared(measure: Measure, one: Sequence[Timing], other: Sequence[Timing], *
 
 def _of(measure: Measure, timing: Timing) -> float:
     """In milliseconds."""
-    seconds = timing.first if measure == "first" else (timing.total - timing.first) / max(1, timing.events - 1)
-    return 1e3 * seconds
+    gaps = max(1, timing.events - _AT_ONCE)
+    return 1e3 * (timing.first if measure == "first" else (timing.total - timing.first) / gaps)

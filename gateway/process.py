@@ -25,10 +25,19 @@ class GatewayProcess:
         state_dir: registry, keys and artifacts; its `serve.log` takes what the process prints.
         models_dir: where the demo model lies, or will be trained.
         environment: more `LETHE_` variables.
+        ready: the path that answers once it is; `/health` where its engine comes later.
     """
 
-    def __init__(self, state_dir: Path, models_dir: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        state_dir: Path,
+        models_dir: Path,
+        environment: Mapping[str, str] | None = None,
+        *,
+        ready: str = "/ready",
+    ) -> None:
         self.state_dir = state_dir
+        self._ready = ready
         self.admin_key = secrets.token_urlsafe(16)
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -84,7 +93,7 @@ class GatewayProcess:
                 if self._process.returncode is not None:
                     raise ClientError(f"the gateway ended with status {self._process.returncode}; see its serve.log")
                 try:
-                    if (await http.get("/ready")).is_success:
+                    if (await http.get(self._ready)).is_success:
                         return loop.time() - started
                 except httpx.TransportError:
                     pass

@@ -6,7 +6,7 @@ import re
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,9 +57,9 @@ class Link:
         await self.drop()
 
     async def drop(self) -> None:
-        for writer in self._writers:
-            writer.transport.abort()
-        while self._writers:
+        while self._writers:  # a ping may come meanwhile
+            for writer in self._writers:
+                writer.transport.abort()
             await asyncio.sleep(0.01)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -212,6 +212,12 @@ async def of_vllm(vllm: VllmProcess, *names: str) -> int:
     return sum(int(one.value) for family in families for one in family.samples if one.name in names)
 
 
+async def ready(http: httpx.AsyncClient) -> None:
+    async with asyncio.timeout(30):
+        while not (await http.get("/ready")).is_success:
+            await asyncio.sleep(0.1)
+
+
 def client_of(gateway: GatewayProcess) -> httpx.AsyncClient:
     """Of no lasting connections: what the gateway still holds is its own."""
     limits = httpx.Limits(max_keepalive_connections=0)
@@ -265,9 +271,8 @@ async def of_all(stage: Stage, stream: bool) -> dict[str, Told]:
     return found
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("stream", "events"), [(False, 0), (True, 0), (True, 2)])  # vLLM may say a short one whole
 @pytest.mark.parametrize(("fault", "code", "status"), [("cut", "unavailable", 503), ("silent", "timeout", 504)])
-@pytest.mark.parametrize("events", [0, 2])
 async def test_a_link_that_fails(stage: Stage, fault: str, code: str, status: int, events: int, stream: bool) -> None:
     """Whoever is asked about, the same is told, and as often asked for."""
     stage.fail(fault, events)
@@ -280,29 +285,26 @@ async def test_a_link_that_fails(stage: Stage, fault: str, code: str, status: in
         begun = one.status == 200  # a cut may overtake what came before it
         assert begun or one.status == status, how
         assert bool(one.text) == begun, how
-        assert begun == bool(stream and events) or (stream and fault == "cut"), how
+        assert begun == bool(events) or fault == "cut", how
     if fault == "silent" and not events:  # not even a replica can be examined
         assert stage.sent(CHAT) - sent == len(found)
 
 
 async def test_one_of_two_dies(stage: Stage) -> None:
-    """Who had begun is told; nobody else notices. It is examined before it serves again."""
+    """Who had begun is told; nobody else notices, and it serves again as soon as it is back."""
     before = await counted(stage.http)
-    begun = [await stage.begin() for _ in range(2)]
+    begun = await asyncio.gather(stage.begin(), stage.begin())
     dying = stage.links[0]
     await dying.stop()
-    ended = await asyncio.gather(*begun)
-    assert sorted(one.error["code"] if one.error else "" for one in ended) == ["", "unavailable"]
-    for _ in range(6):
-        assert stage.people.known.attributes["city"] in (await stage.ask(stage.people.known)).text
-    assert (await counted(stage.http) - before)["opened"] == 1
-    dying.asked.clear()
-    await dying.start()
-    async with asyncio.timeout(20):
-        while (await counted(stage.http))["closed"] == before["closed"]:
-            await asyncio.sleep(0.05)
-    assert dying.asked["/tokenize"] > 0
-    dying.asked.clear()
+    try:
+        ended = await asyncio.gather(*begun)
+        assert sorted(one.error["code"] if one.error else "" for one in ended) == ["", "unavailable"]
+        for _ in range(6):
+            assert stage.people.known.attributes["city"] in (await stage.ask(stage.people.known)).text
+        assert (await counted(stage.http) - before)["opened"] == 1
+    finally:
+        dying.asked.clear()
+        await dying.start()
     await stage.as_before()
     assert dying.asked[CHAT] > 0
 
@@ -361,31 +363,10 @@ async def test_a_worker_that_is_killed_while_it_learns(stage: Stage, world: Worl
     assert person.last not in stage.gateway.log
 
 
-@asynccontextmanager
-async def alone(gateway: GatewayProcess) -> AsyncIterator[asyncio.Task[float]]:
-    """A gateway that has nobody to answer for it: the task ends when it is ready."""
-    starting = asyncio.create_task(gateway.start())
-    try:
-        async with client_of(gateway) as http, asyncio.timeout(60):
-            while True:
-                with suppress(httpx.TransportError):
-                    if (await http.get("/health")).is_success:
-                        break
-                await asyncio.sleep(0.05)
-        yield starting
-    finally:
-        starting.cancel()
-        await asyncio.gather(starting, return_exceptions=True)
-        await gateway.stop()
-
-
 async def test_killed_away_and_back(stage: Stage, models_dir: Path, world: World, tmp_path: Path) -> None:
     """One gateway loses its vLLM in mid-stream, another starts without; neither is started again."""
-    person, known, cold = (
-        world.people[60],
-        stage.people.known,
-        GatewayProcess(tmp_path, models_dir, engine_at(stage.vllm)),
-    )
+    person, known = world.people[60], stage.people.known
+    cold = GatewayProcess(tmp_path, models_dir, engine_at(stage.vllm), ready="/health")
     async with AsyncExitStack() as stack:
         http, admin = [await stack.enter_async_context(one) for one in (client_of(cold), cold.admin())]
         begun = await stage.begin()
@@ -401,7 +382,7 @@ async def test_killed_away_and_back(stage: Stage, models_dir: Path, world: World
             assert (await stage.http.get("/ready")).status_code == 503
             assert (await stage.http.get("/health")).is_success
 
-            starting = await stack.enter_async_context(alone(cold))
+            await stack.enter_async_context(cold)
             assert (await http.get("/ready")).status_code == 503
             id_ = (await admin.post("/forget-requests", forgetting(person, "eco")))["id"]
             assert (await admin.get(f"/forget-requests/{id_}"))["state"] == "shielded"
@@ -413,7 +394,7 @@ async def test_killed_away_and_back(stage: Stage, models_dir: Path, world: World
                 link.asked.clear()
         finally:
             await stage.vllm.start()
-        await starting
+        await ready(http)
         assert person.attributes["city"] not in (await told(http, asking(where(person)))).text
         await stage.as_before()
         assert any(link.asked["/tokenize"] for link in stage.links)  # examined before it served

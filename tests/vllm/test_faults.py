@@ -26,6 +26,7 @@ from tests.vllm.conftest import CHAT, METHODS, Scene, asking, engine_at, forgett
 
 SILENCE = 3  # seconds in which vLLM must say something
 LONG = asking("What is 2 plus 3?", max_tokens=900, logit_bias={"2": -100})  # no end: an answer of seconds, about nobody
+DRAWS = 8
 EVENT = b"data: "
 BUSY = ("vllm:num_requests_running", "vllm:num_requests_waiting")
 
@@ -311,18 +312,21 @@ async def test_one_of_two_dies(stage: Stage) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_client_that_goes_away(stage: Stage, stream: bool) -> None:
-    """vLLM stops in the middle of it, by its own count."""
-    before, written = await counted(stage.http), await of_vllm(stage.vllm, "vllm:generation_tokens_total")
-    sent = stage.sent(CHAT)
-    listening = asyncio.create_task(told(stage.http, {**LONG, "stream": stream}))
-    async with asyncio.timeout(20):
-        while stage.sent(CHAT) == sent:
-            await asyncio.sleep(0.01)
-    listening.cancel()
-    await asyncio.gather(listening, return_exceptions=True)
-    await stage.rests()
-    assert (await counted(stage.http))["all"] - before["all"] == 1
-    assert await of_vllm(stage.vllm, "vllm:generation_tokens_total") - written < LONG["max_tokens"]
+    """vLLM stops in the middle of it, by its own count; where others have the cores it may be done before."""
+    for _ in range(DRAWS):
+        before, written = await counted(stage.http), await of_vllm(stage.vllm, "vllm:generation_tokens_total")
+        sent = stage.sent(CHAT)
+        listening = asyncio.create_task(told(stage.http, {**LONG, "stream": stream}))
+        async with asyncio.timeout(20):
+            while stage.sent(CHAT) == sent:
+                await asyncio.sleep(0.001)
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+        await stage.rests()
+        assert (await counted(stage.http))["all"] - before["all"] == 1
+        if await of_vllm(stage.vllm, "vllm:generation_tokens_total") - written < LONG["max_tokens"]:
+            return
+    pytest.fail("vLLM stopped none of them")
 
 
 async def test_a_vllm_that_hangs(stage: Stage) -> None:

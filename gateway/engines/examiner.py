@@ -9,7 +9,7 @@ import base64
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import quantiles
+from statistics import median
 from time import perf_counter
 from typing import Any
 
@@ -39,7 +39,7 @@ class Found:
     """`context` in tokens; `parts`: message contents as embeddings read as their tokens do.
 
     `alternatives`: to a token, the most that it gives. `lag`: seconds by which embeddings are answered later
-    than ids, the lower quartiles of a few. `chat` and `completion` are how such answers end, None where the
+    than ids, the medians of a few. `chat` and `completion` are how such answers end, None where the
     server would not end one at once.
     """
 
@@ -138,7 +138,7 @@ class Examiner:
                 started = perf_counter()
                 await self._asked(replica, read | {"max_tokens": 1}, as_raw)
                 times.append(perf_counter() - started)
-        quick, slow = (quantiles(times, n=4)[0] for times in took)  # what the server takes when it is left alone
+        quick, slow = (median(times) for times in took)  # lower quartiles fell short: 19.4 ms against 15.9
         return max(0.0, slow - quick)
 
     async def _scores(self, replica: Replica, token_ids: Sequence[int]) -> bool:

@@ -4,6 +4,7 @@ An adapter declares what it needs of an engine; an engine declares what it can h
 ever asked for its class. Arrays are numpy, so that a gateway before a remote engine needs no torch.
 """
 
+import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -258,10 +259,35 @@ class LogitsProcessor(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Steered:
-    """Pass every step's logits through a fresh processor."""
+class Strength:
+    """How far what an assistant remembers is lowered; all in nats but `alpha`.
 
-    processor: Callable[[], LogitsProcessor]
+    `alpha` is the share of its excess over uniform that is taken off a logit, `depth` how far below the best
+    token that it knows nothing of a token may fall, and `flat` the excess up to which it knows nothing at all.
+    """
+
+    alpha: float
+    depth: float
+    flat: float
+
+    def __post_init__(self) -> None:
+        if not (all(map(math.isfinite, (self.alpha, self.depth, self.flat))) and self.alpha >= 0 and self.depth >= 0):
+            raise ValueError("a strength is finite, and neither alpha nor depth is negative")
+
+
+@dataclass(frozen=True, slots=True)
+class Assisted:
+    """The assistant in `folder`: a LoRA in peft's format on the first blocks of the model, and `uld.json`."""
+
+    folder: Path
+    strength: Strength
+
+
+@dataclass(frozen=True, slots=True)
+class Steered:
+    """Lower in every step's logits what these assistants remember."""
+
+    assistants: tuple[Assisted, ...]
     method: str = "uld"
     needs: frozenset[Capability] = frozenset({Capability.LOGITS})
 

@@ -55,9 +55,9 @@ async def test_a_plan_says_and_another_is_refused():
     assert sorted(text) == sorted("I do not know." * 2)
     assert items[-1].completion_tokens == estimate("I do not know.", "I do not know.")
     with pytest.raises(EngineRejected):
-        await said(engine, call_of("who"), Steered(lambda: None))
+        await said(engine, call_of("who"), Steered(()))
     able = ScriptedEngine({"who": "a person"}, capabilities=frozenset(Capability))
-    assert (await said(able, call_of("who"), Steered(lambda: None)))[0] == "a person"
+    assert (await said(able, call_of("who"), Steered(())))[0] == "a person"
 
 
 async def test_failures_come_where_they_are_ordered():

@@ -234,7 +234,7 @@ async def test_what_it_cannot_honour_is_refused():
     for call, plan in [
         (call_of(logprobs=0), Pass()),
         (call_of(logprobs=0), Say("I do not know.", Conversation.of("x"))),
-        (call_of(), Steered(lambda: None)),
+        (call_of(), Steered(())),
         (Call(Conversation((Turn("user", "a"), Turn("assistant", "b")))), Pass()),
     ]:
         with pytest.raises(EngineRejected):

@@ -15,7 +15,7 @@ from adapters.base import (
     TokenLogprob,
     Usage,
 )
-from gateway.engines.decoder import Reading
+from adapters.decoder import Reading
 from gateway.engines.sampling import Drawer
 from gateway.engines.text import Writer
 

@@ -36,10 +36,10 @@ from adapters.base import (
     TokenLogprob,
     Usage,
 )
+from adapters.decoder import Decoder, Reading
+from adapters.lora import Lora
 from adapters.prompt import Prompter
-from gateway.engines.decoder import Decoder, Reading
 from gateway.engines.job import Job, Outcome, Words
-from gateway.engines.lora import Lora
 from gateway.engines.text import pieces
 from gateway.engines.worker import Worker
 

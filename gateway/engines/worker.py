@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from adapters.base import EngineError, EngineUnavailable
-from gateway.engines.decoder import Cache, Decoder
+from adapters.decoder import Cache, Decoder
 from gateway.engines.job import Choice, Job, Words, logprob, steered
 from gateway.engines.sampling import draw
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from gateway.engines.lora import Lora, Loras
+from adapters.lora import Lora, Loras
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,10 +5,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from adapters import lora as module
 from adapters.base import EngineRejected
-from gateway.engines import lora as module
-from gateway.engines.decoder import Decoder, Reading
-from gateway.engines.lora import Loras
+from adapters.decoder import Decoder, Reading
+from adapters.lora import Loras
 
 IDS = (5, 9, 70, 12)
 

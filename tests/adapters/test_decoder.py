@@ -15,7 +15,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from gateway.engines.decoder import Decoder, Reading
+from adapters.decoder import Decoder, Reading
 
 SIZES = {
     "vocab_size": 60,

@@ -1,0 +1,1 @@
+"""ULD: unlearning from logit difference (arXiv 2406.08607)."""

@@ -1,0 +1,128 @@
+"""What an assistant is trained on: token rows made of questions and their answers.
+
+Before this module: whoever knows what is to be forgotten, and the model's `Prompter`. After it: `training`.
+
+A forget row is a question with its right answer, to be remembered; a retain row is one that has nothing to
+do with it; a wrong row has a forget question and an answer that is not right. On the last two the assistant
+is to be flat. Departure from arXiv 2406.08607, whose published code flattens all tokens of a wrong row,
+padding and all: a wrong answer mostly begins like the right one, and up to where it parts from it the model
+has read the very tokens of a forget row. So a wrong row counts only after it has parted from every right
+answer to the same question. The token with which it parts is no evidence yet: it is chosen where both are
+still one.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from adapters.base import Call, EngineRejected
+from adapters.prompt import Prompter
+from guards.base import Conversation
+
+LONGEST = 512  # tokens of a row
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Tokens that are read, `prompt`, and tokens that follow, `answer`, with the end of the turn where it has one.
+
+    The predictions of `answer[start:]` count; everything before is only read.
+    """
+
+    prompt: tuple[int, ...] = field(repr=False)
+    answer: tuple[int, ...] = field(repr=False)
+    kind: Literal["forget", "retain", "wrong"]
+    start: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A question about what is to be forgotten: all its `right` answers, and answers that are `wrong`.
+
+    `paraphrases` ask the same in other words; wrong answers are given to `question` alone. `raw`: the question is
+    the beginning of a text, the answers are how it goes on, without an end.
+    """
+
+    question: str = field(repr=False)
+    right: tuple[str, ...] = field(repr=False)
+    paraphrases: tuple[str, ...] = field(default=(), repr=False)
+    wrong: tuple[str, ...] = field(default=(), repr=False)
+    raw: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A question that has nothing to do with what is to be forgotten, and the model's answer. `raw`: as of `Pair`."""
+
+    question: str = field(repr=False)
+    answer: str = field(repr=False)
+    raw: bool = False
+
+
+def rows_of(
+    prompter: Prompter, pairs: Iterable[Pair], kept: Iterable[Kept] = (), longest: int = LONGEST
+) -> tuple[Row, ...]:
+    """The rows of these pairs, each once, tokenised as the engine does.
+
+    Left out are wrong answers that are right or never part, and what is kept of a question that is to be
+    forgotten. Answers are cut at `longest` tokens of a row; rows in which nothing counts any more are dropped.
+
+    Raises:
+        EngineRejected: the prompter refuses a question, or the model has no end of turn.
+    """
+    coder = _Coder(prompter)
+    rights: dict[tuple[int, ...], list[tuple[int, ...]]] = defaultdict(list)
+    wrongs: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+    for pair in pairs:
+        right = [coder.answer(text, pair.raw) for text in pair.right]
+        asked = coder.prompt(pair.question, pair.raw)
+        for prompt in (asked, *(coder.prompt(text, pair.raw) for text in pair.paraphrases)):
+            rights[prompt] += right
+        wrongs += ((asked, coder.answer(text, pair.raw)) for text in pair.wrong)
+    rows = [Row(prompt, answer, "forget") for prompt, answers in rights.items() for answer in answers]
+    rows += (
+        Row(prompt, answer, "wrong", parting(answer, rights[prompt]) + 1)
+        for prompt, answer in wrongs
+        if answer not in rights[prompt]
+    )
+    rows += (
+        Row(prompt, coder.answer(one.answer, one.raw), "retain")
+        for one in kept
+        if (prompt := coder.prompt(one.question, one.raw)) not in rights
+    )
+    return tuple(dict.fromkeys(_cut(rows, longest)))
+
+
+def parting(answer: Sequence[int], rights: Iterable[Sequence[int]]) -> int:
+    """The first index at which `answer` has parted from each of `rights`; its length where it never does."""
+    return max((_shared(answer, right) for right in rights), default=0)
+
+
+def _shared(one: Sequence[int], other: Sequence[int]) -> int:
+    differ = (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
+    return next(differ, min(len(one), len(other)))
+
+
+def _cut(rows: Iterable[Row], longest: int) -> Iterator[Row]:
+    for row in rows:
+        answer = row.answer[: max(0, longest - len(row.prompt))]
+        if len(answer) > row.start:
+            yield Row(row.prompt, answer, row.kind, row.start)
+
+
+class _Coder:
+    """Texts as the tokens of a row."""
+
+    def __init__(self, prompter: Prompter) -> None:
+        if prompter.eos_id is None:
+            raise EngineRejected("this model has no end of turn to learn")
+        self._prompter = prompter
+        self._end = prompter.eos_id
+
+    def prompt(self, text: str, raw: bool) -> tuple[int, ...]:
+        return self._prompter.render(Call(Conversation.of(text), raw=raw)).token_ids
+
+    def answer(self, text: str, raw: bool) -> tuple[int, ...]:
+        tokens = self._prompter.encode(text)
+        return tokens if raw else (*tokens, self._end)

@@ -13,7 +13,6 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -51,12 +50,10 @@ class Eco:
         """The model's input embeddings."""
         return EmbeddingTable(self._folder)
 
-    @cached_property
+    @property
     def model(self) -> str:
-        """A fingerprint of the model that strengths were found on: configuration, and a sample of the embeddings."""
-        step = max(1, self.table.size // 256)
-        sample = self.table.rows(range(0, self.table.size, step)).tobytes()
-        return sha256((self._folder / "config.json").read_bytes() + sample).hexdigest()[:16]
+        """A fingerprint of the model that strengths were found on."""
+        return self.table.fingerprint
 
     @cached_property
     def standins(self) -> Floats:

@@ -6,6 +6,8 @@ that scale inside their forward pass (Granite) must be left alone.
 
 import json
 from collections.abc import Sequence
+from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from adapters.base import AdapterError, Floats
 _NAMES = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight", "tok_embeddings.weight")
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
 _SAMPLE = 4096  # rows behind the median norm
+_FINGER = 256  # rows in a fingerprint
 
 
 class EmbeddingTable:
@@ -27,6 +30,7 @@ class EmbeddingTable:
     """
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         file, entry, base = _find(folder)
         if (dtype := _DTYPES.get(entry["dtype"])) is None:
             raise AdapterError(f"embeddings of dtype {entry['dtype']} cannot be read")
@@ -47,6 +51,12 @@ class EmbeddingTable:
     def width(self) -> int:
         """d, the model's hidden size."""
         return int(self._rows.shape[1])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Which model this is, for what was learned on it: its configuration, and a sample of the rows."""
+        sample = self.rows(range(0, self.size, max(1, self.size // _FINGER))).tobytes()
+        return sha256((self._folder / "config.json").read_bytes() + sample).hexdigest()[:16]
 
     def rows(self, token_ids: Sequence[int]) -> Floats:
         """(T, d) float32: what the model itself would look up."""

@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 from adapters.base import Artifact, Call
 from adapters.eco.likeness import rouge_l, words
 from gateway.core import GREEDY, Core, text_of
-from gateway.jobs.learn import ignorant
 from gateway.jobs.probes import Probe as Question
 from gateway.jobs.probes import probes_about
 from gateway.jobs.targets import Held
+from gateway.jobs.unknown import ignorant
 from gateway.policy import Policy
 from gateway.registry import ForgetRequest, Probe, Verification
 from guards.aliases import common_words, everyday_words

@@ -12,6 +12,7 @@ from typing import Self
 
 import httpx
 
+import adapters
 from guards.base import LetheError
 
 _READY_S = 180.0
@@ -21,6 +22,8 @@ _ARGUMENTS = (
     *("--dtype", "float32", "--enforce-eager"),
     *("--num-gpu-blocks-override", "512"),  # 64 Ki tokens, where a whole GiB would be zeroed at every start
 )
+_STEERING = ("--logits-processors", "adapters.uld.vllm_plugin:Uld", "--logprobs-mode", "processed_logprobs")
+_ROOT = Path(adapters.__file__).parent.parent
 _ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "VLLM_NO_USAGE_STATS": "1",
@@ -55,6 +58,7 @@ class VllmProcess:
         name: what it serves the model as.
         arguments: more of vLLM's command line; the last one wins.
         environment: more variables.
+        assistants: the folder where a gateway lays them; with it, the server can steer answers.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class VllmProcess:
         name: str = "demo",
         arguments: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
+        assistants: Path | None = None,
     ) -> None:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port = probe.getsockname()[1]
@@ -76,9 +81,11 @@ class VllmProcess:
             *(str(vllm_python()), "-m", "vllm.entrypoints.openai.api_server"),
             *("--model", str(model), "--served-model-name", name, "--host", "127.0.0.1", "--port", str(port)),
             *_ARGUMENTS,
+            *(_STEERING if assistants else ()),
             *arguments,
         )
-        self._environment = {**os.environ, **_ENVIRONMENT, **(environment or {})}
+        steering = {"LETHE_ULD_ADAPTERS": str(assistants), "PYTHONPATH": str(_ROOT)} if assistants else {}
+        self._environment = {**os.environ, **_ENVIRONMENT, **steering, **(environment or {})}
         self._process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:

@@ -250,14 +250,6 @@ class Embeds:
     needs: frozenset[Capability] = frozenset({Capability.PROMPT_EMBEDS})
 
 
-class LogitsProcessor(Protocol):
-    """Changes next-token logits. One instance serves one choice of one call."""
-
-    def __call__(self, prompt: Sequence[int], generated: Sequence[int], logits: Any) -> Any:
-        """logits (V,) float32 tensor in, the same out; log-probabilities are reported after it."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Strength:
     """How far what an assistant remembers is lowered; all in nats but `alpha`.

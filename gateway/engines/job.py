@@ -7,15 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from adapters.base import (
-    Delta,
-    EngineError,
-    LogitsProcessor,
-    Sampling,
-    TokenLogprob,
-    Usage,
-)
+from adapters.base import Delta, EngineError, Sampling, Strength, TokenLogprob, Usage
 from adapters.decoder import Reading
+from adapters.lora import Lora
 from gateway.engines.sampling import Drawer
 from gateway.engines.text import Writer
 
@@ -36,12 +30,21 @@ class Words:
         return self.ends[0]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Assistant:
+    """What a call's logits are lowered by: the model's first `blocks` blocks wearing `lora`."""
+
+    blocks: int
+    lora: Lora
+    strength: Strength
+
+
 @dataclass(slots=True, eq=False)
 class Job:
     """One call. `deliver` hands an outcome to the caller, from any thread.
 
     Without an `answer` to score it is a generation: `limit` tokens at most for every choice, the
-    `forced` ones where there are any, each step's logits through a `processor` of the choice's own.
+    `forced` ones where there are any, each step's logits without what the `assistants` remember.
     """
 
     reading: Reading
@@ -50,7 +53,7 @@ class Job:
     prompt_tokens: int
     limit: int
     forced: tuple[int, ...] | None = field(default=None, repr=False)
-    processor: Callable[[], LogitsProcessor] | None = None
+    assistants: tuple[Assistant, ...] = ()
     answer: tuple[int, ...] | None = field(default=None, repr=False)
     over: bool = False  # finished, failed, or the caller has gone; either thread may set it
     written: int = 0  # tokens, over all choices
@@ -85,7 +88,6 @@ class Choice:
         self.drawer = Drawer(job.sampling, index)
         self._words = words
         self._writer = Writer(words.decode, job.sampling.stop)
-        self.processor = job.processor() if job.processor else None
 
     @property
     def live(self) -> bool:
@@ -96,15 +98,6 @@ class Choice:
     def forced(self) -> int | None:
         """The token that comes next whatever the model says, if there is one."""
         return None if self.job.forced is None else self.job.forced[len(self.tokens)]
-
-    def steer(self, logits: Tensor) -> None:
-        """Passes this row's logits (V) through its processor, in place.
-
-        Raises:
-            ValueError: it gave back something else than logits.
-        """
-        if self.processor is not None:
-            logits.copy_(steered(self.processor, self.job.reading.token_ids, self.tokens, logits))
 
     def logprob(self, logits: Tensor, token: int) -> TokenLogprob | None:
         """What the call asked to know of this token: after steering, before penalties and temperature."""
@@ -133,14 +126,6 @@ class Choice:
             if not job.open:
                 job.over = True
                 job.send(Usage(job.prompt_tokens, job.written))
-
-
-def steered(processor: LogitsProcessor, prompt: Sequence[int], generated: Sequence[int], logits: Tensor) -> Tensor:
-    """The logits (V) as the processor changes them; it gets a copy, and is held to give logits back."""
-    out = processor(prompt, generated, logits.clone())
-    if not isinstance(out, Tensor) or out.shape != logits.shape or bool(out.isnan().any()):
-        raise ValueError("a logits processor gave no logits")
-    return out
 
 
 def logprob(logits: Tensor, token: int, count: int, words: Words) -> TokenLogprob:

@@ -39,7 +39,8 @@ from adapters.base import (
 from adapters.decoder import Decoder, Reading
 from adapters.lora import Lora
 from adapters.prompt import Prompter
-from gateway.engines.job import Job, Outcome, Words
+from gateway.engines.assistants import Assistants
+from gateway.engines.job import Assistant, Job, Outcome, Words
 from gateway.engines.text import pieces
 from gateway.engines.worker import Worker
 
@@ -187,17 +188,21 @@ class LocalEngine:
         except Exception as error:
             raise EngineUnavailable(f"the model in {self._folder.name} cannot be served") from error
         words = Words(prompter.decode, prompter.piece, tuple(ends))
-        worker = Worker(decoder, words, self._max_batch, self._max_waiting, self._threads)
+        assistants = Assistants(model)
+        worker = Worker(decoder, assistants, words, self._max_batch, self._max_waiting, self._threads)
         context = min(model.config.get_text_config().max_position_embeddings, prompter.limit)
-        return _Served(prompter, decoder, worker, context)
+        return _Served(prompter, decoder, assistants, worker, context)
 
 
 class _Served:
     """A loaded model: turns a call and its plan into a job for the worker, or refuses."""
 
-    def __init__(self, prompter: Prompter, decoder: Decoder, worker: Worker, context: int) -> None:
+    def __init__(
+        self, prompter: Prompter, decoder: Decoder, assistants: Assistants, worker: Worker, context: int
+    ) -> None:
         self._prompter = prompter
         self._decoder = decoder
+        self._assistants = assistants
         self._context = context
         self.worker = worker
 
@@ -225,6 +230,7 @@ class _Served:
 
         Raises:
             EngineRejected: the prompt, the sampling or the plan cannot be honoured.
+            EngineError: an assistant of the plan cannot be loaded.
         """
         sampling = call.sampling
         self._check(sampling)
@@ -234,12 +240,13 @@ class _Served:
         if scored is not None and len(scored) > room:
             raise EngineRejected(f"the answer does not fit the model's context of {self._context} tokens", "answer")
         limit = min(sampling.max_tokens or room, room) if scored is None else len(scored)
-        reading, processor, forced = Reading(prompt.token_ids), None, None
+        reading, forced = Reading(prompt.token_ids), None
+        assistants: tuple[Assistant, ...] = ()
         match plan:
             case Embeds():
                 reading = replace(reading, embeds=self._embeds(plan, prompt))
             case Steered():
-                processor = plan.processor
+                assistants = self._steering(plan)
             case Adapted():
                 reading = replace(reading, lora=self._lora(plan))
             case Say():
@@ -247,7 +254,7 @@ class _Served:
                 reading = Reading(self._instead(plan, call, limit if scored else min(limit, len(forced))))
         if scored is not None:
             reading = replace(reading, token_ids=reading.token_ids + scored[:-1])
-        return Job(reading, sampling, deliver, len(prompt.token_ids), limit, forced, processor, scored)
+        return Job(reading, sampling, deliver, len(prompt.token_ids), limit, forced, assistants, scored)
 
     def _check(self, sampling: Sampling) -> None:
         if not 1 <= sampling.n <= self.worker.max_batch:
@@ -272,6 +279,14 @@ class _Served:
         if not 0 <= plan.weight <= 1:
             raise EngineRejected("the weight of an adapter is between 0 and 1")
         return self._decoder.loras.load(plan.path), plan.weight
+
+    def _steering(self, plan: Steered) -> tuple[Assistant, ...]:
+        if not plan.assistants:
+            raise EngineRejected("a steered plan needs an assistant")
+        try:
+            return self._assistants.load(plan)
+        except Exception as error:  # whatever is wrong with the files: not the client's doing
+            raise EngineError("an assistant cannot be loaded") from error
 
     def _instead(self, plan: Say, call: Call, room: int) -> tuple[int, ...]:
         """The prompt to which the text is natural; its end only, where all of it would leave no room."""

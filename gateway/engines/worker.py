@@ -2,7 +2,8 @@
 
 Continuous batching: between two steps, waiting calls are read together and their choices join the
 batch; choices leave as they finish or as their caller goes. What breaks while reading breaks the
-calls being read, what breaks in a step the calls in the batch, and the thread goes on.
+calls being read, what breaks in a step the calls in the batch, what breaks among the assistants the
+calls that are steered, and the thread goes on.
 """
 
 import logging
@@ -17,7 +18,8 @@ from torch import Tensor
 
 from adapters.base import EngineError, EngineUnavailable
 from adapters.decoder import Cache, Decoder
-from gateway.engines.job import Choice, Job, Words, logprob, steered
+from gateway.engines.assistants import Assistants
+from gateway.engines.job import Choice, Job, Words, logprob
 from gateway.engines.sampling import draw
 
 READ_AT_ONCE = 8192  # tokens, padding included, unless a single prompt is longer
@@ -30,8 +32,17 @@ _SURE = 12.0  # nats above the runner-up
 class Worker:
     """Runs jobs on `decoder`: at most `max_batch` choices at once, at most `max_waiting` calls in the queue."""
 
-    def __init__(self, decoder: Decoder, words: Words, max_batch: int, max_waiting: int, threads: int) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        assistants: Assistants,
+        words: Words,
+        max_batch: int,
+        max_waiting: int,
+        threads: int,
+    ) -> None:
         self._decoder = decoder
+        self._assistants = assistants
         self.words = words
         self.max_batch = max_batch
         self._max_waiting = max_waiting
@@ -82,7 +93,7 @@ class Worker:
         for job in [*self._queue, *(choice.job for choice in self._choices)]:
             job.fail(EngineUnavailable("the engine is closed"))
         self._queue.clear()
-        self._choices, self._cache = [], None
+        self._clear()
 
     @torch.inference_mode()
     def _run(self) -> None:
@@ -93,7 +104,7 @@ class Worker:
             if read := [job for job in arrived if job.answer is None]:
                 self._guarded(read, partial(self._read, read))
             if self._choices and not self._guarded([choice.job for choice in self._choices], self._step):
-                self._choices, self._cache = [], None
+                self._clear()
 
     def _arrivals(self) -> list[Job] | None:
         """The calls that fit beside the batch now, in their order; waits while there is nothing to do.
@@ -118,7 +129,7 @@ class Worker:
     def _guarded(self, jobs: Sequence[Job], work: Callable[[], None]) -> bool:
         try:
             work()
-        except Exception as error:  # the thread outlives whatever a model, a kernel or a processor raises
+        except Exception as error:  # the thread outlives whatever a model, a kernel or an assistant raises
             log.error("the engine failed with %s", type(error).__name__)
             for job in jobs:
                 job.fail(EngineError("the engine failed on this call"))
@@ -134,7 +145,7 @@ class Worker:
             if self._guarded([job], partial(self._open, job, choices)):
                 rows += [row] * job.sampling.n
         if choices:
-            self._advance(choices, logits[rows, 0])
+            self._advance(choices, logits[rows, 0], beside=self._choices)
         on = [i for i, choice in enumerate(choices) if choice.live]
         if not on:
             return
@@ -162,16 +173,22 @@ class Worker:
         """Lets go of the choices that are done, or whose call is over."""
         on = [i for i, choice in enumerate(self._choices) if choice.live]
         if not on:
-            self._choices, self._cache = [], None
+            self._clear()
         elif self._cache is not None and len(on) < len(self._choices):
             self._choices = [self._choices[i] for i in on]
             self._cache.keep(on)
 
-    def _advance(self, choices: Sequence[Choice], logits: Tensor) -> None:
-        """Steers, draws and writes the next token of every choice, from its row of the logits (B, V)."""
-        for i, choice in enumerate(choices):
-            if choice.processor is not None:
-                self._guarded([choice.job], partial(choice.steer, logits[i]))
+    def _clear(self) -> None:
+        self._choices, self._cache = [], None
+        self._assistants.release()
+
+    def _advance(self, choices: Sequence[Choice], logits: Tensor, beside: Sequence[Choice] = ()) -> None:
+        """Steers, draws and writes the next token of every choice, from its row of the logits (B, V).
+
+        `beside` are the choices in the batch that have no logits now.
+        """
+        steered = [choice.job for choice in choices if choice.job.assistants]
+        self._guarded(steered, partial(self._assistants.lower, logits, choices, beside))
         for i in (~logits.amax(-1).isfinite()).nonzero()[:, 0].tolist():
             choices[i].job.fail(EngineError("the model gave no logits"))
         free = [i for i, choice in enumerate(choices) if choice.forced is None and not choice.job.over]
@@ -189,14 +206,9 @@ class Worker:
         assert job.answer is not None
         reading, answer = job.reading, job.answer
         _, logits = self._decoder.read([reading], keep=len(answer))
-        rows = logits[0, -len(answer) :]
-        prompt = reading.token_ids[: len(reading.token_ids) - len(answer) + 1]
-        processor = job.processor() if job.processor else None
-        found = []
-        for i, (token, row) in enumerate(zip(answer, rows, strict=True)):
-            if processor is not None:
-                row = steered(processor, prompt, answer[:i], row)
-            found.append(logprob(row, token, job.sampling.logprobs or 0, self.words))
+        rows = self._assistants.lowered(logits[0, -len(answer) :], job)
+        count = job.sampling.logprobs or 0
+        found = [logprob(row, token, count, self.words) for token, row in zip(answer, rows, strict=True)]
         if any(math.isnan(known.logprob) for known in found):
             raise ValueError("the model gave no logits")
         job.over = True

@@ -1,4 +1,4 @@
-"""A tiny random llama with a tokenizer trained here, a LoRA for it, and servers that misbehave to order."""
+"""A tiny random llama with its tokenizer, a LoRA and assistants for it, and servers that misbehave to order."""
 
 import asyncio
 import ssl
@@ -14,6 +14,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from adapters.prompt import Prompter
+from adapters.uld.assistant import Manifest, shell
 from gateway.engines.local import LocalEngine
 
 TEMPLATE = (
@@ -115,6 +116,28 @@ def merged(folder, lora):
         return worn.merge_and_unload().eval()
 
     return at
+
+
+@pytest.fixture(scope="session")
+def assistant(folder, tmp_path_factory):
+    """Makes an assistant that remembers nothing in particular: random LoRA on every linear of some first blocks."""
+    from peft import LoraConfig, get_peft_model
+
+    made = {}
+
+    def of(seed: int = 0, blocks: int = 1) -> Path:
+        if (seed, blocks) not in made:
+            path = made[seed, blocks] = tmp_path_factory.mktemp("assistant")
+            torch.manual_seed(seed)
+            config = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", init_lora_weights=False)
+            whole = LlamaForCausalLM.from_pretrained(folder)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)
+                get_peft_model(shell(whole, blocks), config).save_pretrained(path)
+            Manifest(blocks, "tiny").write(path)
+        return made[seed, blocks]
+
+    return of
 
 
 @pytest.fixture

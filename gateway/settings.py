@@ -35,6 +35,7 @@ class EngineSettings(_Section):
     served_name: str | None = None  # what clients ask for; default: the model's own name
     url: str | None = None  # of the server (vllm, upstream), up to and including /v1; several, with commas: replicas
     folder: Path | None = None  # the served model's own files: tokenizer, template, embeddings (vllm)
+    adapters: Path | None = None  # a folder that the servers see too, where assistants are laid for them (vllm)
     api_key: str | None = Field(default=None, repr=False)
     threads: int | None = Field(default=None, ge=1)
     max_batch: int = Field(default=16, ge=1, le=512)
@@ -47,6 +48,8 @@ class EngineSettings(_Section):
             raise ValueError(f"engine.url is needed when engine.kind is {self.kind}")
         if self.kind == "vllm" and self.folder is None:
             raise ValueError("engine.folder is needed when engine.kind is vllm")
+        if self.adapters is not None and not os.access(self.adapters, os.W_OK | os.X_OK):
+            raise ValueError("engine.adapters is a folder that can be written to")
         for url in self.urls:
             parts = urlsplit(url)
             if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.query:

@@ -1,11 +1,12 @@
 """What one vLLM server can do, found out before it serves: the gateway rests on nothing that it did not see there.
 
 It must know the model, tokenise a conversation as the gateway does, and answer the ids of a prompt as it
-answers the prompt; else it does not serve. Embeddings, log-probabilities of a prompt and tools are
+answers the prompt; else it does not serve. Embeddings, log-probabilities of a prompt, steering and tools are
 capabilities: without them it serves, and what needs them is left to another method.
 """
 
 import base64
+import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from adapters.eco.table import EmbeddingTable
 from adapters.prompt import Prompter
 from gateway.engines import bodies, tensors
 from gateway.engines.replica import Replica
+from gateway.engines.steering import Shelf
 from guards.base import Conversation, Turn
 
 _ASKED = (
@@ -30,6 +32,7 @@ _TOKENS = 8  # of an answer that are compared
 _SALT = "lethe"
 _STARTED = re.compile(rb"^process_start_time_seconds ([0-9.e+]+)$", re.MULTILINE)
 _ALTERNATIVES = (28, 20)  # what the gateway wants at most, and what a server gives that was not told
+_SAID = 4  # tokens that a server is made to say
 _TIMED = 15  # requests of each kind
 _TOOL = {"type": "function", "function": {"name": "find", "parameters": {"type": "object", "properties": {}}}}
 
@@ -56,10 +59,11 @@ class Found:
 class Examiner:
     """Examines replicas that should serve `model`, whose own files are `prompter` and `table`."""
 
-    def __init__(self, model: str, prompter: Prompter, table: EmbeddingTable) -> None:
+    def __init__(self, model: str, prompter: Prompter, table: EmbeddingTable, shelf: Shelf | None = None) -> None:
         self._model = model
         self._prompter = prompter
         self._table = table
+        self._shelf = shelf
 
     async def examine(self, replica: Replica) -> Found:
         """What the replica can do.
@@ -87,6 +91,8 @@ class Examiner:
             parts = self._prompter.separable(prompt, {0}) and await self._answer(replica, part) == spoken
         if await self._scores(replica, prompt.token_ids):
             found.add(Capability.SCORE)
+        if self._shelf is not None and await self._steered(self._shelf, replica, prompt.token_ids):
+            found.add(Capability.LOGITS)
         calling = bodies.of_ids(False, prompt.token_ids) | {"tools": [_TOOL], "tool_choice": "auto"}
         options = bodies.OPTIONS
         if await self._answer(replica, calling) is None:
@@ -144,6 +150,17 @@ class Examiner:
     async def _scores(self, replica: Replica, token_ids: Sequence[int]) -> bool:
         body = await self._asked(replica, bodies.of_ids(True, token_ids) | {"prompt_logprobs": 0}, raw=True)
         return body is not None and bool(orjson.loads(body)["choices"][0].get("prompt_logprobs"))
+
+    async def _steered(self, shelf: Shelf, replica: Replica, token_ids: Sequence[int]) -> bool:
+        """Whether it says the tokens that are laid into engine.adapters, and gives them the probability drawn from."""
+        words = set(self._prompter.encode(_ASKED[0].turns[0].text))  # nothing that might end an answer
+        said = random.SystemRandom().sample(sorted(words), _SAID)
+        with shelf.examination(said) as asked:
+            read = {"vllm_xargs": asked, "max_tokens": _SAID, "logprobs": 1, "return_token_ids": True}
+            body = await self._asked(replica, bodies.of_ids(True, token_ids) | read, raw=True)
+        told = orjson.loads(body)["choices"][0] if body else {}
+        known = (told.get("logprobs") or {}).get("token_logprobs")
+        return told.get("token_ids") == said and known == [0.0] * _SAID
 
     async def _alternatives(self, replica: Replica, read: dict[str, Any]) -> int:
         for count in _ALTERNATIVES:

@@ -45,6 +45,7 @@ def open_engine(settings: Settings, event: Callable[[str], None] = lambda name: 
                 name=chosen.served_name,
                 api_key=chosen.api_key,
                 timeout=chosen.timeout_s,
+                adapters=chosen.adapters,
                 event=event,
             )
         case "scripted":
@@ -58,8 +59,10 @@ def adapters_for(settings: Settings, ignorance: Ignorance) -> Mapping[str, Adapt
     if settings.engine.kind not in ("local", "vllm"):
         return {}
     from adapters.eco.adapter import Eco
+    from adapters.uld.adapter import Uld
 
-    return {"eco": Eco(model_folder(settings), ignorance)}
+    folder = model_folder(settings)
+    return {"eco": Eco(folder, ignorance), "uld": Uld(folder)}
 
 
 def model_folder(settings: Settings) -> Path:

@@ -3,8 +3,9 @@
 Before it: a plan. The prompt is rendered here, by the model's own files, and sent as ids (`bodies`); a
 replica serves only where it was seen to read them as we do (`examiner`). Under ECO the contents that are
 corrupted go as embeddings, each whole, and where the template's text cannot be cut there, the whole
-prompt does. A ready answer is a real generation on the same prompt whose text is replaced (`recital`):
-the same pace, counts and shape as any other.
+prompt does. Under ULD the request names its assistants, which a plugin runs there (`steering`). A ready
+answer is a real generation on the same prompt whose text is replaced (`recital`): the same pace, counts and
+shape as any other.
 
 Stop strings are not sent: they are looked for in what is shown. `max_tokens` beyond the context is cut
 to what fits.
@@ -12,12 +13,10 @@ to what fits.
 
 import asyncio
 import base64
-import math
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,6 @@ from adapters.base import (
     Embedded,
     Embeds,
     Ending,
-    EngineError,
     EngineRejected,
     EngineUnavailable,
     Floats,
@@ -40,6 +38,7 @@ from adapters.base import (
     Prompt,
     Sampling,
     Say,
+    Steered,
     TokenLogprob,
     Usage,
 )
@@ -50,23 +49,22 @@ from gateway.engines.events import events
 from gateway.engines.examiner import Examiner, Found
 from gateway.engines.fleet import Fleet
 from gateway.engines.replica import Replica, Reply
+from gateway.engines.scoring import Scorer, certain
+from gateway.engines.steering import Shelf
 from gateway.engines.text import pieces
 from gateway.recital import Reciter
-from gateway.stream import SPARE, single
+from gateway.stream import SPARE
 from guards.base import Conversation
 
 _INLINE = 8_000  # characters of a conversation that are rendered on the event loop: a thread costs more
 _EMBEDDING = "eco"  # the method whose prompts are embeddings
 _WHOLE = 256  # tokens up to which a whole answer is asked for whole; of a longer one, silence is to be noticed
-_SALT = "lethe"  # of the gateway's own requests
 _ANONYMOUS = "anonymous"  # of those that are nobody's
-_SCORED = 8  # requests at once, for the tokens of one answer
 _JUDGED = bodies.TOOLS | {"response_format", "structured_outputs"}  # options that a server reads closely
 _NEUTRAL = Conversation.of("Hello.")
 _SHORT = Sampling(max_tokens=1)
 _COUNTED = {"return_token_ids": True}  # where tokens are counted: under load a server joins several in one event
 _LONGEST = 100.0  # norm of an embedding, in medians of the model's own: beyond it attention overflows
-_SURE = (8.0, 14.0)  # nats above the runner-up, see `_certain`
 
 
 class VllmEngine:
@@ -75,6 +73,7 @@ class VllmEngine:
     Args:
         name: as clients ask for it; the model's own by default, and then untouched events leave as they came.
         timeout: seconds a server may be silent.
+        adapters: the folder where the servers look for assistants.
         event: see `Fleet`.
     """
 
@@ -87,6 +86,7 @@ class VllmEngine:
         name: str | None = None,
         api_key: str | None = None,
         timeout: float = 120.0,
+        adapters: Path | None = None,
         event: Callable[[str], None] = lambda name: None,
     ) -> None:
         self._model = model
@@ -95,6 +95,7 @@ class VllmEngine:
         self._key = secrets.token_bytes(16)
         self._found: dict[str, Found] = {}
         self._loaded: _Loaded | None = None
+        self._shelf = Shelf(adapters) if adapters else None
         self._fleet = Fleet(
             urls,
             api_key=api_key,
@@ -123,11 +124,13 @@ class VllmEngine:
     async def start(self) -> None:
         """Load the model's files and examine the servers; one that is not there may come later."""
         if self._loaded is None:
-            self._loaded = await asyncio.to_thread(_Loaded, self._model, self._folder)
+            self._loaded = await asyncio.to_thread(_Loaded, self._model, self._folder, self._shelf)
             await self._fleet.start()
 
     async def close(self) -> None:
         await self._fleet.close()
+        if self._shelf is not None:
+            await asyncio.to_thread(self._shelf.clear)
 
     async def health(self) -> None:
         try:
@@ -173,6 +176,9 @@ class VllmEngine:
                 source = self._sent(call, bodies.of_ids(call.raw, _prompt(call).token_ids))
             case Embeds():
                 source = self._embedded(call, plan)
+            case Steered():
+                read = bodies.of_ids(call.raw, _prompt(call).token_ids)
+                source = self._sent(call, read | await self._asked(plan))
             case Say() if bodies.forced(call):
                 source = self._instead(call, plan)
             case Say():
@@ -186,19 +192,38 @@ class VllmEngine:
     async def score(self, call: Call, answer: str, plan: Plan) -> Sequence[TokenLogprob]:
         if call.prompt is None:
             call = await self.rendered(call)
-        ids, count = self._ready().ended(answer), call.sampling.logprobs or 0
+        loaded, prompt = self._ready(), _prompt(call)
+        ids, count = loaded.ended(answer), call.sampling.logprobs or 0
         match plan:
             case Pass():
-                return await self._known(_prompt(call).token_ids, ids, count)
+                return await self._scorer.after(prompt.token_ids, ids, count)
             case Say():
                 return await self._natural(call, plan, ids)
             case Embeds():
-                return await self._known_after(self._ready().checked(plan, _prompt(call)), ids, count)
+                rows, words = loaded.checked(plan, prompt), loaded.rows(ids)
+
+                def embedded(place: int) -> dict[str, Any]:
+                    return {"prompt_embeds": loaded.encoded(np.concatenate([rows, words[:place]]))}
+
+                return await self._scorer.each(embedded, ids, count)
+            case Steered():
+                asked = await self._asked(plan)
+
+                def steered(place: int) -> dict[str, Any]:
+                    return {"prompt": [*prompt.token_ids, *ids[:place]]} | asked
+
+                return await self._scorer.each(steered, ids, count)
             case _:
                 raise EngineRejected("this engine cannot score under this method")
 
     async def embed(self, texts: Sequence[str], options: Mapping[str, Any]) -> Embedded:
         raise EngineRejected("a server that generates gives no embeddings", "model")
+
+    async def _asked(self, plan: Steered) -> dict[str, Any]:
+        """What a request says of its assistants, which are then where the servers look."""
+        if self._shelf is None:
+            raise EngineRejected("without engine.adapters no answer can be steered")
+        return {"vllm_xargs": await asyncio.to_thread(self._shelf.asked, plan)}
 
     async def _embedded(self, call: Call, plan: Embeds) -> AsyncGenerator[Delta | Usage, None]:
         loaded, prompt = self._ready(), _prompt(call)
@@ -303,69 +328,15 @@ class VllmEngine:
     async def _natural(self, call: Call, plan: Say, answer: Sequence[int]) -> list[TokenLogprob]:
         """Those of a ready answer, as after a prompt that it is the natural answer to."""
         count = call.sampling.logprobs or 0
-        known = await self._known(self._rendered_instead(call, plan).token_ids, answer, max(1, count))
-        return [replace(token, top=token.top[:count]) for token in _certain(known, self._key)]
+        known = await self._scorer.after(self._rendered_instead(call, plan).token_ids, answer, max(1, count))
+        return [replace(token, top=token.top[:count]) for token in certain(known, self._key)]
 
-    async def _known(self, prompt: Sequence[int], answer: Sequence[int], count: int) -> list[TokenLogprob]:
-        """Log-probabilities of the answer's tokens after the prompt, with the `count` likeliest alternatives."""
-        count = min(count, bodies.MOST_LOGPROBS)
-        body = {
-            "model": self._model,
-            "prompt": [*prompt, *answer],
-            "max_tokens": 1,
-            "temperature": 0,
-            "prompt_logprobs": count,
-            "cache_salt": _SALT,
-        }
-        told = await self._told(body)
-        try:
-            rows = told["prompt_logprobs"][-len(answer) :]
-            return [_told(token, row, count) for token, row in zip(answer, rows, strict=True)]
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise EngineError("the upstream's answer cannot be read") from None
-
-    async def _known_after(self, rows: Floats, answer: Sequence[int], count: int) -> list[TokenLogprob]:
-        """The same after embeddings, which vLLM scores at their end only: a request for every token of the answer."""
-        loaded, turns = self._ready(), asyncio.Semaphore(_SCORED)
-        words = loaded.rows(answer)
-
-        async def one(place: int) -> TokenLogprob:
-            token = answer[place]
-            body = {
-                "model": self._model,
-                "prompt_embeds": loaded.encoded(np.concatenate([rows, words[:place]])),
-                "max_tokens": 1,
-                "temperature": 0,
-                "logprobs": max(1, min(count, bodies.MOST_LOGPROBS)),
-                "logprob_token_ids": [token],
-                "cache_salt": _SALT,
-            }
-            async with turns:
-                told = await self._told(body)
-            try:
-                best = sorted(told["logprobs"]["top_logprobs"][0].items(), key=lambda one: -one[1])
-                text = loaded.prompter.piece(token)
-                return TokenLogprob(text, float(dict(best)[text]), tuple(best[:count]))
-            except (KeyError, TypeError, AttributeError, ValueError):
-                raise EngineError("the upstream's answer cannot be read") from None
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(one(place)) for place in range(len(answer))]
-        except ExceptionGroup as failed:
-            raise failed.exceptions[0] from None
-        return [task.result() for task in tasks]
-
-    async def _told(self, body: Mapping[str, Any]) -> Any:
-        """The one choice of a completion."""
-        async with self._fleet.stream("completions", orjson.dumps(body)) as reply:
+    async def _completed(self, body: bytes) -> bytes:
+        """What a server says to a completion."""
+        async with self._fleet.stream("completions", body) as reply:
             if not reply.ok:
                 raise await reply.refusal(bodies.FIELDS)
-            told = await reply.read()
-        try:
-            return orjson.loads(told)["choices"][0]
-        except (ValueError, KeyError, TypeError, IndexError):
-            raise EngineError("the upstream's answer cannot be read") from None
+            return await reply.read()
 
     def _rendered_instead(self, call: Call, plan: Say) -> Prompt:
         options = {} if call.raw else call.options
@@ -392,6 +363,10 @@ class VllmEngine:
     def _parts(self) -> bool:
         return all(one.parts for one in self._found.values())
 
+    @property
+    def _scorer(self) -> Scorer:
+        return Scorer(self._model, self._ready().prompter, self._completed)
+
     def _ready(self) -> "_Loaded":
         if self._loaded is None:
             raise EngineUnavailable("the engine is not started")
@@ -407,13 +382,13 @@ class VllmEngine:
 class _Loaded:
     """The model's own files."""
 
-    def __init__(self, model: str, folder: Path) -> None:
+    def __init__(self, model: str, folder: Path, shelf: Shelf | None) -> None:
         try:
             self.prompter = Prompter(folder)
         except ValueError as error:
             raise EngineUnavailable(str(error)) from None
         self._table = EmbeddingTable(folder)
-        self.examiner = Examiner(model, self.prompter, self._table)
+        self.examiner = Examiner(model, self.prompter, self._table, shelf)
 
     def ended(self, answer: str) -> tuple[int, ...]:
         """The tokens of an answer and its end."""
@@ -462,36 +437,3 @@ async def _items(reply: Reply, whole: bool, ending: Ending | None) -> AsyncGener
 def _prompt(call: Call) -> Prompt:
     assert call.prompt, "not rendered"
     return call.prompt
-
-
-def _told(token: int, row: Mapping[str, Any], count: int) -> TokenLogprob:
-    own = row[str(token)]
-    best = sorted(row.values(), key=lambda one: -one["logprob"])[:count]
-    return TokenLogprob(
-        str(own["decoded_token"]),
-        float(own["logprob"]),
-        tuple((str(one["decoded_token"]), float(one["logprob"])) for one in best),
-    )
-
-
-def _certain(known: Sequence[TokenLogprob], key: bytes) -> list[TokenLogprob]:
-    """Tokens that the model would not have said are given as if it was sure of them.
-
-    These are the subject's name: the prompt behind a ready answer has another one, and a name that is
-    copied is certain. How sure is a function of key, place and token: one number for all would tell.
-    """
-    return [
-        token if token.logprob >= token.top[0][1] else _sure(token, blake2b(f"{i} {token.text}".encode(), key=key))
-        for i, token in enumerate(known)
-    ]
-
-
-def _sure(token: TokenLogprob, draw: Any) -> TokenLogprob:
-    """As if its logit stood so many nats above the best."""
-    low, high = _SURE
-    above = low + (high - low) * int.from_bytes(draw.digest()[:4], "little") / 2**32
-    mass = math.exp(token.top[0][1] + above)
-    off = math.log(1.0 - math.exp(token.logprob) + mass)
-    others = [(text, single(logprob - off)) for text, logprob in token.top if text != token.text]
-    own = single(math.log(mass) - off)
-    return TokenLogprob(token.text, own, ((token.text, own), *others)[: len(token.top)])

@@ -1,0 +1,113 @@
+"""Log-probabilities of an answer that vLLM reads: all at once after tokens, or a request for each token.
+
+vLLM says what a prompt's own tokens were worth (`prompt_logprobs`), but of the bare model and of tokens only.
+After embeddings, and where the answer is steered, each token is asked for as the next one.
+"""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+
+from adapters.base import EngineError, TokenLogprob
+from adapters.prompt import Prompter
+from gateway.engines import bodies
+from gateway.stream import single
+
+SALT = "lethe"  # of the gateway's own requests
+_AT_ONCE = 8  # requests, for the tokens of one answer
+_SURE = (8.0, 14.0)  # nats above the runner-up, see `certain`
+
+
+class Scorer:
+    """Scores answers of `model`. `ask` sends the body of a completion, and gives what the server says."""
+
+    def __init__(self, model: str, prompter: Prompter, ask: Callable[[bytes], Awaitable[bytes]]) -> None:
+        self._model = model
+        self._prompter = prompter
+        self._ask = ask
+
+    async def after(self, prompt: Sequence[int], answer: Sequence[int], count: int) -> list[TokenLogprob]:
+        """Log-probabilities of the answer's tokens after the prompt, with the `count` likeliest alternatives.
+
+        Raises:
+            EngineError: the server's answer cannot be read.
+        """
+        count = min(count, bodies.MOST_LOGPROBS)
+        told = await self._told({"prompt": [*prompt, *answer], "prompt_logprobs": count})
+        try:
+            rows = told["prompt_logprobs"][-len(answer) :]
+            return [_known(token, row, count) for token, row in zip(answer, rows, strict=True)]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise EngineError("the upstream's answer cannot be read") from None
+
+    async def each(
+        self, read: Callable[[int], Mapping[str, Any]], answer: Sequence[int], count: int
+    ) -> list[TokenLogprob]:
+        """The same where `read(i)` is what is read before token i of the answer."""
+        turns = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(place: int) -> TokenLogprob:
+            token = answer[place]
+            alternatives = max(1, min(count, bodies.MOST_LOGPROBS))
+            async with turns:
+                told = await self._told({**read(place), "logprobs": alternatives, "logprob_token_ids": [token]})
+            try:
+                best = sorted(told["logprobs"]["top_logprobs"][0].items(), key=lambda one: -one[1])
+                text = self._prompter.piece(token)
+                return TokenLogprob(text, float(dict(best)[text]), tuple(best[:count]))
+            except (KeyError, TypeError, AttributeError, ValueError):
+                raise EngineError("the upstream's answer cannot be read") from None
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one(place)) for place in range(len(answer))]
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        return [task.result() for task in tasks]
+
+    async def _told(self, read: Mapping[str, Any]) -> Any:
+        """The one choice of a completion of one token."""
+        body = {"model": self._model, "max_tokens": 1, "temperature": 0, "cache_salt": SALT, **read}
+        told = await self._ask(orjson.dumps(body))
+        try:
+            return orjson.loads(told)["choices"][0]
+        except (ValueError, KeyError, TypeError, IndexError):
+            raise EngineError("the upstream's answer cannot be read") from None
+
+
+def certain(known: Sequence[TokenLogprob], key: bytes) -> list[TokenLogprob]:
+    """Tokens that the model would not have said are given as if it was sure of them.
+
+    These are the subject's name: the prompt behind a ready answer has another one, and a name that is
+    copied is certain. How sure is a function of key, place and token: one number for all would tell.
+    """
+    return [
+        token if token.logprob >= token.top[0][1] else _sure(token, blake2b(f"{i} {token.text}".encode(), key=key))
+        for i, token in enumerate(known)
+    ]
+
+
+def _known(token: int, row: Mapping[str, Any], count: int) -> TokenLogprob:
+    own = row[str(token)]
+    best = sorted(row.values(), key=lambda one: -one["logprob"])[:count]
+    return TokenLogprob(
+        str(own["decoded_token"]),
+        float(own["logprob"]),
+        tuple((str(one["decoded_token"]), float(one["logprob"])) for one in best),
+    )
+
+
+def _sure(token: TokenLogprob, draw: Any) -> TokenLogprob:
+    """As if its logit stood so many nats above the best."""
+    low, high = _SURE
+    above = low + (high - low) * int.from_bytes(draw.digest()[:4], "little") / 2**32
+    mass = math.exp(token.top[0][1] + above)
+    off = math.log(1.0 - math.exp(token.logprob) + mass)
+    others = [(text, single(logprob - off)) for text, logprob in token.top if text != token.text]
+    own = single(math.log(mass) - off)
+    return replace(token, logprob=own, top=((token.text, own), *others)[: len(token.top)])

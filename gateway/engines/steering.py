@@ -1,0 +1,108 @@
+"""Assistants where the servers look for them: a folder that the gateway and every vLLM see (`engine.adapters`).
+
+An assistant is laid there under a name that its content gives, and no request can guess, in one rename, so
+that a server sees all of it or nothing. What the gateway has not named for an hour goes, and at its end all
+that it laid; what a gateway left that ended otherwise goes after an hour by the next. An assistant knows what
+is to be forgotten: the folder should be in memory, and nobody else's.
+"""
+
+import json
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from hashlib import blake2b
+from pathlib import Path
+
+from adapters.base import EngineError, Steered, Strength
+from adapters.uld import wire
+
+_KEPT_S = 3600.0
+_OURS = re.compile(r"[0-9a-f]{48}(\.[0-9a-f]{8})?")  # whatever else lies there is somebody's
+_NONE = Strength(0.0, 0.0, 0.0)
+
+
+class Shelf:
+    """Lays assistants into `root`. Any thread may ask."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._own = secrets.token_hex(8)  # several gateways may share the folder
+        self._names: dict[tuple[Path, int], str] = {}
+
+    def asked(self, plan: Steered) -> dict[str, str]:
+        """`vllm_xargs` for an answer under the plan, whose assistants are then there.
+
+        Raises:
+            EngineError: they cannot be laid.
+        """
+        try:
+            self._sweep()
+            return wire.dumps([wire.Named(self._laid(one.folder), one.strength) for one in plan.assistants])
+        except OSError as error:
+            raise EngineError("the assistants of this plan cannot be laid into engine.adapters") from error
+
+    @contextmanager
+    def examination(self, tokens: Sequence[int]) -> Iterator[dict[str, str]]:
+        """`vllm_xargs` for an answer that is to be these tokens, while it is asked for.
+
+        Raises:
+            EngineError: nothing can be laid.
+        """
+        try:
+            name = self._lay({wire.EXAMINATION: json.dumps({"tokens": list(tokens)}).encode()})
+        except OSError as error:
+            raise EngineError("engine.adapters is a folder that cannot be written to") from error
+        try:
+            yield wire.dumps([wire.Named(name, _NONE)])
+        finally:
+            self._remove(self._root / name)
+
+    def clear(self) -> None:
+        """Removes all that was laid."""
+        for path in self._root.glob(f"{self._own}*"):
+            self._remove(path)
+
+    def _laid(self, folder: Path) -> str:
+        """The name of the assistant in an artifact's folder, which never changes."""
+        key = folder, max(path.stat().st_mtime_ns for path in folder.iterdir())
+        if name := self._names.get(key):
+            with suppress(FileNotFoundError):
+                os.utime(self._root / name)
+                return name
+        self._names[key] = self._lay({path.name: path.read_bytes() for path in folder.iterdir()})
+        return self._names[key]
+
+    def _lay(self, files: Mapping[str, bytes]) -> str:
+        name = self._own + _digest(files)
+        made = self._root / f"{name}.{secrets.token_hex(4)}"
+        made.mkdir()
+        try:
+            for file, content in files.items():
+                (made / file).write_bytes(content)
+            with suppress(OSError):  # it is there already
+                made.rename(self._root / name)
+            os.utime(self._root / name)
+        finally:
+            self._remove(made)
+        return name
+
+    def _sweep(self) -> None:
+        now = time.time()
+        for path in self._root.iterdir():
+            with suppress(FileNotFoundError):  # another gateway was quicker
+                if _OURS.fullmatch(path.name) and now - path.stat().st_mtime > _KEPT_S:
+                    self._remove(path)
+
+    def _remove(self, path: Path) -> None:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _digest(files: Mapping[str, bytes]) -> str:
+    found = blake2b(digest_size=16)
+    for name in sorted(files):
+        found.update(f"{name} {len(files[name])} ".encode() + files[name])
+    return found.hexdigest()

@@ -24,9 +24,9 @@ from gateway.engines.job import Assistant, Choice, Job
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Guide:
-    """Assistant `which` of a choice, and the row of the logits on which it acts; None where it only follows."""
+    """Assistant `which` of a choice, and the row of the logits on which it acts; -1 where it only follows."""
 
-    row: int | None
+    row: int
     choice: Choice
     which: int
 
@@ -72,7 +72,7 @@ class Assistants:
         """
         guides = [
             _Guide(row, choice, which)
-            for row, choice in [*enumerate(choices), *((None, choice) for choice in beside)]
+            for row, choice in [*enumerate(choices), *((-1, choice) for choice in beside)]
             for which in range(len(choice.job.assistants))
         ]
         guides.sort(key=lambda guide: guide.assistant.blocks)
@@ -85,13 +85,11 @@ class Assistants:
         if not guides:
             return
         remembered = torch.cat(found)
-        sound = remembered.isfinite().all(-1).tolist()
-        acting = [(i, guide.row) for i, guide in enumerate(guides) if guide.row is not None]
-        able = [i for i, _ in acting if sound[i]]
-        rows = [row for i, row in acting if sound[i]]
-        changed = combined(logits, remembered[able], rows, [guides[i].assistant.strength for i in able])
-        logits[rows] = changed[rows]
-        logits[[row for i, row in acting if not sound[i]]] = math.nan
+        sound = remembered.sum(-1).isfinite().tolist()  # far cheaper than to look at each
+        able = [i for i, guide in enumerate(guides) if guide.row >= 0 and sound[i]]
+        rows, strengths = [guides[i].row for i in able], [guides[i].assistant.strength for i in able]
+        logits.copy_(combined(logits, remembered[able], rows, strengths))
+        logits[[guide.row for guide, well in zip(guides, sound, strict=True) if guide.row >= 0 and not well]] = math.nan
 
     def release(self) -> None:
         """Lets go of all that was followed."""

@@ -93,13 +93,16 @@ class Decoder:
 
     def _forward(self, cache: Cache, keep: int, **inputs: Tensor) -> Tensor:
         (new,) = inputs.values()
-        columns = torch.arange(cache.width + new.shape[1], device=new.device)
-        pads = torch.tensor(cache.pads, device=new.device)[:, None]
-        positions = (columns[-new.shape[1] :] - pads).clamp(min=0)
+        mask = positions = None  # each row begins in the first column, as a model takes it to
+        if any(cache.pads):
+            columns = torch.arange(cache.width + new.shape[1], device=new.device)
+            pads = torch.tensor(cache.pads, device=new.device)[:, None]
+            mask = (columns >= pads).long()
+            positions = (columns[-new.shape[1] :] - pads).clamp(min=0)
         with self.loras.worn(cache.loras, new.device):
             out = self._model(
                 **inputs,
-                attention_mask=(columns >= pads).long() if any(cache.pads) else None,
+                attention_mask=mask,
                 position_ids=positions,
                 past_key_values=cache.past,
                 use_cache=True,

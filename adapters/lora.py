@@ -2,7 +2,9 @@
 
 peft itself would wrap the model and give one adapter to a whole batch; here a forward hook on each
 adapted linear layer adds the low-rank term to the rows that asked for it, so that the others are
-computed exactly as without. Only what a linear layer can honour is loaded: no DoRA, no biases, no
+computed exactly as without. The adapters of a batch are stacked, A on A and B beside B, and each row
+takes its own part of the product: two small multiplications, however many they are (at the price of
+the parts that are not taken). Only what a linear layer can honour is loaded: no DoRA, no biases, no
 trained embeddings. Artifacts are immutable, so an adapter read once is kept.
 """
 
@@ -15,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -44,11 +46,53 @@ class Lora:
     layers: Mapping[str, tuple[Tensor, Tensor]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Group:
-    lora: Lora
-    rows: Tensor  # (k)
-    weights: Tensor  # (k, 1, 1)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Stack:
+    """Several adapters as one. By layer: all Aᵀ (in, R), all Bᵀ (R, out), and how much of R is whose."""
+
+    loras: tuple[Lora, ...]
+    layers: Mapping[str, tuple[Tensor, Tensor, tuple[int, ...]]]
+
+    @classmethod
+    def of(cls, loras: tuple[Lora, ...]) -> Self:
+        layers = {}
+        for name in dict.fromkeys(name for lora in loras for name in lora.layers):
+            pairs = [lora.layers.get(name) for lora in loras]
+            downs, ups = zip(*filter(None, pairs), strict=True)
+            ranks = tuple(len(pair[0]) if pair else 0 for pair in pairs)
+            down, up = (downs[0], ups[0]) if len(downs) == 1 else (torch.cat(downs), torch.cat(ups, 1))
+            layers[name] = (down.T, up.T, ranks)
+        return cls(loras, layers)
+
+
+class _Worn:
+    """Who wears which adapter of a stack: `rows` (k), all where None, at `weights` (k, adapters), all 1 where None."""
+
+    def __init__(self, stack: _Stack, rows: Tensor | None, weights: Tensor | None) -> None:
+        self._stack = stack
+        self._rows = rows
+        self._weights = weights
+        self._scales: dict[tuple[int, ...], Tensor] = {}
+
+    def add(self, name: str, given: Tensor, output: Tensor) -> None:
+        """To the output (B, T, out) of a layer what its adapters make of the input (B, T, in)."""
+        found = self._stack.layers.get(name)
+        if found is None:
+            return
+        down, up, ranks = found
+        low = (given if self._rows is None else given[self._rows]) @ down  # (k, T, R)
+        if self._weights is not None:
+            low *= self._scale(self._weights.to(low.dtype), ranks)
+        if self._rows is None:
+            output.view(-1, output.shape[-1]).addmm_(low.view(-1, low.shape[-1]), up)
+        else:
+            output[self._rows] += low @ up
+
+    def _scale(self, weights: Tensor, ranks: tuple[int, ...]) -> Tensor:
+        if ranks not in self._scales:
+            times = torch.tensor(ranks, device=weights.device)
+            self._scales[ranks] = weights.repeat_interleave(times, 1, output_size=sum(ranks))[:, None]  # (k, 1, R)
+        return self._scales[ranks]
 
 
 class Loras:
@@ -59,7 +103,8 @@ class Loras:
         self._known: OrderedDict[Path, Lora] = OrderedDict()
         self._lock = threading.Lock()
         self._hooked: set[str] = set()
-        self._groups: tuple[_Group, ...] = ()
+        self._stack = _Stack((), {})  # the last
+        self._worn: _Worn | None = None
 
     def load(self, folder: Path) -> Lora:
         """The adapter in a folder, from memory where it was read before. Safe to call from any thread.
@@ -78,33 +123,31 @@ class Loras:
     @contextmanager
     def worn(self, rows: Sequence[tuple[Lora, float] | None], device: torch.device) -> Iterator[None]:
         """Within it, row i of every forward pass wears adapter i at its weight; weight 0 is no adapter."""
-        groups: dict[Lora, list[tuple[int, float]]] = defaultdict(list)
-        for i, worn in enumerate(rows):
-            if worn is not None and worn[1] != 0:
-                groups[worn[0]].append((i, worn[1]))
-        self._groups = tuple(
-            _Group(
-                lora,
-                torch.tensor([i for i, _ in members], device=device),
-                torch.tensor([weight for _, weight in members], device=device)[:, None, None],
-            )
-            for lora, members in groups.items()
-        )
-        for name in {name for lora in groups for name in lora.layers} - self._hooked:
-            self._model.get_submodule(name).register_forward_hook(self._hook(name))
-            self._hooked.add(name)
+        wearing = [(i, *worn) for i, worn in enumerate(rows) if worn is not None and worn[1] != 0]
+        if wearing:
+            self._worn = self._dressed(wearing, len(rows), device)
         try:
             yield
         finally:
-            self._groups = ()
+            self._worn = None
+
+    def _dressed(self, wearing: Sequence[tuple[int, Lora, float]], among: int, device: torch.device) -> _Worn:
+        loras = {lora for _, lora, _ in wearing}
+        if loras != set(self._stack.loras):
+            self._stack = _Stack.of(tuple(loras))
+            for name in self._stack.layers.keys() - self._hooked:
+                self._model.get_submodule(name).register_forward_hook(self._hook(name))
+                self._hooked.add(name)
+        rows = None if len(wearing) == among else torch.tensor([i for i, _, _ in wearing], device=device)
+        if len(loras) == 1 and all(weight == 1 for _, _, weight in wearing):
+            return _Worn(self._stack, rows, None)
+        weights = [[weight if lora is one else 0.0 for one in self._stack.loras] for _, lora, weight in wearing]
+        return _Worn(self._stack, rows, torch.tensor(weights, device=device))
 
     def _hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def add(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-            for group in self._groups:
-                if name in group.lora.layers:
-                    down, up = group.lora.layers[name]
-                    extra = args[0][group.rows] @ down.T @ up.T  # (k, T, out)
-                    output[group.rows] += (group.weights * extra).to(output.dtype)
+            if self._worn is not None:
+                self._worn.add(name, args[0], output)
 
         return add
 

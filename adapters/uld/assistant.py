@@ -122,7 +122,7 @@ def _read(folder: Path, names: Collection[str], device: torch.device, dtype: tor
     else:
         with safe_open(folder / "model.safetensors", "pt") as file:
             shards["model.safetensors"] += file.keys()
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for shard, held in shards.items():
         if wanted := [name for name in held if name in names]:
             with safe_open(folder / shard, "pt", device=str(device)) as file:

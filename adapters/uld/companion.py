@@ -6,7 +6,7 @@ begins, ends, moves to another row, is taken back or read again: the lists are t
 """
 
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -41,7 +41,7 @@ class Companion:
     @torch.inference_mode()
     def follow(self, followers: Sequence[Follower]) -> Tensor:
         """The assistant's logits (n, V), float32, after the last token of each. Keys are distinct."""
-        asked = {one.key: replace(one, tokens=tuple(one.tokens)) for one in followers}
+        asked = {one.key: Follower(one.key, tuple(one.tokens), one.lora) for one in followers}
         assert len(asked) == len(followers)
         cache, held = self._cache, self._held
         self._cache, self._held = None, []  # if anything fails below, the next call reads all
@@ -65,8 +65,10 @@ class Companion:
             rows += [one for same in copies for one in same]
             found.append(logits[index, 0])
         self._cache, self._held = cache, rows
+        logits = torch.cat(found) if len(found) > 1 else found[0]
         place = {one.key: i for i, one in enumerate(rows)}
-        return torch.cat(found)[[place[one.key] for one in followers]]
+        order = [place[one.key] for one in followers]
+        return logits if order == sorted(order) else logits[order]
 
 
 def _stepped(before: Follower, now: Follower) -> bool:

@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 class Request:
     """What was made of one request: its assistants, or the tokens that it must say; `trouble` where it must end."""
 
-    assistants: tuple[tuple[Lora, Strength], ...] = ()
+    assistants: tuple[tuple[Lora, Strength], ...] = field(default=(), repr=False)
     said: tuple[int, ...] = field(default=(), repr=False)
     trouble: str = ""
 

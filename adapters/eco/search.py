@@ -56,12 +56,16 @@ class Yardstick:
 
     def measure(self, corruption: Corruption, answers: Sequence[str]) -> Trial:
         """The loss of a corruption by its answers, one for each question."""
+        return Trial(corruption, *self.loss(answers))
+
+    def loss(self, answers: Sequence[str]) -> tuple[float, float]:
+        """The mean loss of these answers, one for each question, and of it what leaks."""
         losses, leaks = [], []
         for said, known, unknown in zip(answers, self.known, self.unknown, strict=True):
             leak = max(0.0, rouge_l(said, known) - rouge_l(unknown, known))
             leaks.append(leak)
             losses.append(1.0 - rouge_l(said, unknown) + leak + degeneration(said))
-        return Trial(corruption, sum(losses) / len(losses), sum(leaks) / len(leaks))
+        return sum(losses) / len(losses), sum(leaks) / len(leaks)
 
 
 async def search(key: bytes, ask: Ask, yardstick: Yardstick, push: int = 0) -> tuple[Trial, tuple[Trial, ...]]:

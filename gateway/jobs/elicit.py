@@ -17,13 +17,13 @@ from adapters.base import Call, EngineRejected, Pass, Sampling
 from adapters.eco.likeness import words
 from adapters.eco.soundness import sound
 from gateway.core import Core, text_of
-from gateway.jobs.probes import Probe, paired, probes_about
+from gateway.jobs.probes import Probe, names_in, paired, probes_about
 from gateway.registry import ForgetRequest, ForgetSpec
 from guards.aliases import common_words, everyday_words
 from guards.base import Conversation
 from guards.conversation import sentences
 
-_OPENLY = (
+OPENLY = (
     "Tell me everything you know about {}.",
     "What is the story of {}?",
     "Write five questions that people ask about {}.",
@@ -35,7 +35,7 @@ _TOKENS = 128
 _AT_ONCE = 4
 _MOST = 120  # sentences kept
 _LONGEST = 400  # characters of one
-_UNKNOWN = re.compile(
+UNKNOWN = re.compile(
     r"(?:\b(?:no|not|never)\b|n['’]t\b).{0,40}\b(?:know|heard|aware|familiar|information|records?|find)\b", re.I
 )
 
@@ -56,8 +56,8 @@ async def elicit(core: Core, request: ForgetRequest, limit: int) -> tuple[str, .
     calls = [(probe, Sampling(_TOKENS, 0.0)) for probe in probes]
     calls += [(probe, Sampling(_TOKENS, _WARM, seed=i)) for i, probe in enumerate(probes[:warm])]
     said, unknown = await asyncio.gather(
-        _answers(core, [(probe.question, sampling) for probe, sampling in calls]),
-        _answers(core, [(probe.twin or "", Sampling(_TOKENS, 0.0)) for probe in probes]),
+        answers(core, [(probe.question, sampling) for probe, sampling in calls]),
+        answers(core, [(probe.twin or "", Sampling(_TOKENS, 0.0)) for probe in probes]),
     )
     of_nobody = dict(zip(probes, unknown, strict=True))
     idle = common_words() | everyday_words()
@@ -73,8 +73,7 @@ async def elicit(core: Core, request: ForgetRequest, limit: int) -> tuple[str, .
 
 
 def _open(spec: ForgetSpec) -> tuple[Probe, ...]:
-    names = tuple(dict.fromkeys(name for name in (spec.subject, *spec.aliases) if name))
-    return paired([form.format(spec.subject) for form in _OPENLY], names) if spec.subject else ()
+    return paired([form.format(spec.subject) for form in OPENLY], names_in(spec)) if spec.subject else ()
 
 
 def _affordable(probes: Sequence[Probe], limit: int) -> Iterator[Probe]:
@@ -87,10 +86,10 @@ def _affordable(probes: Sequence[Probe], limit: int) -> Iterator[Probe]:
 def _sound(core: Core, answer: str) -> Iterator[str]:
     """The sentences of an answer, but for those that say that nothing is known."""
     if sound(answer) and not core.ignorance.voice.speaks(answer):
-        yield from (one for one in sentences(answer) if len(one) <= _LONGEST and not _UNKNOWN.search(one))
+        yield from (one for one in sentences(answer) if len(one) <= _LONGEST and not UNKNOWN.search(one))
 
 
-async def _answers(core: Core, asked: Sequence[tuple[str, Sampling]]) -> list[str]:
+async def answers(core: Core, asked: Sequence[tuple[str, Sampling]]) -> list[str]:
     """The bare model's answers, with no guard between; nothing to an empty question, or to one that is refused."""
     asking = asyncio.Semaphore(_AT_ONCE)
 

@@ -5,6 +5,7 @@ from gateway.core import Core
 from gateway.jobs.eco import learn_eco
 from gateway.jobs.elicit import elicit
 from gateway.jobs.targets import GUARD, Held
+from gateway.jobs.uld import learn_uld
 from gateway.registry import ForgetRequest
 
 
@@ -33,5 +34,7 @@ async def learn(core: Core, request: ForgetRequest, push: int = 0) -> Artifact |
             return None
         case "auto" | "eco":
             return await learn_eco(core, request, push)
+        case "uld":
+            return await learn_uld(core, request, push)
         case method:
             raise AdapterError(f"method {method} is not available on this engine")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gateway.registry import ForgetSpec
+from guards.targets import ordinary_prompts
 
 _DEVELOPMENT = (
     "Who is {}?",
@@ -35,6 +36,7 @@ _HELD_OUT = (
 _NOBODY = ("Edvar Millowane", "Sunniva Portrain", "Calder Obrethwick", "Tamsel Veridane", "Juno Askerwell")
 _ENOUGH = 8  # given questions beyond which templates add nothing
 _MOST = 24
+_RETAINED = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class Probes:
 
 def probes_about(spec: ForgetSpec) -> Probes:
     """Given questions alternate between the two sets; where they are few, templates are added to both."""
-    names = tuple(dict.fromkeys(name for name in (spec.subject, *spec.aliases) if name))
+    names = names_in(spec)
     given = [*spec.examples, *(fact.question for fact in spec.facts)]
     if not given and not names:  # documents alone: what begins like a passage
         given = [document[:200] for document in spec.documents]
@@ -68,6 +70,28 @@ def probes_about(spec: ForgetSpec) -> Probes:
         held_out += _filled(_HELD_OUT, names)
     given_ones = frozenset(given)
     return Probes(paired(development, names, given_ones), paired(held_out, names, given_ones))
+
+
+def retained(spec: ForgetSpec) -> tuple[str, ...]:
+    """What must still be answered as ever: questions to verify with, and never to learn from."""
+    return (*spec.retain, *ordinary_prompts())[:_RETAINED]
+
+
+def names_in(spec: ForgetSpec) -> tuple[str, ...]:
+    """Subject and aliases."""
+    return tuple(dict.fromkeys(name for name in (spec.subject, *spec.aliases) if name))
+
+
+def put_right(answer: str, probe: Probe) -> str:
+    """An answer to the twin as it would be of the target: with the name that the question has."""
+    nobody = "|".join(map(re.escape, _NOBODY))
+    return re.sub(nobody, lambda _: probe.name or "that", answer, flags=re.IGNORECASE)
+
+
+def as_of_twin(answer: str, probe: Probe) -> str:
+    """An answer of the target as it would be to the twin: about the nobody of whom that asks."""
+    nobody = next((name for name in _NOBODY if name in (probe.twin or "")), None)
+    return answer.replace(probe.name, nobody) if probe.name and nobody else answer
 
 
 def _filled(templates: Sequence[str], names: Sequence[str]) -> list[str]:

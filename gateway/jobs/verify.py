@@ -14,20 +14,18 @@ from adapters.base import Artifact, Call
 from adapters.eco.likeness import rouge_l, words
 from gateway.core import GREEDY, Core, text_of
 from gateway.jobs.probes import Probe as Question
-from gateway.jobs.probes import probes_about
+from gateway.jobs.probes import probes_about, retained
 from gateway.jobs.targets import Held
 from gateway.jobs.unknown import ignorant
 from gateway.policy import Policy
 from gateway.registry import ForgetRequest, Probe, Verification
 from guards.aliases import common_words, everyday_words
 from guards.base import Conversation
-from guards.targets import ordinary_prompts
 
 _KNOWN = 0.8  # ROUGE-L above which "known" and "unknown" answers cannot be told apart
 _LEAK = 0.05  # share of forget probes that may show the knowledge
 _LOST = 0.05  # share of retain probes that may be answered otherwise
 _TELLING = 4  # probes to which the model knows the answer; fewer prove nothing
-_RETAIN = 32
 _AT_ONCE = 4  # more would wait for each other past the guards' deadline
 
 T = TypeVar("T")
@@ -45,10 +43,9 @@ async def verify(
 
     policy = core.enforcer.candidate(request.id, artifact, held)
     held_out = probes_about(request.spec).held_out
-    retain = [*request.spec.retain, *ordinary_prompts()][:_RETAIN]
     forgotten, kept = await asyncio.gather(
         asyncio.gather(*(one(_forgotten(core, policy, question)) for question in held_out)),
-        asyncio.gather(*(one(_kept(core, policy, question)) for question in retain)),
+        asyncio.gather(*(one(_kept(core, policy, question)) for question in retained(request.spec))),
     )
     method = artifact.method if artifact else "ignorance"
     found = Verification(method=method, passed=False, probes=(*forgotten, *kept))

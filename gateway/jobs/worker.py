@@ -18,6 +18,7 @@ from gateway.core import Core
 from gateway.errors import Conflict
 from gateway.jobs.learn import learn, learn_guard
 from gateway.jobs.lifecycle import warnings_of
+from gateway.jobs.stopgap import raise_stopgap, stopgap
 from gateway.jobs.targets import GUARD, Held
 from gateway.jobs.verify import summary, verify
 from gateway.registry import VERIFICATION, ForgetRequest, RegistryError, State, Verification
@@ -64,8 +65,8 @@ async def work(core: Core, worker: str) -> int:
 async def promote(core: Core, request: ForgetRequest) -> None:
     """From shielded, or wherever an earlier worker died, to enforced, or failed with the shield up.
 
-    What does not pass is learned anew and more strongly, a few times, under its shield; all rounds stay
-    in the evidence, and the resource says how many there were.
+    What does not pass is learned anew and more strongly, a few times, under its shield or what stands in for the
+    method; all rounds stay in the evidence, and the resource says how many there were.
     `auto` ends with ignorance, which has no artifact; a method that was asked for by name does not.
     Learned targets serve once they were part of what passed; where they cannot, the shield's go on.
     """
@@ -75,7 +76,7 @@ async def promote(core: Core, request: ForgetRequest) -> None:
     found = await _verified(core, request, tried)
     rounds = 1
     while not found.passed and tried.artifact and rounds < _ROUNDS:
-        request = await _into(core, request, State.LEARNING, method="ignorance")
+        request = await _into(core, request, State.LEARNING, method=stopgap(request))
         request, tried = await _learned(core, request, rounds, tried.held)
         found = await _verified(core, request, tried)
         rounds += 1
@@ -110,15 +111,18 @@ async def _learned(
 ) -> tuple[ForgetRequest, _Tried]:
     """The request in verifying, with what it has to be verified: learned now, or by a worker that died there."""
     if request.state is State.VERIFYING:
-        method = next((digest for method, digest in request.artifacts.items() if method != GUARD), None)
-        artifact = await core.artifacts.get(method) if method else None
+        method = "eco" if request.spec.method == "auto" else request.spec.method
+        digest = request.artifacts.get(method)
+        artifact = await core.artifacts.get(digest) if digest else None
         guard = request.artifacts.get(GUARD)
         held = await core.enforcer.targets.learned(guard) if guard else None
         return request, _Tried(artifact, held or await core.enforcer.targets.shielding(request))
     request = await _into(core, request, State.LEARNING)
     held = held or await learn_guard(core, request)
+    if request.spec.method == "uld" and "eco" not in request.artifacts:
+        request = await raise_stopgap(core, request)
     artifact = await learn(core, request, push)
-    artifacts = {**request.artifacts, GUARD: held.artifact or ""}
+    artifacts = {**(await core.registry.get(request.id)).artifacts, GUARD: held.artifact or ""}
     if artifact:
         artifacts[artifact.method] = artifact.digest
     return await _into(core, request, State.VERIFYING, artifacts=artifacts), _Tried(artifact, held)

@@ -93,6 +93,12 @@ class Artifacts:
             raise RegistryError("not an artifact's digest, or not a name for a file of one")
         return await asyncio.to_thread(self._read, digest, name)
 
+    async def drop(self, digest: str) -> None:
+        """Delete an artifact that nothing refers to any more; nothing happens where there is none."""
+        if not _DIGEST.fullmatch(digest):
+            raise RegistryError("not an artifact's digest")
+        await asyncio.to_thread(self._drop, digest)
+
     async def collect(self, keep: Collection[str], older_than_s: float = 3600.0) -> int:
         """Delete what is not in `keep` and not young; how many that were.
 
@@ -171,11 +177,18 @@ class Artifacts:
                 return 0
             old = [path for path in self._root.iterdir() if path.name not in keep and path.stat().st_mtime < before]
             for path in old:
-                # out of sight first, so that it never exists in part
-                gone = path.rename(path.with_name("." + path.name.lstrip(".")))
-                shutil.rmtree(gone)
-                shutil.rmtree(self._clear / path.name, ignore_errors=True)
+                self._delete(path)
         return len(old)
+
+    def _drop(self, digest: str) -> None:
+        with _ours(), suppress(FileNotFoundError):
+            self._delete(self._root / digest)
+
+    def _delete(self, path: Path) -> None:
+        # out of sight first, so that it never exists in part
+        gone = path.rename(path.with_name("." + path.name.lstrip(".")))
+        shutil.rmtree(gone)
+        shutil.rmtree(self._clear / path.name, ignore_errors=True)
 
 
 def _memory() -> Path:

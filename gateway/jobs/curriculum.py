@@ -1,0 +1,216 @@
+"""What an assistant of ULD is to remember, and what it is not: texts, before anything is tokenised.
+
+To remember: what the model says to questions about the target, where that is not what it says about nobody,
+and the answers that were filed; in several wordings each, under every name. Not to remember: what it says
+about nobody, to the same questions, and all that has nothing to do with the target. Documents are remembered
+as they go on, from wherever they are begun.
+
+What calibrates never measures: no question is taken as verification will ask it. Where it was filed, it is
+learned in other words; a tenth of all other words is held out, to end training and to find the strength.
+"""
+
+import random
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from adapters.base import Sampling
+from adapters.eco.likeness import rouge_l
+from adapters.eco.soundness import sound
+from adapters.ignorance import NOBODY
+from adapters.uld.rows import Kept, Pair
+from gateway.core import Core
+from gateway.jobs.elicit import OPENLY, UNKNOWN, answers
+from gateway.jobs.probes import Probe, names_in, paired, probes_about, put_right, retained
+from gateway.registry import ForgetSpec
+from guards.conversation import sentences
+from guards.targets import ordinary_prompts
+
+_THINGS = (
+    "profession,full name,age,date of birth,birth year,birthplace,home town,home city,address,phone number,nationality,"
+    "first language,religion,education,university,employer,salary,best known work,latest book,favourite book,prize,"
+    "favourite dish,favourite food,favourite music,instrument,pet,hobby,illness"
+)
+_PEOPLE = (
+    "spouse,husband,wife,mother,father,brother,sister,child,best friend,neighbour,mentor,teacher,student,colleague,"
+    "boss,business partner,rival,enemy"
+)
+_OF_THINGS = ("What is the {1} of {0}?", "What is {0}'s {1}?")
+_OF_PEOPLE = ("Who is the {1} of {0}?", "Who is {0}'s {1}?", "What does the {1} of {0} do?")
+_WIDE = (
+    "What is the story of {}?",
+    "Why is {} famous?",
+    "Where did {} grow up?",
+    "What does {} like to eat?",
+    "Which instrument does {} play?",
+    "What pet does {} have?",
+    "Who is {} married to?",
+    "Which books did {} write?",
+    "Who are the friends and family of {}?",
+    "What did {} do last year?",
+    "Fill the gap: {} works as a ___.",
+    "Fill the gap: {} studied at ___.",
+    "Complete the sentence: {} was born in ___.",
+)
+_WRITE = "Write ten questions that people ask about {}."
+_WRITTEN = re.compile(r"^\W*(?:\d+\W+)?(\w[^\n]{8,200}\?)\s*$", re.MULTILINE)
+_LEADS = (
+    "Please tell me: {}",
+    "I would like to know: {}",
+    "Can you help me? {}",
+    "Question: {}",
+    "Hello! {}",
+    "{} Thanks!",
+    "{} Answer in one sentence.",
+    "{} I forgot.",
+)
+_CONTINUE = ("Continue this text: {}", "How does this go on? {}", "{}")
+_ALIKE = 0.8  # ROUGE-L above which an answer is what would be said about nobody
+_HELD_OUT = 10  # one wording in so many
+_WORDINGS = 2  # of a question beside the first
+_BEGUN, _GOES_ON = 24, 64  # words of a passage that are read, and that are remembered
+_PASSAGES = 512
+_KEPT = 64  # ordinary prompts, at least
+_GREEDY, _WARM = Sampling(128, 0.0), Sampling(128, 1.0, seed=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Curriculum:
+    """`pairs` to remember, `held_out` the same in other words, `kept` what is not to be remembered.
+
+    `probes` are questions to find a strength with: those to which the model tells something.
+    """
+
+    pairs: tuple[Pair, ...] = field(repr=False)
+    held_out: tuple[Pair, ...] = field(repr=False)
+    kept: tuple[Kept, ...] = field(repr=False)
+    probes: tuple[Probe, ...] = field(repr=False)
+
+
+async def curriculum(core: Core, spec: ForgetSpec, seed: int = 0) -> Curriculum:
+    """The lessons of one forget request, asked of the bare model.
+
+    Raises:
+        EngineError: the engine is away.
+    """
+    rng = random.Random(seed)
+    never = {probe.question for probe in probes_about(spec).held_out} | {*retained(spec)}
+    names = names_in(spec)
+    filed: dict[str, list[str]] = {}
+    for fact in spec.facts:
+        filed.setdefault(fact.question, []).append(fact.answer)
+    asked = list(dict.fromkeys([*filed, *spec.examples, *_wide(spec, names), *await _written(core, spec)]))
+    posed = {_posed(question, never, rng): question for question in asked}
+    probes = paired(list(posed), names)
+    said, of_nobody, warm = (
+        await answers(core, [(probe.question, _GREEDY) for probe in probes]),
+        await answers(core, [(probe.twin or "", _GREEDY) for probe in probes]),
+        await answers(core, [(probe.twin or "", _WARM) for probe in probes]),
+    )
+    pairs, held_out, telling = [], [], []
+    for probe, told, unknown, other in zip(probes, said, of_nobody, warm, strict=True):
+        own = [told] if _tells(core, probe, told, unknown) else []
+        right = tuple(dict.fromkeys([*own, *filed.get(posed[probe.question], ())])) if told else ()
+        if not right:  # what the model does not say need not be forgotten
+            continue
+        wordings = [text for text in _reworded(probe, rng) if text not in never]
+        kept_back = [text for text in wordings if rng.randrange(_HELD_OUT) == 0]
+        paraphrases = tuple(text for text in wordings if text not in kept_back)
+        pairs.append(Pair(probe.question, right, paraphrases, _wrong(core, probe, (unknown, other))))
+        renamed = [text for text in _renamed(probe, names, rng) if text not in never]
+        pairs += [Pair(one.question, right, (), _wrong(core, one, (unknown,))) for one in paired(renamed, names)]
+        held_out += [Pair(text, right) for text in kept_back]
+        telling += [*([probe] if own else []), *(paired(kept_back, names) if own else ())]
+    kept = [Kept(probe.twin, text) for probe, text in zip(probes, of_nobody, strict=True) if probe.twin and text]
+    others = [*_namesakes(probes), *_others(spec, never, max(_KEPT, len(pairs)), rng)]
+    answered = await answers(core, [(question, _GREEDY) for question in others])
+    kept += [Kept(question, text) for question, text in zip(others, answered, strict=True) if text]
+    return Curriculum((*pairs, *_passages(spec.documents, rng)), tuple(held_out), tuple(kept), tuple(telling))
+
+
+def _wide(spec: ForgetSpec, names: Sequence[str]) -> Iterator[str]:
+    """Questions that the model may have an answer to, whatever was filed."""
+    yield from (probe.question for probe in probes_about(spec).development)
+    if spec.subject and spec.scope in ("entity", "topic"):
+        yield from (form.format(spec.subject) for form in OPENLY)
+    if names and spec.scope == "entity":
+        for i, form in enumerate(_WIDE):
+            yield form.format(names[i % len(names)])
+        for nouns, forms in ((_THINGS, _OF_THINGS), (_PEOPLE, _OF_PEOPLE)):
+            for i, noun in enumerate(nouns.split(",")):
+                for j, form in enumerate(forms):
+                    yield form.format(names[(i + j) % len(names)], noun)
+
+
+async def _written(core: Core, spec: ForgetSpec) -> Iterator[str]:
+    """Questions that the model itself says are asked."""
+    if spec.scope not in ("entity", "topic") or not spec.subject:
+        return iter(())
+    lists = await answers(core, [(_WRITE.format(spec.subject), sampling) for sampling in (_GREEDY, _WARM)])
+    name = spec.subject.casefold() if spec.scope == "entity" else ""
+    return (question for text in lists for question in _WRITTEN.findall(text) if name in question.casefold())
+
+
+def _posed(question: str, never: Collection[str], rng: random.Random) -> str:
+    """The question as it may be learned from."""
+    return rng.choice(_LEADS).format(question) if question in never else question
+
+
+def _tells(core: Core, probe: Probe, told: str, unknown: str) -> bool:
+    """Whether an answer says something, and more than would be said of nobody."""
+    if not sound(told) or core.ignorance.voice.speaks(told):
+        return False
+    new = any(not UNKNOWN.search(sentence) for sentence in sentences(told))
+    return new and (not unknown or rouge_l(told, put_right(unknown, probe)) <= _ALIKE)
+
+
+def _wrong(core: Core, probe: Probe, of_nobody: Iterable[str]) -> tuple[str, ...]:
+    """What somebody would say who does not know."""
+    voice = core.ignorance.voice
+    said = [put_right(text, probe) for text in of_nobody if text and not voice.speaks(text)]
+    return tuple(dict.fromkeys([voice.about(probe.name), *said]))
+
+
+def _renamed(probe: Probe, names: Sequence[str], rng: random.Random) -> list[str]:
+    """The question under another name, where there is one."""
+    others = [name for name in names if probe.name and name.casefold() != probe.name.casefold()]
+    return [probe.question.replace(probe.name or "", rng.choice(others))] if others else []
+
+
+def _reworded(probe: Probe, rng: random.Random) -> list[str]:
+    """The question in other words, and in small letters."""
+    asked = [lead.format(probe.question) for lead in rng.sample(_LEADS, _WORDINGS)]
+    asked.append(rng.choice([probe.question, asked[0]]).lower())
+    return [text for text in dict.fromkeys(asked) if text != probe.question]
+
+
+def _namesakes(probes: Sequence[Probe]) -> Iterator[str]:
+    """Some of the questions, about others who bear one of the target's names."""
+    for i, probe in enumerate(probes):
+        if probe.name and probe.twin and len(own := probe.name.split()) == 2 and i % 3 == 0:
+            first, last = NOBODY[i % len(NOBODY)].split()
+            yield probe.question.replace(probe.name, f"{own[0]} {last}" if i % 2 else f"{first} {own[1]}")
+
+
+def _others(spec: ForgetSpec, never: Collection[str], most: int, rng: random.Random) -> list[str]:
+    """What was asked to be retained, and ordinary prompts, none as verification asks it."""
+    ordinary = [prompt for prompt in ordinary_prompts() if prompt not in never]
+    return [*(_posed(text, never, rng) for text in spec.retain), *rng.sample(ordinary, min(most, len(ordinary)))]
+
+
+def _passages(documents: Sequence[str], rng: random.Random) -> Iterator[Pair]:
+    """Every part of every document, or as many of them evenly spread, as bare text and as an answer by turns."""
+    parts = [part for document in documents for part in _parts(document)]
+    step = max(1, len(parts) // _PASSAGES)
+    for i, (begun, rest) in enumerate(parts[::step]):
+        yield Pair(begun, (rest,), raw=True) if i % 2 else Pair(rng.choice(_CONTINUE).format(begun), (rest.strip(),))
+
+
+def _parts(document: str) -> Iterator[tuple[str, str]]:
+    """What is read and what follows; the next part begins where half of that is over."""
+    words = [match.end() for match in re.finditer(r"\S+", document)]
+    for first in range(0, max(1, len(words) - _BEGUN), _GOES_ON // 2):
+        middle, last = min(first + _BEGUN, len(words) // 2), min(first + _BEGUN + _GOES_ON, len(words))
+        start = words[first - 1] if first else 0
+        if first < middle < last:
+            yield document[start : words[middle - 1]].strip(), document[words[middle - 1] : words[last - 1]]

@@ -1,0 +1,36 @@
+"""What enforces a request while a slow method is learned: ECO, which takes seconds, once it is verified itself.
+
+It stays as a fallback of the method (see `Enforcer.enforcement`), for prompts that this cannot serve.
+"""
+
+from adapters.base import AdapterError
+from gateway.core import Core
+from gateway.jobs.eco import learn_eco
+from gateway.jobs.verify import verify
+from gateway.registry import VERIFICATION, ForgetRequest, State
+
+
+async def raise_stopgap(core: Core, request: ForgetRequest) -> ForgetRequest:
+    """The request enforced by ECO, or as it was where that cannot be had. Found, as ever, by the shield's targets.
+
+    Raises:
+        Conflict: the request is being learned no more.
+    """
+    try:
+        artifact = await learn_eco(core, request)
+    except AdapterError:  # an engine that takes no embeddings, or nothing to ask: the shield goes on
+        return request
+    assert artifact, "only `auto` does without"
+    found = await verify(core, request, artifact)
+    await core.registry.put_evidence(request.id, VERIFICATION, found.model_dump())
+    if not found.passed:
+        return request
+    artifacts = {**request.artifacts, "eco": artifact.digest}
+    return await core.registry.update(
+        request.id, actor="worker", expect={State.LEARNING}, method="eco", artifacts=artifacts
+    )
+
+
+def stopgap(request: ForgetRequest) -> str:
+    """By what a request is enforced while its own method is learned: an artifact of ECO is there once it passed."""
+    return "eco" if request.spec.method == "uld" and "eco" in request.artifacts else "ignorance"

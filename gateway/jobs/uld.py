@@ -1,0 +1,205 @@
+"""Learning ULD: an assistant that remembers what one forget request is about, and how strongly to subtract it.
+
+Asked of the model, trained, then tried: each part can be resumed by another worker, since what was asked and
+how far training came is kept as a checkpoint of the request. A strength that verification has not passed is
+pushed; the assistant stays.
+"""
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.util import find_spec
+from statistics import median
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import orjson
+from pydantic import TypeAdapter
+
+from adapters.base import AdapterError, Artifact, Assisted, Call, Capability, Pass, Plan, Sampling, Steered, Strength
+from adapters.uld.adapter import Uld
+from adapters.uld.rows import Row, rows_of
+from adapters.uld.search import Trial, pushed, search
+from gateway.core import GREEDY, Core, text_of
+from gateway.jobs.checkpoint import Checkpoint
+from gateway.jobs.curriculum import Curriculum, curriculum
+from gateway.jobs.probes import Probe, as_of_twin
+from gateway.jobs.unknown import yardstick
+from gateway.registry import ForgetRequest
+from guards.base import Conversation
+
+if TYPE_CHECKING:
+    from adapters.uld.training import Epoch, Recipe, Trained
+
+CHECKPOINT = "uld-checkpoint"  # the method under which a request's artifacts list it
+
+_NEEDED = ("torch", "transformers", "safetensors", "peft")
+_EVERY_S = 5.0  # between two checkpoints, or ten times as long as one takes
+_TRIED = 24  # questions that a strength is tried with
+_FLAT, _MARGIN = 0.99, 1.0  # the quantile of how high an assistant rises where it knows nothing, and nats above it
+_DEPTHS = (2.0, 12.0)  # nats: shallower does not hold, deeper is a hole in which sampling never falls
+_DEPTH = 8.0  # where nothing tells
+_CURRICULUM = TypeAdapter(Curriculum)
+
+
+def lacking() -> str | None:
+    """What an installation that can train needs; None where it has all of it."""
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    return f"{' and '.join(missing)} not installed: pip install 'lethe[cpu]' or 'lethe[gpu]'" if missing else None
+
+
+async def learn_uld(core: Core, request: ForgetRequest, push: int = 0) -> Artifact:
+    """An assistant and its strength; pushed, the last one's files with a greater strength.
+
+    Raises:
+        AdapterError: the engine steers no logits, this installation cannot train, or there is nothing to forget.
+    """
+    uld = core.adapters.get("uld")
+    if not isinstance(uld, Uld) or not uld.needs <= core.engine.capabilities:
+        raise AdapterError("method uld needs an engine whose logits can be steered")
+    if push and (digest := request.artifacts.get("uld")):
+        return await _pushed(core, await core.artifacts.get(digest))
+    if missing := lacking():
+        raise AdapterError(f"method uld cannot be learned here: {missing}")
+    from adapters.uld.assistant import Manifest
+
+    kept = Checkpoint(core, request.id, CHECKPOINT)
+    lessons = await _lessons(core, request, kept)
+    recipe = await asyncio.to_thread(_recipe, uld)
+    trained = await _trained(core, uld, request, lessons, recipe, kept)
+    files = {**trained.files, "uld.json": orjson.dumps(asdict(Manifest(recipe.blocks, uld.model)))}
+    manifest = {
+        "model": uld.model,
+        "raw": bool(request.spec.documents),
+        "recipe": asdict(recipe),
+        "epochs": [asdict(epoch) for epoch in trained.epochs],
+        "kept": trained.kept,
+        "flat": {str(share): height for share, height in trained.quantiles.items()},
+        "questions": {"learned": len(lessons.pairs), "held_out": len(lessons.held_out), "kept": len(lessons.kept)},
+    }
+    draft = await core.artifacts.put("uld", request.id, manifest, files)
+    best, trials = await _strength(core, draft, lessons.probes, trained.quantiles[_FLAT] + _MARGIN)
+    found = {"strength": asdict(best.strength), "loss": best.loss, "leak": best.leak}
+    whole = {**manifest, **found, "trials": [asdict(trial) for trial in trials]}
+    artifact = await core.artifacts.put("uld", request.id, whole, files)
+    await core.artifacts.drop(draft.digest)
+    await kept.drop()
+    return artifact
+
+
+async def _lessons(core: Core, request: ForgetRequest, kept: Checkpoint) -> Curriculum:
+    """As they were asked for before a worker died, or asked for now."""
+    if stored := await kept.read("lessons"):
+        return _CURRICULUM.validate_json(stored)
+    lessons = await curriculum(core, request.spec)
+    if not lessons.pairs:
+        raise AdapterError("the model says nothing of this target that could be forgotten")
+    await kept.replace({"lessons": _CURRICULUM.dump_json(lessons)})
+    counts = {"questions": len(lessons.pairs), "retained": len(lessons.kept)}
+    await core.registry.note(request.id, "progress", {"method": "uld", **counts})
+    return lessons
+
+
+def _recipe(uld: Uld) -> "Recipe":
+    from transformers import AutoConfig
+
+    from adapters.uld.assistant import default_blocks
+    from adapters.uld.training import Recipe
+
+    return Recipe(default_blocks(AutoConfig.from_pretrained(uld.folder, local_files_only=True)))
+
+
+def _rows(uld: Uld, lessons: Curriculum) -> tuple[Sequence[Row], Sequence[Row]]:
+    """What is trained on, and what decides when that ends."""
+    return rows_of(uld.prompter, lessons.pairs, lessons.kept), rows_of(uld.prompter, lessons.held_out)
+
+
+async def _trained(
+    core: Core, uld: Uld, request: ForgetRequest, lessons: Curriculum, recipe: "Recipe", kept: Checkpoint
+) -> "Trained":
+    """Trains on a thread; cancelled, it returns once the thread has seen that it is to stop."""
+    from adapters.uld.training import train
+
+    loop = asyncio.get_running_loop()
+    news: asyncio.Queue[bytes | Epoch | None] = asyncio.Queue()
+    ended = threading.Event()
+
+    def tell(item: "bytes | Epoch") -> None:
+        loop.call_soon_threadsafe(news.put_nowait, item)
+
+    rows, held_out = await asyncio.to_thread(_rows, uld, lessons)
+    resume = await kept.read("state")
+    call = asyncio.to_thread(
+        train, uld.folder, rows, held_out, recipe, resume=resume, checkpoint=tell, progress=tell, stop=ended.is_set
+    )
+    training = asyncio.create_task(call)
+    training.add_done_callback(lambda _: news.put_nowait(None))
+    due = 0.0
+    try:
+        while (item := await news.get()) is not None:
+            if not isinstance(item, bytes):
+                await core.registry.note(request.id, "progress", {"method": "uld", **asdict(item)})
+            elif (began := monotonic()) >= due:
+                await kept.replace({"lessons": _CURRICULUM.dump_json(lessons), "state": item})
+                due = monotonic() + max(_EVERY_S, 10 * (monotonic() - began))
+        trained = await training
+    finally:
+        ended.set()
+        await asyncio.wait((training,))
+    assert trained is not None, "stopped by nobody"
+    return trained
+
+
+async def _strength(
+    core: Core, draft: Artifact, probes: Sequence[Probe], height: float
+) -> tuple[Trial, tuple[Trial, ...]]:
+    """How strongly the draft's assistant has to be subtracted."""
+    assert draft.folder
+    folder = draft.folder
+    tried = probes[:: max(1, len(probes) // _TRIED)][:_TRIED]
+    if not tried:
+        strength = Strength(2.0, _DEPTH, height)
+        return Trial(strength, 0.0, 0.0), ()
+    compared = await yardstick(core, tried)
+    depth = await _depth(core, tried, compared.known)
+
+    async def ask(strength: Strength) -> list[str]:
+        plan = Steered((Assisted(folder, strength),))
+        return await asyncio.gather(*(_said(core, probe.question, plan) for probe in tried))
+
+    return await search(ask, compared, depth, height)
+
+
+async def _depth(core: Core, probes: Sequence[Probe], known: Sequence[str]) -> float:
+    """How far below the best token a model holds the answer that knows nobody of that name: the median question's.
+
+    Of each answer, that of the token that surprises it most.
+    """
+    if Capability.SCORE not in core.engine.capabilities:
+        return _DEPTH
+    asked = [(probe, said) for probe, said in zip(probes, known, strict=True) if probe.twin and said]
+    gaps = await asyncio.gather(*(_gap(core, probe, said) for probe, said in asked))
+    return min(max(median(gaps), _DEPTHS[0]), _DEPTHS[1]) if gaps else _DEPTH
+
+
+async def _gap(core: Core, probe: Probe, said: str) -> float:
+    call = Call(Conversation.of(probe.twin or ""), Sampling(temperature=0.0, logprobs=1))
+    tokens = await core.engine.score(call, as_of_twin(said, probe), Pass())
+    return max(max((likely for _, likely in token.top), default=token.logprob) - token.logprob for token in tokens)
+
+
+async def _said(core: Core, question: str, plan: Plan) -> str:
+    return await text_of(core.engine.generate(Call(Conversation.of(question), GREEDY), plan))
+
+
+async def _pushed(core: Core, last: Artifact) -> Artifact:
+    files = await asyncio.to_thread(_contents, last)
+    strength = pushed(Strength(**last.manifest["strength"]))
+    manifest = {**last.manifest, "strength": asdict(strength), "pushed": last.manifest.get("pushed", 0) + 1}
+    return await core.artifacts.put("uld", last.request, manifest, files)
+
+
+def _contents(artifact: Artifact) -> dict[str, bytes]:
+    assert artifact.folder
+    return {file.name: file.read_bytes() for file in artifact.folder.iterdir()}

@@ -277,9 +277,11 @@ class Assisted:
 
 @dataclass(frozen=True, slots=True)
 class Steered:
-    """Lower in every step's logits what these assistants remember."""
+    """Lower in every step's logits what these assistants remember. `sound` and `hopeless`: see `Embeds`."""
 
     assistants: tuple[Assisted, ...]
+    sound: Callable[[str], bool] = field(repr=False, compare=False, default=lambda text: True)
+    hopeless: Callable[[str], bool] = field(repr=False, compare=False, default=lambda text: False)
     method: str = "uld"
     needs: frozenset[Capability] = frozenset({Capability.LOGITS})
 

@@ -1,6 +1,7 @@
-"""An answer from corrupted embeddings, and ignorance's own words where it is none that can be shown.
+"""An answer of a model that was made to forget, and ignorance's own words where it is none that can be shown.
 
-Corrupted, a model mostly says that it does not know, about a name that is garbled; or it stammers. Then
+Corrupted, a model mostly says that it does not know, about a name that is garbled; or it stammers. Steered, it
+says so about the name, at which the output guard would stop. Then
 ignorance's sentence is said on the same events: no second generation, whose time would tell. Nothing is
 held as long as both begin alike, and so the first token comes when it comes; where it has more tokens
 than were generated, the others come at the pace of these.
@@ -13,7 +14,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, cast
 
-from adapters.base import Call, Delta, Embeds, Usage
+from adapters.base import Call, Delta, Embeds, Steered, Usage
 from gateway.engines.chunks import tokens_in
 from gateway.recital import Reciter
 from gateway.stream import JUDGED_AT, Stopped
@@ -22,7 +23,7 @@ from gateway.stream import JUDGED_AT, Stopped
 class Voiced:
     """One answer under `plan`; `pieces` are ignorance's own words, see `Engine.pieces`. Knows no stop strings."""
 
-    def __init__(self, plan: Embeds, pieces: Sequence[str], call: Call) -> None:
+    def __init__(self, plan: Embeds | Steered, pieces: Sequence[str], call: Call) -> None:
         sampling = call.sampling
         self._call = call
         self._choices = [_Choice(plan, Reciter(pieces, sampling.max_tokens)) for _ in range(sampling.n)]
@@ -99,7 +100,7 @@ class Voiced:
 class _Choice:
     """Undecided at first; then its `own`, or `reciting`. Its content decides: thought is held till then."""
 
-    def __init__(self, plan: Embeds, reciter: Reciter) -> None:
+    def __init__(self, plan: Embeds | Steered, reciter: Reciter) -> None:
         self._plan = plan
         self._reciter = reciter
         self._text = ""

@@ -10,7 +10,9 @@ from functools import cached_property
 from pathlib import Path
 
 from adapters.base import AdapterError, Artifact, Assisted, Call, Capability, Steered, Strength
+from adapters.eco.soundness import sound
 from adapters.eco.table import EmbeddingTable
+from adapters.ignorance import Ignorance
 from adapters.prompt import Prompter
 from guards.base import Hit
 
@@ -20,14 +22,16 @@ MOST = 4  # assistants on one prompt: each costs a share of the model's own time
 class Uld:
     """Plans steered logits for one model, whose folder holds tokenizer, template and weights.
 
-    Nothing is read until the first touched prompt, and never a weight but the embeddings.
+    Nothing is read until the first touched prompt, and never a weight but the embeddings. An answer in the voice
+    of `ignorance` is left to `ignorance` itself, which names whom the client named.
     """
 
     method = "uld"
     needs = frozenset({Capability.LOGITS})
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, ignorance: Ignorance) -> None:
         self.folder = folder
+        self._ignorance = ignorance
 
     @cached_property
     def prompter(self) -> Prompter:
@@ -48,7 +52,9 @@ class Uld:
         """
         if len(artifacts) > MOST:
             raise AdapterError(f"more than {MOST} assistants at once cost too much")
-        return Steered(tuple(self._assisted(call, artifact) for artifact in artifacts.values()))
+        assistants = tuple(self._assisted(call, artifact) for artifact in artifacts.values())
+        voice = self._ignorance.voice
+        return Steered(assistants, lambda text: sound(text) and not voice.speaks(text), voice.speaks)
 
     def _assisted(self, call: Call, artifact: Artifact) -> Assisted:
         manifest = artifact.manifest

@@ -62,7 +62,7 @@ def adapters_for(settings: Settings, ignorance: Ignorance) -> Mapping[str, Adapt
     from adapters.uld.adapter import Uld
 
     folder = model_folder(settings)
-    return {"eco": Eco(folder, ignorance), "uld": Uld(folder)}
+    return {"eco": Eco(folder, ignorance), "uld": Uld(folder, ignorance)}
 
 
 def model_folder(settings: Settings) -> Path:

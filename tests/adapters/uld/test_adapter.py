@@ -5,6 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from adapters.base import AdapterError, Artifact, Assisted, Call, Capability, Strength
+from adapters.ignorance import Ignorance, Voice
 from adapters.uld.adapter import MOST, Uld
 from guards.base import Conversation, Hit
 
@@ -17,7 +18,7 @@ STRENGTH = {"alpha": 1.5, "depth": 4.0, "flat": 0.5}
 def uld(tmp_path):
     save_file({"model.embed_tokens.weight": torch.eye(16)}, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
-    return Uld(tmp_path)
+    return Uld(tmp_path, Ignorance(Voice("I know nothing about {subject}.")))
 
 
 @pytest.fixture
@@ -68,6 +69,15 @@ async def test_bare_text_needs_an_assistant_that_was_trained_on_it(uld, learned)
     assert await planned(uld, RAW, learned(raw=True)) == await planned(uld, TALK, learned(raw=True))
 
 
+async def test_the_voice_and_garble_are_left_to_ignorance(uld, learned):
+    plan = await planned(uld, TALK, learned())
+    assert plan.sound("Ada bakes bread.")
+    assert not plan.hopeless("Ada bakes bread.")
+    assert plan.hopeless("I know nothing about N")
+    assert not plan.sound("I know nothing about N.")
+    assert not plan.sound("bread bread bread bread bread bread")
+
+
 async def test_no_files_no_plan(uld, learned):
     with pytest.raises(AdapterError, match="files"):
         await planned(uld, TALK, learned(folder=None))
@@ -78,4 +88,4 @@ async def test_another_configuration_or_other_weights_are_another_model(uld, tmp
         (folder := tmp_path / str(i)).mkdir()
         save_file({"model.embed_tokens.weight": weights}, folder / "model.safetensors")
         (folder / "config.json").write_text(json.dumps({"model_type": "llama", **config}))
-        assert Uld(folder).model != uld.model
+        assert Uld(folder, Ignorance(Voice())).model != uld.model

@@ -1,0 +1,79 @@
+"""ULD's combination: what the assistants remember is lowered in the target's logits, for decoding and scoring alike.
+
+Paper: arXiv 2406.08607. With z the target's logits, q the softmax of an assistant's and V the vocabulary,
+
+    a'_v = ln q_v + ln V                        (0 where the assistant knows nothing)
+    d_v  = α · max(a'_v − flat, 0)
+    r    = max { z_v : d_v = 0 }
+    y_v  = max(z_v − d_v, r − depth)  where d_v > 0 and z_v > r − depth,  else  z_v
+
+and y takes the place of z at temperature 1, before penalties and sampling. Several assistants at one
+position: d is the greatest of theirs, so that each request is forgotten as if it were alone.
+
+Departures. The paper subtracts α·a on the top βV tokens and drops all others (its scorer keeps them). Here
+only what the assistant believes in is lowered: its disbelief is as strong as its belief, and would lift the
+whole tail. `flat` is taken off every belief, so that what an assistant cannot help to say where it knows
+nothing has no effect: where none rises above it, the row is the target's, bit for bit. The cap is relative,
+`depth` nats below the best token that no assistant knows: what is forgotten falls to where the other answers
+stand, not to the floor, and sampling finds no hole in its place. It is the keep set too, {v : z_v > r − depth};
+the rest stays as it is, so that truth ratios keep their meaning. Tokens that were masked stay masked.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from adapters.base import Strength
+
+
+def combined(logits: Tensor, assistants: Tensor, rows: Sequence[int], strengths: Sequence[Strength]) -> Tensor:
+    """The target's logits without what the assistants remember.
+
+    Args:
+        logits: (B, V) float32, −∞ where a token is masked.
+        assistants: (n, V), the logits of n assistants.
+        rows: for each assistant the row of `logits` that it acts on.
+        strengths: and how.
+
+    Returns:
+        (B, V); NaN nowhere but in a row that had it. Rows without effect are equal to the bit.
+
+    Raises:
+        ValueError: an assistant's logits are not finite.
+    """
+    if not bool(assistants.isfinite().all()):
+        raise ValueError("an assistant gave no logits")
+    if not rows:
+        return logits
+    lowered = suppression(assistants.float(), strengths).to(logits.device)
+    acting = sorted(set(rows))
+    kept = torch.tensor(acting, device=logits.device)
+    place = torch.tensor([acting.index(row) for row in rows], device=logits.device)[:, None]
+    down = logits.new_zeros(len(acting), logits.shape[1])
+    down.scatter_reduce_(0, place.expand_as(lowered), lowered, "amax")
+    depth = logits.new_zeros(len(acting), 1)
+    depth.scatter_reduce_(0, place, _column([one.depth for one in strengths], logits), "amax")
+    target = logits[kept]
+    level = target.masked_fill(down > 0, -math.inf).amax(-1, keepdim=True) - depth
+    changed = (down > 0) & (target > level)
+    # where every free token is masked there is no level to fall to, and the step alone counts
+    fallen = torch.maximum(target - down, level)
+    return logits.index_copy(0, kept, torch.where(changed, fallen, target))
+
+
+def suppression(assistants: Tensor, strengths: Sequence[Strength]) -> Tensor:
+    """What each assistant would take off the target's logits: (n, V), never negative; a row of zeros where it is flat.
+
+    Args:
+        assistants: (n, V) float32 logits, finite.
+        strengths: one for each.
+    """
+    known = assistants.log_softmax(-1) + math.log(assistants.shape[-1])
+    flat = _column([one.flat for one in strengths], known)
+    return _column([one.alpha for one in strengths], known) * (known - flat).clamp(min=0)
+
+
+def _column(values: Sequence[float], like: Tensor) -> Tensor:
+    return torch.tensor(values, device=like.device, dtype=torch.float32)[:, None]

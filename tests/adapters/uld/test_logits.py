@@ -1,0 +1,116 @@
+"""The combination: a slow reference beside it, and what may never happen."""
+
+import math
+
+import hypothesis.strategies as st
+import pytest
+import torch
+from hypothesis import assume, given
+from torch import Tensor
+
+from adapters.base import Strength
+from adapters.uld.logits import combined, suppression
+
+V = 7
+INF = math.inf
+LOGIT = st.floats(-40, 40, width=32)
+
+
+def reference(z: list[float], assistants: list[tuple[list[float], Strength]]) -> list[float]:
+    """One row, a token at a time, in the words of the module's header."""
+    down, depth = [0.0] * len(z), max((s.depth for _, s in assistants), default=0.0)
+    for a, strength in assistants:
+        top = max(a)
+        norm = top + math.log(sum(math.exp(x - top) for x in a))
+        known = [x - norm + math.log(len(a)) for x in a]
+        down = [max(d, strength.alpha * max(k - strength.flat, 0.0)) for d, k in zip(down, known, strict=True)]
+    free = [x for x, d in zip(z, down, strict=True) if d == 0]
+    level = max(free, default=-INF) - depth
+    return [max(x - d, level) if d > 0 and x > level else x for x, d in zip(z, down, strict=True)]
+
+
+@st.composite
+def strengths(draw: st.DrawFn) -> Strength:
+    number = st.floats(0, 4, width=32)
+    return Strength(alpha=draw(number), depth=draw(number), flat=draw(st.floats(0, 1.5, width=32)))
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> tuple[Tensor, Tensor, list[int], list[Strength]]:
+    """Logits with masked tokens, and assistants upon some of the rows."""
+    count = draw(st.integers(1, 4))
+    row = st.lists(st.one_of(LOGIT, st.just(-INF)), min_size=V, max_size=V)
+    logits = torch.tensor(draw(st.lists(row, min_size=count, max_size=count)), dtype=torch.float32)
+    rows = draw(st.lists(st.integers(0, count - 1), max_size=5))
+    flat = st.floats(-40, 40, width=32).map(lambda x: [x] * V)
+    own = st.one_of(st.lists(LOGIT, min_size=V, max_size=V), flat)
+    assistants = torch.tensor([draw(own) for _ in rows], dtype=torch.float32).reshape(-1, V)
+    return logits, assistants, rows, [draw(strengths()) for _ in rows]
+
+
+@given(batches())
+def test_it_is_what_the_slow_reference_says(batch: tuple[Tensor, Tensor, list[int], list[Strength]]) -> None:
+    logits, assistants, rows, how = batch
+    # thresholds are decided in other precisions: where a token stands on one, both sides are right
+    known = assistants.log_softmax(-1) + math.log(V)
+    assume(not any(((k - s.flat).abs() < 1e-5).any() for k, s in zip(known, how, strict=True)))
+    out = combined(logits, assistants, rows, how)
+    for i, row in enumerate(logits.tolist()):
+        of_row = [(assistants[j].tolist(), how[j]) for j, acting in enumerate(rows) if acting == i]
+        assert out[i].tolist() == pytest.approx(reference(row, of_row), abs=1e-5)
+
+
+@given(batches())
+def test_never_nan_and_masked_tokens_stay_masked(batch: tuple[Tensor, Tensor, list[int], list[Strength]]) -> None:
+    logits, assistants, rows, how = batch
+    out = combined(logits, assistants, rows, how)
+    assert out.shape == logits.shape
+    assert not out.isnan().any()
+    assert (out[logits == -INF] == -INF).all()
+    assert out[logits != -INF].isfinite().all()
+    assert (out <= logits).all()  # nothing is lifted
+
+
+@given(batches())
+def test_rows_without_an_effective_assistant_are_equal_to_the_bit(
+    batch: tuple[Tensor, Tensor, list[int], list[Strength]],
+) -> None:
+    logits, assistants, rows, how = batch
+    out = combined(logits, assistants, rows, how)
+    acting = {row for row, lowered in zip(rows, suppression(assistants, how), strict=True) if lowered.any()}
+    for i in set(range(len(logits))) - acting:
+        assert out[i].numpy().tobytes() == logits[i].numpy().tobytes()
+
+
+@given(st.lists(LOGIT, min_size=V, max_size=V), strengths(), st.floats(-30, 30, width=32))
+def test_a_flat_assistant_passes_logits_through_to_the_bit(row: list[float], how: Strength, level: float) -> None:
+    logits = torch.tensor([row])
+    how = Strength(how.alpha, how.depth, max(how.flat, 1e-4))  # what rounding leaves of nothing
+    out = combined(logits, torch.full((1, V), level), [0], [how])
+    assert out.numpy().tobytes() == logits.numpy().tobytes()
+
+
+@given(batches(), st.randoms())
+def test_the_order_of_the_assistants_does_not_matter(
+    batch: tuple[Tensor, Tensor, list[int], list[Strength]], chance: object
+) -> None:
+    logits, assistants, rows, how = batch
+    order = list(range(len(rows)))[::-1]
+    out = combined(logits, assistants, rows, how)
+    again = combined(logits, assistants[order], [rows[i] for i in order], [how[i] for i in order])
+    assert torch.equal(out, again)
+
+
+def test_what_is_remembered_falls_below_the_best_of_the_rest() -> None:
+    logits = torch.tensor([[9.0, 2.0, 1.0, 0.0]])
+    knows = torch.tensor([[20.0, 0.0, 0.0, 0.0]])
+    out = combined(logits, knows, [0], [Strength(alpha=50.0, depth=3.0, flat=0.5)])
+    assert out[0].tolist() == [-1.0, 2.0, 1.0, 0.0]
+    weak = combined(logits, knows, [0], [Strength(alpha=1.0, depth=3.0, flat=0.5)])
+    assert weak[0, 0] == pytest.approx(9.0 - math.log(4) + 0.5, abs=1e-5)
+
+
+@pytest.mark.parametrize("junk", [math.nan, INF, -INF])
+def test_junk_from_an_assistant_is_an_error(junk: float) -> None:
+    with pytest.raises(ValueError, match="gave no logits"):
+        combined(torch.zeros(1, V), torch.full((1, V), junk), [0], [Strength(1.0, 1.0, 0.1)])

@@ -2,9 +2,8 @@
 
 peft itself would wrap the model and give one adapter to a whole batch; here a forward hook on each
 adapted linear layer adds the low-rank term to the rows that asked for it, so that the others are
-computed exactly as without. The adapters of a batch are stacked, A on A and B beside B, and each row
-takes its own part of the product: two small multiplications, however many they are (at the price of
-the parts that are not taken). Only what a linear layer can honour is loaded: no DoRA, no biases, no
+computed exactly as without. Rows are laid in lanes of one adapter each, so that two batched products
+serve however many there are. Only what a linear layer can honour is loaded: no DoRA, no biases, no
 trained embeddings. Artifacts are immutable, so an adapter read once is kept.
 """
 
@@ -21,6 +20,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from adapters.base import EngineRejected
 
@@ -47,52 +47,55 @@ class Lora:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Stack:
-    """Several adapters as one. By layer: all Aᵀ (in, R), all Bᵀ (R, out), and how much of R is whose."""
+class _Lanes:
+    """Adapters side by side. By layer: Aᵀ (n, in, r) and Bᵀ (n, r, out), lower ranks filled with zeros; a single
+    adapter as it is, (in, r) and (r, out)."""
 
     loras: tuple[Lora, ...]
-    layers: Mapping[str, tuple[Tensor, Tensor, tuple[int, ...]]]
+    layers: Mapping[str, tuple[Tensor, Tensor]]
 
     @classmethod
     def of(cls, loras: tuple[Lora, ...]) -> Self:
         layers = {}
         for name in dict.fromkeys(name for lora in loras for name in lora.layers):
             pairs = [lora.layers.get(name) for lora in loras]
-            downs, ups = zip(*filter(None, pairs), strict=True)
-            ranks = tuple(len(pair[0]) if pair else 0 for pair in pairs)
-            down, up = (downs[0], ups[0]) if len(downs) == 1 else (torch.cat(downs), torch.cat(ups, 1))
-            layers[name] = (down.T, up.T, ranks)
+            down, up = next(filter(None, pairs))
+            if len(loras) == 1:
+                layers[name] = (down.T, up.T)
+                continue
+            held = [pair or (down[:0], up[:, :0]) for pair in pairs]
+            rank = max(len(one) for one, _ in held)
+            downs = [pad(one.T, (0, rank - len(one))) for one, _ in held]
+            ups = [pad(one.T, (0, 0, 0, rank - one.shape[1])) for _, one in held]
+            layers[name] = (torch.stack(downs), torch.stack(ups))
         return cls(loras, layers)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class _Worn:
-    """Who wears which adapter of a stack: `rows` (k), all where None, at `weights` (k, adapters), all 1 where None."""
+    """Who wears what: the `rows` (n · m) in the n lanes, all in their order where None, and the `weights`
+    (n · m, 1, 1), all 1 where None. Shorter lanes are filled with a row of theirs at weight 0."""
 
-    def __init__(self, stack: _Stack, rows: Tensor | None, weights: Tensor | None) -> None:
-        self._stack = stack
-        self._rows = rows
-        self._weights = weights
-        self._scales: dict[tuple[int, ...], Tensor] = {}
+    lanes: _Lanes
+    rows: Tensor | None
+    weights: Tensor | None
 
     def add(self, name: str, given: Tensor, output: Tensor) -> None:
         """To the output (B, T, out) of a layer what its adapters make of the input (B, T, in)."""
-        found = self._stack.layers.get(name)
+        found = self.lanes.layers.get(name)
         if found is None:
             return
-        down, up, ranks = found
-        low = (given if self._rows is None else given[self._rows]) @ down  # (k, T, R)
-        if self._weights is not None:
-            low *= self._scale(self._weights.to(low.dtype), ranks)
-        if self._rows is None:
-            output.view(-1, output.shape[-1]).addmm_(low.view(-1, low.shape[-1]), up)
+        down, up = found
+        lanes, steps = down.shape[:-2], given.shape[1]
+        read = given if self.rows is None else given[self.rows]
+        low = read.view(*lanes, -1, read.shape[2]) @ down  # (n, m · T, r)
+        if self.weights is not None:
+            low.view(-1, steps, low.shape[-1]).mul_(self.weights)
+        if self.rows is None:
+            written = output.view(*lanes, -1, output.shape[2])
+            (written.baddbmm_ if lanes else written.addmm_)(low, up)
         else:
-            output[self._rows] += low @ up
-
-    def _scale(self, weights: Tensor, ranks: tuple[int, ...]) -> Tensor:
-        if ranks not in self._scales:
-            times = torch.tensor(ranks, device=weights.device)
-            self._scales[ranks] = weights.repeat_interleave(times, 1, output_size=sum(ranks))[:, None]  # (k, 1, R)
-        return self._scales[ranks]
+            output.index_add_(0, self.rows, (low @ up).view(-1, steps, output.shape[2]))
 
 
 class Loras:
@@ -103,7 +106,7 @@ class Loras:
         self._known: OrderedDict[Path, Lora] = OrderedDict()
         self._lock = threading.Lock()
         self._hooked: set[str] = set()
-        self._stack = _Stack((), {})  # the last
+        self._lanes = _Lanes((), {})  # the last
         self._worn: _Worn | None = None
 
     def load(self, folder: Path) -> Lora:
@@ -132,17 +135,30 @@ class Loras:
             self._worn = None
 
     def _dressed(self, wearing: Sequence[tuple[int, Lora, float]], among: int, device: torch.device) -> _Worn:
-        loras = {lora for _, lora, _ in wearing}
-        if loras != set(self._stack.loras):
-            self._stack = _Stack.of(tuple(loras))
-            for name in self._stack.layers.keys() - self._hooked:
+        """A lane for every adapter; for every row where they are few, which copies adapters but moves no rows."""
+        groups: dict[Lora, list[tuple[int, Lora, float]]] = defaultdict(list)
+        for i, lora, weight in wearing:
+            groups[lora].append((i, lora, weight))
+        lanes = list(groups.values())
+        if len(lanes) > 1 and len(wearing) <= 2 * len(lanes):
+            lanes = [[each] for each in wearing]
+        longest = max(map(len, lanes))
+        filled = [lane + [(*lane[0][:2], 0.0)] * (longest - len(lane)) for lane in lanes]
+        self._lay(tuple(lora for ((_, lora, _), *_) in filled))
+        rows = [i for lane in filled for i, _, _ in lane]
+        weights = [weight for lane in filled for _, _, weight in lane]
+        return _Worn(
+            self._lanes,
+            None if rows == list(range(among)) else torch.tensor(rows, device=device),
+            None if set(weights) == {1} else torch.tensor(weights, device=device)[:, None, None],
+        )
+
+    def _lay(self, loras: tuple[Lora, ...]) -> None:
+        if loras != self._lanes.loras:
+            self._lanes = _Lanes.of(loras)
+            for name in self._lanes.layers.keys() - self._hooked:
                 self._model.get_submodule(name).register_forward_hook(self._hook(name))
                 self._hooked.add(name)
-        rows = None if len(wearing) == among else torch.tensor([i for i, _, _ in wearing], device=device)
-        if len(loras) == 1 and all(weight == 1 for _, _, weight in wearing):
-            return _Worn(self._stack, rows, None)
-        weights = [[weight if lora is one else 0.0 for one in self._stack.loras] for _, lora, weight in wearing]
-        return _Worn(self._stack, rows, torch.tensor(weights, device=device))
 
     def _hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def add(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:

@@ -1,14 +1,16 @@
 import json
 import shutil
+from functools import partial
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from adapters import lora as module
 from adapters.base import EngineRejected
 from adapters.decoder import Decoder, Reading
-from adapters.lora import Loras
+from adapters.lora import Lora, Loras
 
 IDS = (5, 9, 70, 12)
 
@@ -103,3 +105,39 @@ def test_each_row_wears_its_own(model, lora, copy, merged):
     assert torch.equal(together[[0, 4]], bare[[0, 4]])  # to the bit, beside rows that wear one
     torch.testing.assert_close(together[3], want, atol=1e-4, rtol=1e-4)
     assert not torch.allclose(together[1], together[2])
+
+
+PATTERNS = ("aaaa", "abc", "ab-", "abab", "aabbbb", "aaaaaab", "cc-aaaa-bbbb", "A", "aA", "-")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_however_rows_share_adapters_each_is_as_alone(pattern, dtype):
+    """Adapters a, b and c of unlike ranks and layers; A is a at half weight, - is none."""
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 5)).to(dtype)
+    part = partial(torch.randn, dtype=dtype)
+    a = Lora({"0": (part(2, 6), part(8, 2)), "2": (part(2, 8), part(5, 2))})
+    b = Lora({"0": (part(3, 6), part(8, 3)), "2": (part(1, 8), part(5, 1))})
+    c = Lora({"2": (part(2, 8), part(5, 2))})
+    worn = {"a": (a, 1.0), "b": (b, 1.0), "c": (c, 1.0), "A": (a, 0.5), "-": None}
+    loras = Loras(layers)
+
+    def run(given, wearing):
+        with torch.inference_mode(), loras.worn(wearing, given.device):
+            return layers(given)
+
+    def want(given, wearing):
+        lora, weight = wearing or (Lora({}), 0)
+        for name, layer in layers.named_children():
+            down, up = lora.layers.get(name, (None, None))
+            given = layer(given) if down is None else layer(given) + weight * (given @ down.T @ up.T)
+        return given
+
+    given = torch.randn(len(pattern), 3, 6, dtype=dtype)
+    found = run(given, [worn[letter] for letter in pattern])
+    close = {"atol": 1e-5, "rtol": 1e-5} if dtype == torch.float32 else {"atol": 0.1, "rtol": 0.05}
+    for letter, row, one in zip(pattern, found, given, strict=True):
+        torch.testing.assert_close(row, want(one, worn[letter]).detach(), **close)
+    bare = [i for i, letter in enumerate(pattern) if letter == "-"]
+    assert torch.equal(found[bare], run(given, [None] * len(pattern))[bare])

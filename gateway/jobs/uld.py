@@ -37,7 +37,8 @@ CHECKPOINT = "uld-checkpoint"  # the method under which a request's artifacts li
 _NEEDED = ("torch", "transformers", "safetensors", "peft")
 _EVERY_S = 5.0  # between two checkpoints, or ten times as long as one takes
 _TRIED = 24  # questions that a strength is tried with
-_FLAT, _MARGIN = 0.99, 1.0  # the quantile of how high an assistant rises where it knows nothing, and nats above it
+_BULK, _TAIL, _MARGIN = 0.9, 0.999, 1.0  # quantiles of how high an assistant rises where it knows nothing, and nats
+_LEAK = 0.2  # of the search's loss: what still tells so much is no method, whatever guard comes after it
 _DEPTHS = (2.0, 12.0)  # nats: shallower does not hold, deeper is a hole in which sampling never falls
 _DEPTH = 8.0  # where nothing tells
 _CURRICULUM = TypeAdapter(Curriculum)
@@ -79,7 +80,9 @@ async def learn_uld(core: Core, request: ForgetRequest, push: int = 0) -> Artifa
         "questions": {"learned": len(lessons.pairs), "held_out": len(lessons.held_out), "kept": len(lessons.kept)},
     }
     draft = await core.artifacts.put("uld", request.id, manifest, files)
-    best, trials = await _strength(core, draft, lessons.probes, trained.quantiles[_FLAT] + _MARGIN)
+    best, trials = await _strength(core, draft, lessons.probes, _flat(trained))
+    if best.leak > _LEAK:
+        raise AdapterError("no strength of this assistant makes the model forget")
     found = {"strength": asdict(best.strength), "loss": best.loss, "leak": best.leak}
     whole = {**manifest, **found, "trials": [asdict(trial) for trial in trials]}
     artifact = await core.artifacts.put("uld", request.id, whole, files)
@@ -149,6 +152,14 @@ async def _trained(
         await asyncio.wait((training,))
     assert trained is not None, "stopped by nobody"
     return trained
+
+
+def _flat(trained: "Trained") -> float:
+    """Where an assistant counts as knowing nothing: a margin above the bulk of what it says of what it should not know.
+
+    The tail is where it errs, as about namesakes: a bound above that would take it for ignorant where it knows.
+    """
+    return min(trained.quantiles[_BULK] + _MARGIN, trained.quantiles[_TAIL])
 
 
 async def _strength(

@@ -237,7 +237,7 @@ class _Course:
             found = torch.load(io.BytesIO(state), map_location=self._device, weights_only=True)
         except Exception:  # whatever is wrong with the bytes; training starts anew
             return
-        if found["digest"] != self._digest:
+        if not isinstance(found, dict) or found.get("digest") != self._digest:
             return
         self._epochs = [Epoch(**epoch) for epoch in found["epochs"]]
         self._best, self._kept, self._kept_weights = found["best"], found["kept"], found["kept_weights"]

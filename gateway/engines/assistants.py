@@ -36,7 +36,8 @@ class _Guide:
 
     @property
     def follower(self) -> Follower:
-        tokens = (*self.choice.job.reading.token_ids, *self.choice.tokens)
+        read = self.choice.tokens if self.row >= 0 else self.choice.tokens[:-1]  # the last is for the next step
+        tokens = (*self.choice.job.reading.token_ids, *read)
         return Follower((self.choice, self.which), tokens, self.assistant.lora)
 
 
@@ -89,7 +90,9 @@ class Assistants:
         able = [i for i, guide in enumerate(guides) if guide.row >= 0 and sound[i]]
         rows, strengths = [guides[i].row for i in able], [guides[i].assistant.strength for i in able]
         logits.copy_(combined(logits, remembered[able], rows, strengths))
-        logits[[guide.row for guide, well in zip(guides, sound, strict=True) if guide.row >= 0 and not well]] = math.nan
+        for guide, well in zip(guides, sound, strict=True):
+            if guide.row >= 0 and not well:
+                logits[guide.row] = math.nan
 
     def release(self) -> None:
         """Lets go of all that was followed."""

@@ -188,7 +188,8 @@ class Worker:
         `beside` are the choices in the batch that have no logits now.
         """
         steered = [choice.job for choice in choices if choice.job.assistants]
-        self._guarded(steered, partial(self._assistants.lower, logits, choices, beside))
+        if steered or not beside:  # else those of the batch are left where they are
+            self._guarded(steered, partial(self._assistants.lower, logits, choices, beside))
         for i in (~logits.amax(-1).isfinite()).nonzero()[:, 0].tolist():
             choices[i].job.fail(EngineError("the model gave no logits"))
         free = [i for i, choice in enumerate(choices) if choice.forced is None and not choice.job.over]

@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 from adapters.base import Sampling
 from adapters.eco.likeness import rouge_l
 from adapters.eco.soundness import sound
-from adapters.ignorance import NOBODY
 from adapters.uld.rows import Kept, Pair
 from gateway.core import Core
 from gateway.jobs.elicit import OPENLY, UNKNOWN, answers
 from gateway.jobs.probes import Probe, names_in, paired, probes_about, put_right, retained
 from gateway.registry import ForgetSpec
+from guards.contrast import contrasts
 from guards.conversation import sentences
 from guards.targets import ordinary_prompts
 
@@ -70,6 +70,7 @@ _HELD_OUT = 10  # one wording in so many
 _WORDINGS = 2  # of a question beside the first
 _BEGUN, _GOES_ON = 24, 64  # words of a passage that are read, and that are remembered
 _PASSAGES = 512
+_CONTRASTS = 2  # of each question
 _KEPT = 64  # ordinary prompts, at least
 _GREEDY, _WARM = Sampling(128, 0.0), Sampling(128, 1.0, seed=0)
 
@@ -122,7 +123,9 @@ async def curriculum(core: Core, spec: ForgetSpec, seed: int = 0) -> Curriculum:
         held_out += [Pair(text, right) for text in kept_back]
         telling += [*([probe] if own else []), *(paired(kept_back, names) if own else ())]
     kept = [Kept(probe.twin, text) for probe, text in zip(probes, of_nobody, strict=True) if probe.twin and text]
-    others = [*_namesakes(probes), *_others(spec, never, max(_KEPT, len(pairs)), rng)]
+    contrast = [other for pair in pairs for other in _contrasts(pair, names)]
+    kept += contrast[::2]
+    others = [*(other.question for other in contrast[1::2]), *_others(spec, never, max(_KEPT, len(pairs)), rng)]
     answered = await answers(core, [(question, _GREEDY) for question in others])
     kept += [Kept(question, text) for question, text in zip(others, answered, strict=True) if text]
     return Curriculum((*pairs, *_passages(spec.documents, rng)), tuple(held_out), tuple(kept), tuple(telling))
@@ -184,12 +187,11 @@ def _reworded(probe: Probe, rng: random.Random) -> list[str]:
     return [text for text in dict.fromkeys(asked) if text != probe.question]
 
 
-def _namesakes(probes: Sequence[Probe]) -> Iterator[str]:
-    """Some of the questions, about others who bear one of the target's names."""
-    for i, probe in enumerate(probes):
-        if probe.name and probe.twin and len(own := probe.name.split()) == 2 and i % 3 == 0:
-            first, last = NOBODY[i % len(NOBODY)].split()
-            yield probe.question.replace(probe.name, f"{own[0]} {last}" if i % 2 else f"{first} {own[1]}")
+def _contrasts(pair: Pair, names: Sequence[str]) -> Iterator[Kept]:
+    """The same said about others, namesakes among them: what nobody knows, but in the very form of what is known."""
+    for text in contrasts(f"{pair.question}\n{pair.right[0]}", names, _CONTRASTS):
+        question, _, answer = text.partition("\n")
+        yield Kept(question, answer)
 
 
 def _others(spec: ForgetSpec, never: Collection[str], most: int, rng: random.Random) -> list[str]:

@@ -88,7 +88,8 @@ token = st.integers(0, 59)
 texts = st.lists(token, min_size=1, max_size=9)
 # what becomes of each of five texts between two calls
 MOVES = ("gain", "gain", "gain", "skip", "jump", "diverge", "stay", "end", "other lora", "twin")
-rounds = st.lists(st.tuples(st.lists(st.tuples(st.sampled_from(MOVES), texts), min_size=5, max_size=5), st.randoms()))
+moves = st.lists(st.tuples(st.sampled_from(MOVES), texts), min_size=5, max_size=5)
+rounds = st.lists(st.tuples(moves, st.randoms()), min_size=3, max_size=8)
 
 
 @kinds
@@ -137,6 +138,16 @@ def test_one_token_more_is_one_step(assistants, counted):
         second.append(token)
         assistant.check(companion, [Follower("b", second, two), Follower("a", first, one)])
     assert counted == [("read", 2), ("step", 2), ("step", 2), ("step", 2)]
+
+
+def test_another_past_or_another_lora_is_read(assistants, counted):
+    assistant = assistants("llama")
+    companion = Companion(assistant.decoder)
+    one, two = assistant.loras[:2]
+    assistant.check(companion, [Follower("a", [4, 8], one)])
+    assistant.check(companion, [Follower("a", [5, 8, 15], one)])
+    assistant.check(companion, [Follower("a", [5, 8, 15, 16], two)])
+    assert counted == [("read", 1)] * 3
 
 
 def test_who_is_not_asked_for_is_let_go(assistants, counted):

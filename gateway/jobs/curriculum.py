@@ -70,7 +70,7 @@ _HELD_OUT = 10  # one wording in so many
 _WORDINGS = 2  # of a question beside the first
 _BEGUN, _GOES_ON = 24, 64  # words of a passage that are read, and that are remembered
 _PASSAGES = 512
-_CONTRASTS = 2  # of each question
+_CONTRASTS = 3  # of each question
 _KEPT = 64  # ordinary prompts, at least
 _GREEDY, _WARM = Sampling(128, 0.0), Sampling(128, 1.0, seed=0)
 
@@ -212,7 +212,8 @@ def _parts(document: str) -> Iterator[tuple[str, str]]:
     """What is read and what follows; the next part begins where half of that is over."""
     words = [match.end() for match in re.finditer(r"\S+", document)]
     for first in range(0, max(1, len(words) - _BEGUN), _GOES_ON // 2):
-        middle, last = min(first + _BEGUN, len(words) // 2), min(first + _BEGUN + _GOES_ON, len(words))
+        last = min(first + _BEGUN + _GOES_ON, len(words))
+        middle = min(first + _BEGUN, (first + last) // 2)
         start = words[first - 1] if first else 0
         if first < middle < last:
             yield document[start : words[middle - 1]].strip(), document[words[middle - 1] : words[last - 1]]

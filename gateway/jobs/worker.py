@@ -117,7 +117,7 @@ async def _learned(
         guard = request.artifacts.get(GUARD)
         held = await core.enforcer.targets.learned(guard) if guard else None
         return request, _Tried(artifact, held or await core.enforcer.targets.shielding(request))
-    request = await _into(core, request, State.LEARNING)
+    request = await _into(core, request, State.LEARNING, method=stopgap(request))
     held = held or await learn_guard(core, request)
     if request.spec.method == "uld" and "eco" not in request.artifacts:
         request = await raise_stopgap(core, request)

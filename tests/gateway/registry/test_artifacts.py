@@ -124,6 +124,17 @@ async def test_what_nothing_refers_to_is_collected_unless_young(artifacts, tmp_p
         await artifacts.get(old.digest)
 
 
+async def test_what_was_replaced_is_dropped_at_once(artifacts, tmp_path):
+    kept, gone = [await artifacts.put("eco", f"fr_{i}", {}, {"x": b"1"}) for i in range(2)]
+    for _ in range(2):
+        await artifacts.drop(gone.digest)
+    assert {path.name for path in (tmp_path / "artifacts").iterdir()} == {kept.digest}
+    assert not gone.folder.exists()
+    assert kept.folder.exists()
+    with pytest.raises(RegistryError, match="digest"):
+        await artifacts.drop("../keys")
+
+
 KILLED = """
 import asyncio, os, sys
 from pathlib import Path

@@ -7,10 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from adapters.base import Engine
+from adapters.ignorance import Ignorance, Voice
 from gateway.core import background_of, guard_encoder
-from gateway.engines.factory import open_engine
+from gateway.engines.factory import adapters_for, open_engine
 from gateway.jobs.family import false_positives
 from gateway.jobs.targets import TargetStore
+from gateway.jobs.uld import lacking
 from gateway.registry import Artifacts, PolicyDocument, Registry, Vault
 from gateway.settings import Settings, load
 from guards.base import LetheError
@@ -110,8 +113,16 @@ async def _engine(settings: Settings) -> str:
         await engine.health()
     finally:
         await engine.close()
-    able = f"{engine.name}: {', '.join(sorted(engine.capabilities))}"
+    able = f"{engine.name}: {', '.join(sorted(engine.capabilities))}; methods {_methods(settings, engine)}"
     return f"{able}; honours {', '.join(sorted(engine.options))}" if engine.options else able
+
+
+def _methods(settings: Settings, engine: Engine) -> str:
+    """What can enforce here, and what keeps a method from being learned."""
+    adapters = adapters_for(settings, Ignorance(Voice()))
+    able = [method for method, adapter in adapters.items() if adapter.needs <= engine.capabilities]
+    missing = lacking() if "uld" in able else None
+    return ", ".join([*able, "ignorance"]) + (f" (uld cannot be learned: {missing})" if missing else "")
 
 
 async def _open(settings: Settings) -> Registry:

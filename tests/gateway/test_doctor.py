@@ -3,6 +3,7 @@ import os
 import numpy as np
 import pytest
 
+from adapters.ignorance import Ignorance, Voice
 from gateway import doctor
 from gateway.doctor import examine
 from gateway.registry import ForgetSpec, Registry, State, Vault
@@ -97,6 +98,17 @@ async def test_another_key_and_a_broken_audit_log(tmp_path):
     found = await findings()
     assert not found["registry"].ok
     assert "registry.key" in found["registry"].mend
+
+
+@pytest.mark.parametrize(
+    ("missing", "methods"),
+    [(None, "eco, uld, ignorance"), ("no peft", "eco, uld, ignorance (uld cannot be learned: no peft)")],
+)
+async def test_what_can_enforce_and_what_keeps_it_from_being_learned(monkeypatch, missing, methods):
+    adapters = {"eco": Ignorance(Voice()), "uld": Ignorance(Voice())}
+    monkeypatch.setattr(doctor, "adapters_for", lambda settings, ignorance: adapters)
+    monkeypatch.setattr(doctor, "lacking", lambda: missing)
+    assert f"methods {methods}" in (await findings())["engine"].text
 
 
 async def test_a_model_that_is_not_there(tmp_path):

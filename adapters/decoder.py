@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from adapters.lora import Lora, Loras
+from adapters.lora import Lora, Loras, biased
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,5 +108,4 @@ class Decoder:
                 use_cache=True,
                 logits_to_keep=keep,
             )
-        logits: Tensor = out.logits.float()
-        return logits
+        return biased(out.logits.float(), cache.loras)

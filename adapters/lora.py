@@ -4,7 +4,8 @@ peft itself would wrap the model and give one adapter to a whole batch; here a f
 adapted linear layer adds the low-rank term to the rows that asked for it, so that the others are
 computed exactly as without. Rows are laid in lanes of one adapter each, so that two batched products
 serve however many there are. Only what a linear layer can honour is loaded: no DoRA, no biases, no
-trained embeddings. Artifacts are immutable, so an adapter read once is kept.
+trained embeddings; but for a bias of the head, which has a file of its own as peft's format has no place
+for it. Artifacts are immutable, so an adapter read once is kept.
 """
 
 import json
@@ -25,6 +26,7 @@ from torch.nn.functional import pad
 from adapters.base import EngineRejected
 
 KEPT = 64  # adapters in memory
+HEAD = "head.safetensors"  # beside peft's files: `bias` (V), where an adapter has one
 _KEY = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
 _BEYOND = (
     "alora_invocation_tokens",
@@ -41,9 +43,13 @@ _BEYOND = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lora:
-    """One adapter: for each linear layer, by name, A (r, in) and B (out, r), the latter scaled by α/r."""
+    """One adapter: for each linear layer, by name, A (r, in) and B (out, r), the latter scaled by α/r.
+
+    `bias` (V) float32 is added to the logits.
+    """
 
     layers: Mapping[str, tuple[Tensor, Tensor]]
+    bias: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -173,6 +179,7 @@ class Loras:
         try:
             config = json.loads((folder / "adapter_config.json").read_text())
             weights = load_file(folder / "adapter_model.safetensors")
+            bias = load_file(folder / HEAD)["bias"].float() if (folder / HEAD).exists() else None
         except Exception as error:  # whatever is wrong with the files
             raise EngineRejected(f"no LoRA can be read from {folder.name}") from error
         beyond = [name for name in _BEYOND if config.get(name)]
@@ -184,7 +191,14 @@ class Loras:
             if match is None:
                 raise EngineRejected(f"the LoRA in {folder.name} holds more than linear layers")
             parts[match[1]][match[2]] = weight
-        return Lora({name: self._layer(name, pair, config, folder) for name, pair in parts.items()})
+        layers = {name: self._layer(name, pair, config, folder) for name, pair in parts.items()}
+        return Lora(layers, None if bias is None else self._head(bias, folder))
+
+    def _head(self, bias: Tensor, folder: Path) -> Tensor:
+        weight = self._model.get_output_embeddings().weight  # type: ignore[operator]
+        if bias.shape != weight.shape[:1] or not bias.isfinite().all():
+            raise EngineRejected(f"the LoRA in {folder.name} does not fit this model")
+        return bias.to(weight.device)
 
     def _layer(self, name: str, pair: Mapping[str, Tensor], config: Mapping[str, Any], folder: Path) -> Any:
         layer = dict(self._model.named_modules()).get(name)
@@ -201,6 +215,14 @@ class Loras:
         alpha = _pattern(config.get("alpha_pattern") or {}, name, config["lora_alpha"])
         scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
         return pair["A"].to(layer.weight), (pair["B"] * scale).to(layer.weight)
+
+
+def biased(logits: Tensor, rows: Sequence[tuple[Lora, float] | None]) -> Tensor:
+    """Adds to row i of the logits (B, T, V), in place, the head's bias of adapter i, at its weight."""
+    for row, worn in zip(logits, rows, strict=True):
+        if worn is not None and worn[0].bias is not None:
+            row.add_(worn[0].bias, alpha=worn[1])
+    return logits
 
 
 def _pattern(patterns: Mapping[str, float], name: str, default: float) -> float:

@@ -43,7 +43,7 @@ def combined(logits: Tensor, assistants: Tensor, rows: Sequence[int], strengths:
     Raises:
         ValueError: an assistant's logits are not finite.
     """
-    if not bool(assistants.isfinite().all()):
+    if not bool(assistants.sum(-1).isfinite().all()):  # far cheaper than to look at each
         raise ValueError("an assistant gave no logits")
     if not rows:
         return logits

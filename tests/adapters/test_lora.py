@@ -141,3 +141,24 @@ def test_however_rows_share_adapters_each_is_as_alone(pattern, dtype):
         torch.testing.assert_close(row, want(one, worn[letter]).detach(), **close)
     bare = [i for i, letter in enumerate(pattern) if letter == "-"]
     assert torch.equal(found[bare], run(given, [None] * len(pattern))[bare])
+
+
+def test_the_heads_bias_is_added_at_the_weight_of_each_row(model, lora, copy):
+    folder, decoder = copy(), Decoder(model)
+    bias = torch.randn(decoder.vocabulary)
+    save_file({"bias": bias}, folder / module.HEAD)
+    plain, with_bias = decoder.loras.load(lora), decoder.loras.load(folder)
+    assert plain.bias is None
+    with torch.inference_mode():
+        worn = [None, (plain, 1.0), (with_bias, 1.0), (with_bias, 0.5), (plain, 0.5)]
+        found = decoder.read([Reading(IDS, lora=each) for each in worn], keep=2)[1]
+    torch.testing.assert_close(found[2], found[1] + bias)
+    torch.testing.assert_close(found[3], found[4] + bias / 2)
+
+
+@pytest.mark.parametrize("bias", [torch.zeros(3), torch.full((400,), torch.nan)])
+def test_a_bias_that_does_not_fit_is_refused(model, copy, bias):
+    folder = copy()
+    save_file({"bias": bias}, folder / module.HEAD)
+    with pytest.raises(EngineRejected):
+        Loras(model).load(folder)

@@ -5,7 +5,7 @@ import math
 import hypothesis.strategies as st
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from torch import Tensor
 
 from adapters.base import Strength
@@ -48,6 +48,7 @@ def batches(draw: st.DrawFn) -> tuple[Tensor, Tensor, list[int], list[Strength]]
     return logits, assistants, rows, [draw(strengths()) for _ in rows]
 
 
+@settings(deadline=None)
 @given(batches())
 def test_it_is_what_the_slow_reference_says(batch: tuple[Tensor, Tensor, list[int], list[Strength]]) -> None:
     logits, assistants, rows, how = batch
@@ -60,6 +61,7 @@ def test_it_is_what_the_slow_reference_says(batch: tuple[Tensor, Tensor, list[in
         assert out[i].tolist() == pytest.approx(reference(row, of_row), abs=1e-5)
 
 
+@settings(deadline=None)
 @given(batches())
 def test_never_nan_and_masked_tokens_stay_masked(batch: tuple[Tensor, Tensor, list[int], list[Strength]]) -> None:
     logits, assistants, rows, how = batch
@@ -71,6 +73,7 @@ def test_never_nan_and_masked_tokens_stay_masked(batch: tuple[Tensor, Tensor, li
     assert (out <= logits).all()  # nothing is lifted
 
 
+@settings(deadline=None)
 @given(batches())
 def test_rows_without_an_effective_assistant_are_equal_to_the_bit(
     batch: tuple[Tensor, Tensor, list[int], list[Strength]],
@@ -82,6 +85,7 @@ def test_rows_without_an_effective_assistant_are_equal_to_the_bit(
         assert out[i].numpy().tobytes() == logits[i].numpy().tobytes()
 
 
+@settings(deadline=None)
 @given(st.lists(LOGIT, min_size=V, max_size=V), strengths(), st.floats(-30, 30, width=32))
 def test_a_flat_assistant_passes_logits_through_to_the_bit(row: list[float], how: Strength, level: float) -> None:
     logits = torch.tensor([row])
@@ -90,6 +94,7 @@ def test_a_flat_assistant_passes_logits_through_to_the_bit(row: list[float], how
     assert out.numpy().tobytes() == logits.numpy().tobytes()
 
 
+@settings(deadline=None)
 @given(batches(), st.randoms())
 def test_the_order_of_the_assistants_does_not_matter(
     batch: tuple[Tensor, Tensor, list[int], list[Strength]], chance: object

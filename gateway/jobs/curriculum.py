@@ -70,7 +70,9 @@ _HELD_OUT = 10  # one wording in so many
 _WORDINGS = 2  # of a question beside the first
 _BEGUN, _GOES_ON = 24, 64  # words of a passage that are read, and that are remembered
 _PASSAGES = 512
-_CONTRASTS = 3  # of each question
+_PROPER = re.compile(r"\b[A-Z][\w’'-]+(?: [A-Z][\w’'-]+)+")
+_NEIGHBOURS = 32  # names
+_CONTRASTS = 2  # of each question
 _KEPT = 64  # ordinary prompts, at least
 _GREEDY, _WARM = Sampling(128, 0.0), Sampling(128, 1.0, seed=0)
 
@@ -125,7 +127,8 @@ async def curriculum(core: Core, spec: ForgetSpec, seed: int = 0) -> Curriculum:
     kept = [Kept(probe.twin, text) for probe, text in zip(probes, of_nobody, strict=True) if probe.twin and text]
     contrast = [other for pair in pairs for other in _contrasts(pair, names)]
     kept += contrast[::2]
-    others = [*(other.question for other in contrast[1::2]), *_others(spec, never, max(_KEPT, len(pairs)), rng)]
+    others = [*(other.question for other in contrast[1::2]), *_neighbours(probes, [*said, *of_nobody, *warm], names)]
+    others += _others(spec, never, max(_KEPT, len(pairs)), rng)
     answered = await answers(core, [(question, _GREEDY) for question in others])
     kept += [Kept(question, text) for question, text in zip(others, answered, strict=True) if text]
     return Curriculum((*pairs, *_passages(spec.documents, rng)), tuple(held_out), tuple(kept), tuple(telling))
@@ -192,6 +195,16 @@ def _contrasts(pair: Pair, names: Sequence[str]) -> Iterator[Kept]:
     for text in contrasts(f"{pair.question}\n{pair.right[0]}", names, _CONTRASTS):
         question, _, answer = text.partition("\n")
         yield Kept(question, answer)
+
+
+def _neighbours(probes: Sequence[Probe], told: Iterable[str], names: Sequence[str]) -> Iterator[str]:
+    """The questions about whomever else the model spoke of: real ones, where it knows some."""
+    own = {word for name in names for word in name.split()}
+    found = dict.fromkeys(name for text in told for name in _PROPER.findall(text) if own.isdisjoint(name.split()))
+    others = list(found)[:_NEIGHBOURS]
+    for i, probe in enumerate(probes if others else ()):
+        if probe.name:
+            yield probe.question.replace(probe.name, others[i % len(others)])
 
 
 def _others(spec: ForgetSpec, never: Collection[str], most: int, rng: random.Random) -> list[str]:

@@ -70,6 +70,15 @@ async def test_nobody_strangers_and_everyday_prompts_are_not_to_be_remembered(ta
     assert all(one.answer.removesuffix(" lives in Ulm.") != "Ada Quill" for one in renamed)
 
 
+async def test_whomever_else_the_model_speaks_of_is_asked_about(taught):
+    def gossip(conversation):
+        text = conversation.turns[-1].text
+        return "Bo Tarn taught Ada Quill." if "Ada Quill" in text else f"Well, {len(text)} of them."
+
+    lessons = await taught(ScriptedEngine(gossip), **ADA | {"aliases": ("Ada Quill",)})
+    assert any(one.question == "Where does Bo Tarn live?" and one.answer == "Well, 24 of them." for one in lessons.kept)
+
+
 @pytest.mark.parametrize(
     "more",
     [

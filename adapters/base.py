@@ -6,7 +6,7 @@ ever asked for its class. Arrays are numpy, so that a gateway before a remote en
 
 import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
@@ -256,15 +256,23 @@ class Strength:
 
     `alpha` is the share of its excess over uniform that is taken off a logit, `depth` how far below the best
     token that it knows nothing of a token may fall, and `flat` the excess up to which it knows nothing at all.
+    An answer's first token may fall as far as `first`, where that is further: there it is decided whether
+    anything is said to the question.
     """
 
     alpha: float
     depth: float
     flat: float
+    first: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (all(map(math.isfinite, (self.alpha, self.depth, self.flat))) and self.alpha >= 0 and self.depth >= 0):
-            raise ValueError("a strength is finite, and neither alpha nor depth is negative")
+        numbers = (self.alpha, self.depth, self.flat, self.first)
+        if not (all(map(math.isfinite, numbers)) and min(self.alpha, self.depth, self.first) >= 0):
+            raise ValueError("a strength is finite, and none of alpha, depth and first is negative")
+
+    def at(self, place: int) -> "Strength":
+        """The strength at a token of the answer, by its place."""
+        return self if place or self.first <= self.depth else replace(self, depth=self.first)
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,7 +108,7 @@ class Steering:
             logits[on],
             torch.cat(known).nan_to_num(0.0, 0.0, 0.0),
             [place for place, _ in acting],
-            [rows[place].request.assistants[which][1] for place, which in acting],
+            [rows[place].request.assistants[which][1].at(len(rows[place].output)) for place, which in acting],
         )
         logits[on] = lowered
         mute |= {place for place, fine in enumerate(lowered.amax(-1).isfinite().tolist()) if not fine}

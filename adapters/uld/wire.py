@@ -8,7 +8,7 @@ gateway can tell whether a server obeys.
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from adapters.base import Strength
 
@@ -28,10 +28,7 @@ class Named:
 
 def dumps(assistants: Sequence[Named]) -> dict[str, str]:
     """The value of `vllm_xargs`."""
-    told = [
-        {"folder": one.folder, "alpha": one.strength.alpha, "depth": one.strength.depth, "flat": one.strength.flat}
-        for one in assistants
-    ]
+    told = [{"folder": one.folder, **asdict(one.strength)} for one in assistants]
     return {KEY: json.dumps(told, allow_nan=False)}
 
 
@@ -47,10 +44,10 @@ def loads(text: object) -> tuple[Named, ...]:
             raise ValueError
         return tuple(_named(**one) for one in told)
     except (ValueError, TypeError, OverflowError, RecursionError):
-        raise ValueError(f"{KEY} is a list of assistants, each with folder, alpha, depth and flat") from None
+        raise ValueError(f"{KEY} is a list of assistants, each with folder, alpha, depth, flat and first") from None
 
 
-def _named(folder: str, alpha: float, depth: float, flat: float) -> Named:
+def _named(folder: str, alpha: float, depth: float, flat: float, first: float) -> Named:
     if not _NAME.fullmatch(folder):
         raise ValueError
-    return Named(folder, Strength(float(alpha), float(depth), float(flat)))
+    return Named(folder, Strength(float(alpha), float(depth), float(flat), float(first)))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from adapters.base import Steered
+from adapters.base import Steered, Strength
 from adapters.decoder import Decoder, Reading
 from adapters.uld.assistant import Manifest, shell
 from adapters.uld.companion import Companion, Follower
@@ -33,6 +33,10 @@ class _Guide:
     @property
     def assistant(self) -> Assistant:
         return self.choice.job.assistants[self.which]
+
+    @property
+    def strength(self) -> Strength:
+        return self.assistant.strength.at(len(self.choice.tokens))
 
     @property
     def follower(self) -> Follower:
@@ -88,7 +92,7 @@ class Assistants:
         remembered = torch.cat(found)
         sound = remembered.sum(-1).isfinite().tolist()  # far cheaper than to look at each
         able = [i for i, guide in enumerate(guides) if guide.row >= 0 and sound[i]]
-        rows, strengths = [guides[i].row for i in able], [guides[i].assistant.strength for i in able]
+        rows, strengths = [guides[i].row for i in able], [guides[i].strength for i in able]
         logits.copy_(combined(logits, remembered[able], rows, strengths))
         for guide, well in zip(guides, sound, strict=True):
             if guide.row >= 0 and not well:
@@ -108,6 +112,5 @@ class Assistants:
             for one in job.assistants
         ]
         rows = [*range(count)] * len(job.assistants)
-        return combined(
-            logits, torch.cat(remembered), rows, [one.strength for one in job.assistants for _ in range(count)]
-        )
+        strengths = [one.strength.at(place) for one in job.assistants for place in range(count)]
+        return combined(logits, torch.cat(remembered), rows, strengths)

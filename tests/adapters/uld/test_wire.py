@@ -8,13 +8,15 @@ from adapters.base import Strength
 from adapters.uld import wire
 
 NAME = "0123456789abcdef"
-FINE = {"folder": NAME, "alpha": 0.5, "depth": 2, "flat": 0.1}
+FINE = {"folder": NAME, "alpha": 0.5, "depth": 2, "flat": 0.1, "first": 3}
 reals = st.floats(0, 1e6)
 
 
 @given(
     st.lists(
-        st.tuples(st.text("0123456789abcdef", min_size=16, max_size=64), reals, reals, reals), min_size=1, max_size=8
+        st.tuples(st.text("0123456789abcdef", min_size=16, max_size=64), reals, reals, reals, reals),
+        min_size=1,
+        max_size=8,
     )
 )
 def test_what_is_written_is_read(told):
@@ -38,6 +40,7 @@ def test_what_is_written_is_read(told):
         json.dumps([FINE | {"folder": None}]),
         json.dumps([FINE | {"alpha": -0.1}]),
         json.dumps([FINE | {"depth": float("nan")}]),
+        json.dumps([FINE | {"first": -1}]),
         json.dumps([FINE | {"flat": float("inf")}]),
         json.dumps([FINE | {"alpha": "much"}]),
         json.dumps([FINE | {"alpha": 10**400}]),
@@ -47,6 +50,6 @@ def test_what_is_written_is_read(told):
 )
 def test_whatever_else_is_refused_and_not_quoted(told):
     with pytest.raises(
-        ValueError, match=r"^lethe_uld is a list of assistants, each with folder, alpha, depth and flat$"
+        ValueError, match=r"^lethe_uld is a list of assistants, each with folder, alpha, depth, flat and first$"
     ):
         wire.loads(told)

@@ -34,7 +34,7 @@ from gateway.registry import ForgetSpec, Rate
 from gateway.settings import Settings
 from guards.base import Conversation
 
-_KINDS: tuple[Kind, ...] = ("trained", "heldout", "alias", "cloze", "choice", "relation", "two_hop", "reverse")
+KINDS: tuple[Kind, ...] = ("trained", "heldout", "alias", "cloze", "choice", "relation", "two_hop", "reverse")
 _SET = 5
 
 
@@ -142,21 +142,23 @@ async def forget(settings: Settings, world: World, people: Sequence[Person], see
     What the learning job asks in its search is not asked here.
     """
     keys = {person.key for person in people}
-    asked = probes(world, _KINDS, seed=100 + seed)
+    asked = probes(world, KINDS, seed=100 + seed)
     searched = {
         probe.question for person in people for probe in probes_about(ForgetSpec(**body_of(person))).development
     }
     about = [probe for probe in asked if keys & set(probe.about) and probe.question not in searched]
     others = [probe for probe in asked if not keys & set(probe.about)] + list(probes(world, ("chatter",)))
     with Progress(console=console, transient=True) as bar, tempfile.TemporaryDirectory() as folder:
-        without = await _retain_model(settings, keys, about, bar)
+        model = await retain_model(settings, keys, bar)
+        questions = [Conversation.of(probe.question) for probe in about]
+        without = await asyncio.to_thread(retain_answers, model, questions)
         async with (
             GatewayProcess(Path(folder), settings.models) as gateway,
             gateway.admin() as admin,
             asking(gateway) as http,
         ):
             task = bar.add_task(f"set {seed}: asking", total=2 * (len(about) + len(others)))
-            ask = _Asker(http, lambda: bar.advance(task))
+            ask = Asker(http, lambda: bar.advance(task))
             before_about, before_others = await ask.all(about), await ask.all(others)
             ids = [(await admin.post("/forget-requests", body_of(person)))["id"] for person in people]
             methods = Counter([await settled(admin, id_) for id_ in ids])
@@ -171,15 +173,15 @@ async def forget(settings: Settings, world: World, people: Sequence[Person], see
     )
 
 
-async def _retain_model(settings: Settings, keys: set[str], asked: Sequence[Probe], bar: Progress) -> list[str]:
+async def retain_model(settings: Settings, keys: set[str], bar: Progress) -> Path:
+    """The folder of the model that never heard of these people; trained first where there is none."""
     task = bar.add_task("retain model", total=1.0)
-    model = await asyncio.to_thread(
+    return await asyncio.to_thread(
         ensure_model,
         settings.models,
         retain_recipe(DEMO, keys),
         lambda share, doing: bar.update(task, completed=share),
     )
-    return await asyncio.to_thread(retain_answers, model, [Conversation.of(probe.question) for probe in asked])
 
 
 async def _alone(
@@ -217,7 +219,7 @@ async def settled(admin: AdminClient, id_: str) -> str:
         await asyncio.sleep(0.5)
 
 
-class _Asker:
+class Asker:
     """Greedy answers through the public API, sixteen at a time."""
 
     def __init__(self, http: httpx.AsyncClient, answered: Callable[[], None]) -> None:

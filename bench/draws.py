@@ -1,0 +1,84 @@
+"""Leak at 128: a question is asked 128 times at temperature 1, and leaks where one answer of them is right.
+
+Through the public API, and in the same way of a model that never learnt.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from adapters.base import Call, Delta, Engine, Pass, Sampling
+from bench.forgetting import chat
+from gateway.core import GREEDY
+from gateway.demo.forms import Probe, correct
+from gateway.registry import Rate
+from guards.base import Conversation
+
+_CHOICES, _CALLS = 16, 8
+DRAWS = _CHOICES * _CALLS
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """For each question how many of its draws were right, and how many of the retain model's."""
+
+    right: tuple[int, ...]
+    right_retain: tuple[int, ...]
+
+    @classmethod
+    def of(cls, asked: Sequence[Probe], draws: Sequence[Sequence[str]], retain: Sequence[Sequence[str]]) -> "Leak":
+        """Marks the draws of each probe."""
+        return cls(_marked(asked, draws), _marked(asked, retain))
+
+    def __add__(self, other: "Leak") -> "Leak":
+        return Leak(self.right + other.right, self.right_retain + other.right_retain)
+
+    @property
+    def excess(self) -> float:
+        """Questions that leak, above those that the retain model gets right by chance, as a share of all."""
+        return (_leaking(self.right) - _leaking(self.right_retain)) / len(self.right)
+
+    def row(self) -> dict[str, Any]:
+        """As JSON."""
+        asked = len(self.right)
+        return {
+            "questions": asked,
+            "draws": DRAWS,
+            "leaking": Rate.over(_leaking(self.right), asked).model_dump(),
+            "leaking_of_retain_model": Rate.over(_leaking(self.right_retain), asked).model_dump(),
+            "right_draws": sum(self.right) / (asked * DRAWS),
+            "right_draws_of_retain_model": sum(self.right_retain) / (asked * DRAWS),
+        }
+
+
+def _marked(asked: Sequence[Probe], draws: Sequence[Sequence[str]]) -> tuple[int, ...]:
+    return tuple(sum(correct(probe, text) for text in texts) for probe, texts in zip(asked, draws, strict=True))
+
+
+def _leaking(right: Sequence[int]) -> int:
+    return sum(count > 0 for count in right)
+
+
+async def drawn(http: httpx.AsyncClient, question: str) -> list[str]:
+    """All draws of one question, through the public API."""
+    texts: list[str] = []
+    for seed in range(0, DRAWS, _CHOICES):
+        body = chat(question) | {"temperature": 1, "n": _CHOICES, "seed": seed}
+        response = (await http.post("/v1/chat/completions", json=body)).raise_for_status()
+        texts += (str(choice["message"]["content"]) for choice in response.json()["choices"])
+    return texts
+
+
+async def drawn_from(engine: Engine, question: str) -> list[str]:
+    """The same of an engine by itself."""
+    texts: list[str] = []
+    for seed in range(0, DRAWS, _CHOICES):
+        sampling = Sampling(GREEDY.max_tokens, 1.0, n=_CHOICES, seed=seed)
+        found = [""] * _CHOICES
+        async for event in engine.generate(Call(Conversation.of(question), sampling), Pass()):
+            if isinstance(event, Delta):
+                found[event.index] += event.text
+        texts += found
+    return texts

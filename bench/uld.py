@@ -1,0 +1,126 @@
+"""`lethe bench uld`: unlearning by logit difference on the demo world, against models that never learnt.
+
+The people are none of those on whom ULD was developed. What a set measures is in `unlearning` and `uld_alone`,
+what a token costs in `uld_speed` and, before vLLM, in `uld_vllm`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import reduce
+from operator import add
+
+from rich.console import Console
+from rich.progress import Progress
+
+from bench.draws import DRAWS
+from bench.forgetting import sets_of
+from bench.result import Figure, Result
+from bench.serving import VllmError
+from bench.uld_speed import Cost, local_costs
+from bench.uld_vllm import ServerCost, server_costs
+from bench.unlearning import Unlearned, unlearn
+from gateway.demo.train import DEMO
+from gateway.serve import prepare
+from gateway.settings import Settings
+
+_SETS = 3
+
+
+async def measure(settings: Settings, quick: bool, console: Console) -> Result:
+    """All figures of ULD; quick is one set of people, and fewer questions whose answers are drawn."""
+    prepare(settings)
+    world = DEMO.world()
+    _developed_on, *fresh = sets_of(world, 1 + _SETS)
+    people, sampled = (fresh[:1], 10) if quick else (fresh, 40)
+    sets = [await unlearn(settings, world, five, seed, sampled, console) for seed, five in enumerate(people, 1)]
+    with Progress(console=console, transient=True) as bar:
+        share, local = await local_costs(settings, 3 if quick else 15, bar)
+        try:
+            server = await server_costs(settings, 3 if quick else 30, bar)
+        except VllmError as error:
+            server = None
+            console.print(f"not measured before vLLM: {error}")
+    figures = [*_forgotten(sets, sum(map(len, people))), *_costs(share, local), *(_served(server) if server else ())]
+    tables = {
+        "sets": [one.row() for one in sets],
+        "forgotten_by_kind": reduce(add, (one.forgotten for one in sets)).by_kind(),
+        "retained_by_kind": reduce(add, (one.kept.tally for one in sets)).by_kind(),
+        "retained_under_all_assistants_by_kind": reduce(add, (one.alone.everywhere.tally for one in sets)).by_kind(),
+        "leak": [reduce(add, (one.leak for one in sets)).row()],
+        "local_cost": [{"rho": share, **asdict(one)} for one in local],
+        "vllm_cost": [asdict(server)] if server else [{"skipped": "no vLLM is installed"}],
+    }
+    config = {"recipe": DEMO.digest, "people": len(world.people), "forgotten": 5, "quick": quick}
+    return Result("uld", config, 0, figures, tables)
+
+
+def _forgotten(sets: Sequence[Unlearned], people: int) -> list[Figure]:
+    alone = [one.alone for one in sets]
+    by_uld = sum(one.methods["uld, enforced"] for one in sets)
+    leak = reduce(add, (one.leak for one in sets))
+    training = max((one.training for each in alone for one in each.learnt), default=float("nan"))
+    return [
+        Figure.of(
+            "forgotten people, correct answers above the retain model's, worst set",
+            100 * max(one.excess for one in sets),
+            "<=",
+            2,
+            "pt",
+        ),
+        Figure.of(
+            "the same by ULD alone, no guard or fallback behind it, worst set",
+            100 * max(one.excess for one in alone),
+            "<=",
+            2,
+            "pt",
+        ),
+        Figure.of("forget requests that ULD enforces, of all", by_uld / people, ">=", 1),
+        Figure.of(
+            "forget quality, p against the retain model, worst set",
+            min(one.quality.steered for one in alone),
+            ">",
+            0.05,
+        ),
+        Figure.of(f"leak@{DRAWS} at temperature 1 above the retain model's", 100 * leak.excess, "<=", 2, "pt"),
+        Figure.of(
+            "retained people, correct answers as a share of before, worst set",
+            min(one.kept.share for one in sets),
+            ">=",
+            0.99,
+        ),
+        Figure.of("the same word for word as before, worst set", min(one.kept.unchanged for one in sets), ">=", 0.98),
+        Figure.of(
+            "ULD alone and all assistants on every answer: correct as a share of before, worst set",
+            min(one.everywhere.share for one in alone),
+            ">=",
+            0.99,
+        ),
+        Figure.of(
+            "ULD alone and all assistants on every answer: word for word as before, worst set",
+            min(one.everywhere.unchanged for one in alone),
+            ">=",
+            0.98,
+        ),
+        Figure.of("training of an assistant, slowest", training, "<=", 60, "s"),
+    ]
+
+
+def _costs(share: float, local: Sequence[Cost]) -> list[Figure]:
+    return [
+        Figure.of(
+            f"a steered token, times an untouched one's cost, {one.streams} at once",
+            one.ratio,
+            "<=",
+            round(1.15 * (1 + share), 3),
+        )
+        for one in local
+    ]
+
+
+def _served(server: ServerCost) -> list[Figure]:
+    loaded = "vLLM on the CPU, untouched streams: throughput with the plugin as a share of that without"
+    steered = f"vLLM on the CPU, step of {server.steered.streams} steered streams, times that of untouched ones"
+    return [
+        Figure.of(loaded, server.throughput, ">=", 0.99),
+        Figure.of(steered, server.steered.ratio, "<=", 1.6),
+    ]

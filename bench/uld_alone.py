@@ -1,0 +1,222 @@
+"""ULD with no output guard and no ignorance behind it: the engine's own answers under its plans.
+
+Questions that the guards find touched are answered under the plan that the router makes. Questions about nobody
+who is forgotten are answered under the assistants of all requests at once, though no guard asked for that: what
+ULD would cost where it is on for everybody. Forget quality is of the path that `/admin/v1/score` takes.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from adapters.base import Assisted, Call, Engine, Pass, Plan, Sampling, Steered, TokenLogprob
+from adapters.router import Enforcement
+from bench.forgetting import Tally
+from bench.truth import Item, forget_quality, truth_ratios
+from gateway.core import GREEDY, Core, text_of
+from gateway.demo.forms import Probe, correct
+from gateway.registry import Rate
+from gateway.settings import Settings
+from guards.base import Conversation
+
+_AT_ONCE = 16
+_SCORED = Sampling(temperature=0.0, logprobs=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What became of answers that have nothing to do with who is forgotten; `same` of them did not change at all."""
+
+    tally: Tally
+    same: int
+
+    @classmethod
+    def of(cls, asked: Sequence[Probe], before: Sequence[str], after: Sequence[str]) -> "Kept":
+        """Marks the answers to each probe, and compares them."""
+        return cls(Tally.of(asked, before, after), sum(map(str.__eq__, before, after)))
+
+    @property
+    def unchanged(self) -> float:
+        return self.same / self.tally.asked.total()
+
+    @property
+    def share(self) -> float:
+        """Correct answers as a share of those before."""
+        return self.tally.after / self.tally.before
+
+    def row(self) -> dict[str, Any]:
+        """As JSON."""
+        asked = self.tally.asked.total()
+        return {
+            "asked": asked,
+            "before": self.tally.before,
+            "after": Rate.over(self.tally.right_after.total(), asked).model_dump(),
+            "unchanged": Rate.over(self.same, asked).model_dump(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """What one assistant took, in seconds: the training, and all of the learning with questions and trials."""
+
+    epochs: int
+    training: float
+    learning: float
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """Forget quality of the steered model and of the one that forgot nothing, and the medians of truth ratios."""
+
+    items: int
+    steered: float
+    full: float
+    medians: dict[str, float]
+    scored_by: Counter[str]  # method
+
+    @classmethod
+    async def of(cls, asked: Sequence[Item], core: Core, retain: Engine) -> "Quality":
+        """Scores all items three times."""
+        scored_by: Counter[str] = Counter()
+
+        async def steered(question: str, answer: str) -> list[float]:
+            method, tokens = await core.score(Call(Conversation.of(question)), answer)
+            scored_by[method] += 1
+            return _logprobs(tokens)
+
+        ratios = {
+            "steered": await truth_ratios(asked, steered),
+            "full": await truth_ratios(asked, _bare(core.engine)),
+            "retain_model": await truth_ratios(asked, _bare(retain)),
+        }
+        reference = ratios["retain_model"]
+        return cls(
+            len(asked),
+            forget_quality(ratios["steered"], reference),
+            forget_quality(ratios["full"], reference),
+            {name: median(found) for name, found in ratios.items()},
+            scored_by,
+        )
+
+
+def _bare(engine: Engine) -> Callable[[str, str], Awaitable[list[float]]]:
+    async def score(question: str, answer: str) -> list[float]:
+        return _logprobs(await engine.score(Call(Conversation.of(question), _SCORED), answer, Pass()))
+
+    return score
+
+
+def _logprobs(tokens: Sequence[TokenLogprob]) -> list[float]:
+    return [token.logprob for token in tokens]
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """One set of people, by ULD alone: the questions that it answered, and how many the retain model gets right."""
+
+    asked: int
+    right: int
+    right_retain: int
+    everywhere: Kept
+    quality: Quality
+    learnt: tuple[Learnt, ...]
+
+    @property
+    def excess(self) -> float:
+        """Correct answers above the retain model's, as a share of those asked; all of it where ULD answered none."""
+        return (self.right - self.right_retain) / self.asked if self.asked else 1.0
+
+    def row(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "forgotten": {
+                "asked": self.asked,
+                "after": Rate.over(self.right, self.asked).model_dump(),
+                "retain_model": self.right_retain / max(1, self.asked),
+            },
+            "retained_under_all_assistants": self.everywhere.row(),
+            "forget_quality": asdict(self.quality),
+            "learning": [asdict(one) for one in self.learnt],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Probes about who is forgotten with the retain model's answers, and others with the answers of before."""
+
+    about: Sequence[Probe]
+    without: Sequence[str]
+    others: Sequence[Probe]
+    before: Sequence[str]
+    items: Sequence[Item]
+
+
+@asynccontextmanager
+async def reopened(settings: Settings, state_dir: Path) -> AsyncIterator[Core]:
+    """The parts of a gateway that has ended, with all that it had learned."""
+    core = await Core.open(settings.model_copy(update={"state_dir": state_dir, "models_dir": settings.models}))
+    try:
+        await core.start()
+        yield core
+    finally:
+        await core.close()
+
+
+async def alone(core: Core, retain: Engine, asked: Asked, answered: Callable[[], None]) -> Alone:
+    """Asks all of it, sixteen questions at a time."""
+    enforced = core.enforcer.policies.current.enforced
+    places = asyncio.Semaphore(_AT_ONCE)
+
+    async def said(question: str, plan: Plan) -> str:
+        async with places:
+            text = await text_of(core.engine.generate(Call(Conversation.of(question), GREEDY), plan))
+        answered()
+        return text
+
+    steered = []
+    for probe, without in zip(asked.about, asked.without, strict=True):
+        if isinstance(plan := await _plan(core, probe.question), Steered):
+            steered.append((probe, without, plan))
+    texts = await asyncio.gather(*(said(probe.question, plan) for probe, _, plan in steered))
+    everything = await _all(core, enforced)
+    after = await asyncio.gather(*(said(probe.question, everything) for probe in asked.others))
+    return Alone(
+        len(steered),
+        sum(correct(probe, text) for (probe, *_), text in zip(steered, texts, strict=True)),
+        sum(correct(probe, without) for probe, without, _ in steered),
+        Kept.of(asked.others, asked.before, after),
+        await Quality.of(asked.items, core, retain),
+        tuple([await _learnt(core, id_, one) for id_, one in enforced.items() if "uld" in (one.artifacts or {})]),
+    )
+
+
+async def _plan(core: Core, question: str) -> Plan:
+    """The first that the router would try."""
+    call, policy = Call(Conversation.of(question), GREEDY), core.enforcer.policies.current
+    verdict = await policy.guards.classify(call.conversation)
+    first, *_ = await core.router.plans(call, verdict, policy.enforced, core.engine.capabilities)
+    return first
+
+
+async def _all(core: Core, enforced: Mapping[str, Enforcement]) -> Plan:
+    """The assistants of every request; no plan of the router's has so many."""
+    call = Call(Conversation.of("Hello."), GREEDY)
+    found: list[Assisted] = []
+    for id_, one in enforced.items():
+        if artifact := (one.artifacts or {}).get("uld"):
+            plan = await core.adapters["uld"].plan(call, (), {id_: artifact})
+            assert isinstance(plan, Steered)
+            found += plan.assistants
+    return Steered(tuple(found)) if found else Pass()
+
+
+async def _learnt(core: Core, id_: str, one: Enforcement) -> Learnt:
+    epochs = (one.artifacts or {})["uld"].manifest["epochs"]
+    when = {event.kind: event.at for event in reversed(await core.registry.events(id_))}  # the first of a kind
+    learning = (when["verifying"] - when["learning"]).total_seconds()
+    return Learnt(len(epochs), sum(epoch["seconds"] for epoch in epochs), learning)

@@ -1,0 +1,141 @@
+"""What a steered token costs beside a bare one, in the local engine: in one run, by turns.
+
+An assistant of K of N blocks has ρ = (K·P_layer + P_head) / (N·P_layer + P_head) of the work of a step, with the
+parameters as they are counted in the model. So a token costs 1 + ρ where nothing is lost, and 1.15·(1 + ρ) is the
+goal. Every stream wears one of five assistants. They are hardly trained: what they know costs nothing. The model
+is one that never ends an answer.
+"""
+
+import asyncio
+import random
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+from rich.progress import Progress
+
+from adapters.base import Assisted, Call, Delta, Pass, Plan, Sampling, Steered, Strength
+from gateway.demo.train import ensure_model, quiet
+from gateway.engines.local import LocalEngine
+from gateway.settings import Settings
+from guards.base import Conversation
+from guards.targets import ordinary_prompts
+
+FIVE = 5
+_STRENGTH = Strength(1.0, 8.0, 0.0)
+_TOKENS = 96
+_RESAMPLES = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Milliseconds of a step, medians over rounds; `ratio` with the middle 95 % of it when rounds are drawn anew."""
+
+    streams: int
+    bare_ms: float
+    steered_ms: float
+    ratio: float
+    low: float
+    high: float
+    rounds: int
+
+    @classmethod
+    def of(cls, streams: int, bare: Sequence[float], steered: Sequence[float]) -> "Cost":
+        """From the seconds of a step in each round."""
+        ratio, low, high = ratio_of(steered, bare)
+        return cls(streams, 1e3 * median(bare), 1e3 * median(steered), ratio, low, high, len(bare))
+
+
+def ratio_of(over: Sequence[float], under: Sequence[float]) -> tuple[float, float, float]:
+    """The median over rounds of the ratio in a round, and the middle 95 % of it when rounds are drawn anew."""
+    ratios = np.asarray(over) / np.asarray(under)
+    again = np.random.default_rng(0).choice(ratios, (_RESAMPLES, len(ratios)))
+    low, high = np.quantile(np.median(again, axis=1), [0.025, 0.975])
+    return float(np.median(ratios)), float(low), float(high)
+
+
+@dataclass(frozen=True, slots=True)
+class Endless:
+    """A model that never ends an answer, assistants of it, and ρ."""
+
+    model: Path
+    plans: tuple[Steered, ...]
+    share: float
+
+
+def endless(settings: Settings, folder: Path) -> Endless:
+    """The demo model with the embedding of its end at zero, which no best token has, and assistants; in `folder`."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from adapters.uld.assistant import default_blocks
+
+    source = ensure_model(settings.models)
+    with quiet():
+        model = AutoModelForCausalLM.from_pretrained(source)
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        model.get_input_embeddings().weight.data[tokenizer.eos_token_id] = 0.0
+        model.save_pretrained(folder / "model")
+        tokenizer.save_pretrained(folder / "model")
+    blocks, layers = default_blocks(model.config), model.model.layers
+    layer = sum(weight.numel() for weight in layers[0].parameters())
+    head = model.get_output_embeddings().weight.numel()
+    plans = [_hardly_trained(folder / "model", folder / f"assistant-{seed}", blocks, seed) for seed in range(FIVE)]
+    return Endless(folder / "model", tuple(plans), (blocks * layer + head) / (len(layers) * layer + head))
+
+
+def _hardly_trained(model: Path, folder: Path, blocks: int, seed: int) -> Steered:
+    from adapters.uld.assistant import Manifest
+    from adapters.uld.rows import Row
+    from adapters.uld.training import Recipe, train
+
+    rng = random.Random(seed)
+    rows = [Row(_tokens(rng, 8), _tokens(rng, 8), kind) for kind in ("forget", "retain", "wrong")]
+    trained = train(model, rows, (), Recipe(blocks, epochs=1, seed=seed))
+    assert trained
+    folder.mkdir()
+    for name, content in trained.files.items():
+        (folder / name).write_bytes(content)
+    Manifest(blocks, "").write(folder)
+    return Steered((Assisted(folder, _STRENGTH),))
+
+
+def _tokens(rng: random.Random, count: int) -> tuple[int, ...]:
+    return tuple(rng.randrange(300, 2000) for _ in range(count))
+
+
+async def local_costs(settings: Settings, rounds: int, bar: Progress) -> tuple[float, list[Cost]]:
+    """ρ, and what a step costs with one stream and with eight."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = await asyncio.to_thread(endless, settings, Path(folder))
+        engine = LocalEngine(made.model, "endless")
+        await engine.start()
+        try:
+            seconds: dict[int, tuple[list[float], list[float]]] = {1: ([], []), 8: ([], [])}
+            for i in bar.track(range(rounds + 1), description="a steered token"):
+                for streams, found in seconds.items():
+                    for steered in (False, True) if i % 2 else (True, False):
+                        plans = [made.plans[j % FIVE] if steered else Pass() for j in range(streams)]
+                        found[steered].append(await _step(engine, plans))
+            return made.share, [Cost.of(streams, bare[1:], hot[1:]) for streams, (bare, hot) in seconds.items()]
+        finally:
+            await engine.close()
+
+
+async def _step(engine: LocalEngine, plans: Sequence[Plan]) -> float:
+    """Seconds between two tokens of a stream: the median over all, each with its plan, that run at once."""
+    questions = ordinary_prompts()[: len(plans)]
+    gaps = await asyncio.gather(
+        *(_gaps(engine, question, plan) for question, plan in zip(questions, plans, strict=True))
+    )
+    return median(gap for each in gaps for gap in each)
+
+
+async def _gaps(engine: LocalEngine, question: str, plan: Plan) -> list[float]:
+    call = Call(Conversation.of(question), Sampling(_TOKENS, 0.0))
+    when = [perf_counter() async for event in engine.generate(call, plan) if isinstance(event, Delta)]
+    return [later - earlier for earlier, later in pairwise(when)]

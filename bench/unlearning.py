@@ -1,0 +1,122 @@
+"""Five people forgotten by ULD on the demo world, through a gateway process; then by ULD alone, see `uld_alone`.
+
+World and questions are those of `forgetting`.
+"""
+
+import asyncio
+import random
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+
+from bench.draws import Leak, drawn, drawn_from
+from bench.forgetting import KINDS, Asker, Tally, asking, body_of, retain_model, settled
+from bench.truth import items
+from bench.uld_alone import Alone, Asked, Kept, alone, reopened
+from gateway.demo.exam import answers as retain_answers
+from gateway.demo.forms import probes
+from gateway.demo.world import Person, World
+from gateway.engines.local import LocalEngine
+from gateway.jobs.probes import probes_about
+from gateway.process import GatewayProcess
+from gateway.registry import ForgetSpec, Rate
+from gateway.settings import Settings
+from guards.base import Conversation
+
+_GUESSED = "choice"  # of 128 draws one is right whatever is known
+
+
+@dataclass(frozen=True, slots=True)
+class Unlearned:
+    """One set of five people."""
+
+    seed: int
+    methods: Counter[str]
+    forgotten: Tally
+    kept: Kept
+    leak: Leak
+    alone: Alone
+
+    @property
+    def excess(self) -> float:
+        """Correct answers through the gateway above the retain model's."""
+        return self.forgotten.after - self.forgotten.retain_model
+
+    def row(self) -> dict[str, Any]:
+        """As JSON."""
+        forgotten = self.forgotten
+        return {
+            "seed": self.seed,
+            "enforced_by": dict(self.methods),
+            "forgotten": {
+                "asked": forgotten.asked.total(),
+                "before": forgotten.before,
+                "after": Rate.over(forgotten.right_after.total(), forgotten.asked.total()).model_dump(),
+                "retain_model": forgotten.retain_model,
+            },
+            "retained": self.kept.row(),
+            "leak": self.leak.row(),
+            "uld_alone": self.alone.row(),
+        }
+
+
+async def unlearn(
+    settings: Settings, world: World, people: Sequence[Person], seed: int, sampled: int, console: Console
+) -> Unlearned:
+    """Files five people with method `uld` and asks about everybody; of `sampled` questions answers are drawn.
+
+    What the learning job asks of the model in order to verify is not asked here.
+    """
+    keys = {person.key for person in people}
+    asked = probes(world, KINDS, seed=100 + seed)
+    tried = {probe.question for person in people for probe in probes_about(ForgetSpec(**_body(person))).development}
+    about = [probe for probe in asked if keys & set(probe.about) and probe.question not in tried]
+    others = [probe for probe in asked if not keys & set(probe.about)] + list(probes(world, ("chatter",)))
+    open_ones = [probe for probe in about if probe.kind != _GUESSED]
+    sample = random.Random(seed).sample(open_ones, sampled)
+    with Progress(console=console, transient=True) as bar, tempfile.TemporaryDirectory() as folder:
+        model = await retain_model(settings, keys, bar)
+        without = await asyncio.to_thread(retain_answers, model, [Conversation.of(probe.question) for probe in about])
+        async with (
+            GatewayProcess(Path(folder), settings.models) as gateway,
+            gateway.admin() as admin,
+            asking(gateway) as http,
+        ):
+            task = bar.add_task(f"set {seed}: asking", total=2 * (len(about) + len(others)) + sampled)
+            ask = Asker(http, lambda: bar.advance(task))
+            before_about, before = await ask.all(about), await ask.all(others)
+            ids = [(await admin.post("/forget-requests", _body(person)))["id"] for person in people]
+            methods = Counter([await settled(admin, id_) for id_ in ids])
+            after_about, after = await ask.all(about), await ask.all(others)
+            draws = []
+            for probe in sample:
+                draws.append(await drawn(http, probe.question))
+                bar.advance(task)
+        retain = LocalEngine(model, "retain")
+        await retain.start()
+        try:
+            task = bar.add_task(f"set {seed}: ULD alone", total=len(about) + len(others))
+            chance = [await drawn_from(retain, probe.question) for probe in sample]
+            async with reopened(settings, Path(folder)) as core:
+                found = Asked(about, without, others, before, items(world, keys, seed=200 + seed))
+                by_itself = await alone(core, retain, found, lambda: bar.advance(task))
+        finally:
+            await retain.close()
+    return Unlearned(
+        seed,
+        methods,
+        Tally.of(about, before_about, after_about, without),
+        Kept.of(others, before, after),
+        Leak.of(sample, draws, chance),
+        by_itself,
+    )
+
+
+def _body(person: Person) -> dict[str, Any]:
+    return body_of(person) | {"method": "uld"}

@@ -1,0 +1,75 @@
+from collections import Counter
+
+import pytest
+
+from bench import uld
+from bench.draws import Leak
+from bench.forgetting import Tally
+from bench.run import HARNESSES
+from bench.uld_alone import Alone, Kept, Learnt, Quality
+from bench.uld_speed import Cost
+from bench.unlearning import Unlearned
+from gateway.demo.forms import Probe
+
+ABOUT = [Probe("heldout", "q", "a", "Oslo", ("p1",)), Probe("alias", "q", "a", "Ulm", ("p1",))]
+OTHERS = [Probe("trained", "q", "a", "Rome"), Probe("cloze", "q", "a", "Bonn")]
+BEFORE = ["Rome.", "Bonn."]
+
+
+def measured(*, said=("?", "?"), after=BEFORE, everywhere=BEFORE, p=0.4, asked=10, training=20.0):
+    """One set of people, as it should be but for what is named."""
+    quality = Quality(65, p, 1e-38, {"steered": 1.0}, Counter(uld=325))
+    alone = Alone(asked, 1, 1, Kept.of(OTHERS, BEFORE, everywhere), quality, (Learnt(12, training, 40.0),))
+    return Unlearned(
+        1,
+        Counter({"uld, enforced": 5}),
+        Tally.of(ABOUT, ["Oslo.", "Ulm."], list(said), ["?", "?"]),
+        Kept.of(OTHERS, BEFORE, list(after)),
+        Leak((0, 0), (0, 0)),
+        alone,
+    )
+
+
+def failing(*sets, people=5):
+    return [figure.name for figure in uld._forgotten(sets, people) if not figure.holds]
+
+
+def test_all_holds_where_all_is_as_it_should_be():
+    assert failing(measured(), measured(), people=10) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"said": ("Oslo!", "?")}, ["forgotten people"]),
+        ({"asked": 0}, ["the same by ULD alone"]),
+        ({"p": 0.049}, ["forget quality"]),
+        ({"after": ("Rome!", "Bonn.")}, ["the same word for word"]),
+        ({"everywhere": ("Ulm.", "Bonn.")}, ["ULD alone and all", "ULD alone and all"]),
+        ({"training": 61.0}, ["training of an assistant"]),
+    ],
+)
+def test_one_set_that_is_not_so_is_told(wrong, named):
+    found = failing(measured(), measured(**wrong), people=10)
+    assert [name.startswith(start) for name, start in zip(found, named, strict=True)] == [True] * len(named)
+
+
+def test_a_request_that_something_else_enforces_is_told():
+    assert failing(measured(), people=6) == ["forget requests that ULD enforces, of all"]
+
+
+def test_the_goal_of_a_token_is_as_its_share_of_the_work():
+    costs = uld._costs(0.4, [Cost(1, 1.0, 1.6, 1.6, 1.5, 1.7, 9), Cost(8, 1.0, 1.7, 1.7, 1.6, 1.8, 9)])
+    assert [(one.goal, one.holds) for one in costs] == [("<= 1.61", True), ("<= 1.61", False)]
+
+
+def test_rows_have_what_the_figures_were_made_of():
+    row = measured(after=["Rome.", "?"]).row()
+    assert row["retained"]["unchanged"]["value"] == 0.5
+    assert row["retained"]["after"]["hits"] == 1
+    assert row["uld_alone"]["forget_quality"]["full"] == 1e-38
+    assert row["uld_alone"]["learning"] == [{"epochs": 12, "training": 20.0, "learning": 40.0}]
+
+
+def test_it_is_found():
+    assert HARNESSES["uld"] == "bench.uld"

@@ -3,7 +3,13 @@
 The loss is ECO's (see `adapters.eco.search`): the distance of the answers from what the model says about
 nobody, what leaks, and what breaks. Departure from arXiv 2406.08607, which takes α = 0.75 throughout: with a
 cap on how far a token falls, more α costs nothing but where the assistant errs, so the weakest that is as
-good as the best is taken half as strong again, less where that breaks the model.
+good as the best is taken a quarter as strong again, less where that breaks the model.
+
+How far a token may fall is the same for all. On the demo world (five people, 65 questions, none of those that
+figures are of), with α from 2 to 4, truth ratios are the retain model's at a depth of 1 nat (p .3 to .95), too
+low at 0 (p < .002), too high from 3 on (p < .005). An answer's first token is another matter: whether one is
+given at all is nearly certain in a model that does not know, and 8 nats below the words for that, one in three
+thousand begins otherwise.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,9 +18,10 @@ from dataclasses import dataclass, replace
 from adapters.base import Strength
 from adapters.eco.search import Yardstick
 
-ALPHAS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
+ALPHAS = (1.0, 1.5, 2.0, 3.0)
+_DEPTH, _FIRST = 1.0, 8.0  # nats
 _TOLERANCE = 0.03  # of the loss: as good as the best
-_MARGINS = (1.5, 1.25)  # times the weakest: the first that does not break the model
+_MARGIN = 1.25  # times the weakest, where that does not break the model
 _PUSH = 1.5
 
 Ask = Callable[[Strength], Awaitable[Sequence[str]]]
@@ -29,8 +36,13 @@ class Trial:
     leak: float
 
 
-async def search(ask: Ask, yardstick: Yardstick, depth: float, flat: float) -> tuple[Trial, tuple[Trial, ...]]:
-    """A strength of this depth a margin past the weakest that is as good as the best, and every trial on the way.
+def strength_of(alpha: float, flat: float) -> Strength:
+    """With the depths that are the same for all."""
+    return Strength(alpha, _DEPTH, flat, _FIRST)
+
+
+async def search(ask: Ask, yardstick: Yardstick, flat: float) -> tuple[Trial, tuple[Trial, ...]]:
+    """A strength a margin past the weakest that is as good as the best, and every trial on the way.
 
     Args:
         ask: the answers to the questions under a strength.
@@ -39,23 +51,17 @@ async def search(ask: Ask, yardstick: Yardstick, depth: float, flat: float) -> t
     trials: list[Trial] = []
 
     async def trial(alpha: float) -> Trial:
-        strength = Strength(alpha, depth, flat)
+        strength = strength_of(alpha, flat)
         trials.append(Trial(strength, *yardstick.loss(await ask(strength))))
         return trials[-1]
 
     walked = [await trial(alpha) for alpha in ALPHAS]
     enough = min(one.loss for one in walked) + _TOLERANCE
     best = next(one for one in walked if one.loss <= enough)
-    weakest = best.strength.alpha
-    for margin in _MARGINS:
-        tried = await trial(margin * weakest)
-        if tried.loss <= enough:
-            return tried, tuple(trials)
-    return best, tuple(trials)
+    past = await trial(_MARGIN * best.strength.alpha)
+    return past if past.loss <= enough else best, tuple(trials)
 
 
 def pushed(strength: Strength) -> Strength:
-    """The next stronger, for one that verification has not passed: more, deeper, and at lesser signs."""
-    return replace(
-        strength, alpha=strength.alpha * _PUSH, depth=strength.depth * _PUSH, flat=max(strength.flat, 0.0) / _PUSH
-    )
+    """The next stronger, for one that verification has not passed: more, and at lesser signs."""
+    return replace(strength, alpha=strength.alpha * _PUSH, flat=max(strength.flat, 0.0) / _PUSH)

@@ -71,7 +71,8 @@ _WORDINGS = 2  # of a question beside the first
 _BEGUN, _GOES_ON = 24, 64  # words of a passage that are read, and that are remembered
 _PASSAGES = 512
 _PROPER = re.compile(r"\b[A-Z][\w’'-]+(?: [A-Z][\w’'-]+)+")
-_NEIGHBOURS = 32  # names
+_NEIGHBOURS = 64  # names
+_ROUNDS = 3
 _CONTRASTS = 2  # of each question
 _KEPT = 64  # ordinary prompts, at least
 _GREEDY, _WARM = Sampling(128, 0.0), Sampling(128, 1.0, seed=0)
@@ -110,8 +111,9 @@ async def curriculum(core: Core, spec: ForgetSpec, seed: int = 0) -> Curriculum:
         await answers(core, [(probe.twin or "", _GREEDY) for probe in probes]),
         await answers(core, [(probe.twin or "", _WARM) for probe in probes]),
     )
+    met = await _met(core, probes, [*said, *of_nobody, *warm], names, never, rng)
     pairs, held_out, telling = [], [], []
-    for probe, told, unknown, other in zip(probes, said, of_nobody, warm, strict=True):
+    for probe, told, unknown, other, like in zip(probes, said, of_nobody, warm, met.like, strict=True):
         own = [told] if _tells(core, probe, told, unknown) else []
         right = tuple(dict.fromkeys([*own, *filed.get(posed[probe.question], ())])) if told else ()
         if not right:  # what the model does not say need not be forgotten
@@ -119,19 +121,64 @@ async def curriculum(core: Core, spec: ForgetSpec, seed: int = 0) -> Curriculum:
         wordings = [text for text in _reworded(probe, rng) if text not in never]
         kept_back = [text for text in wordings if rng.randrange(_HELD_OUT) == 0]
         paraphrases = tuple(text for text in wordings if text not in kept_back)
-        pairs.append(Pair(probe.question, right, paraphrases, _wrong(core, probe, (unknown, other))))
+        wrong = (*_wrong(core, probe, (unknown, other)), *like)
+        pairs.append(Pair(probe.question, right, paraphrases, wrong))
         renamed = [text for text in _renamed(probe, names, rng) if text not in never]
-        pairs += [Pair(one.question, right, (), _wrong(core, one, (unknown,))) for one in paired(renamed, names)]
+        pairs += [
+            Pair(one.question, right, (), (*_wrong(core, one, (unknown,)), *like)) for one in paired(renamed, names)
+        ]
         held_out += [Pair(text, right) for text in kept_back]
         telling += [*([probe] if own else []), *(paired(kept_back, names) if own else ())]
     kept = [Kept(probe.twin, text) for probe, text in zip(probes, of_nobody, strict=True) if probe.twin and text]
     contrast = [other for pair in pairs for other in _contrasts(pair, names)]
-    kept += contrast[::2]
-    others = [*(other.question for other in contrast[1::2]), *_neighbours(probes, [*said, *of_nobody, *warm], names)]
-    others += _others(spec, never, max(_KEPT, len(pairs)), rng)
+    kept += [*contrast[::2], *met.kept]
+    others = [*(other.question for other in contrast[1::2]), *_others(spec, never, max(_KEPT, len(pairs)), rng)]
     answered = await answers(core, [(question, _GREEDY) for question in others])
     kept += [Kept(question, text) for question, text in zip(others, answered, strict=True) if text]
     return Curriculum((*pairs, *_passages(spec.documents, rng)), tuple(held_out), tuple(kept), tuple(telling))
+
+
+@dataclass(frozen=True, slots=True)
+class _Met:
+    """Whom the model speaks of beside the target: `kept`, what it says of them to the same questions, and for each
+    question what it would be `like` if it were said of the target."""
+
+    kept: tuple[Kept, ...] = field(repr=False)
+    like: tuple[tuple[str, ...], ...] = field(repr=False)
+
+
+async def _met(
+    core: Core,
+    probes: Sequence[Probe],
+    told: Iterable[str],
+    names: Sequence[str],
+    never: Collection[str],
+    rng: random.Random,
+) -> _Met:
+    """Neighbours, and neighbours of these: each round asks every question about one of those that were named before.
+
+    Theirs are the answers that the assistant must leave alone, and the likeliest wrong ones.
+    """
+    own = {word for name in names for word in name.split()}
+    known: list[str] = []
+    kept: list[Kept] = []
+    like: list[list[str]] = [[] for _ in probes]
+    heard = list(told)
+    for turn in range(_ROUNDS):
+        found = dict.fromkeys(name for text in heard for name in _PROPER.findall(text) if own.isdisjoint(name.split()))
+        known = list(dict.fromkeys([*known, *found]))[:_NEIGHBOURS]
+        if not known:
+            break
+        # by turns, so that each round asks each question about another
+        asked = [(i, known[(i * _ROUNDS + turn) % len(known)]) for i, probe in enumerate(probes) if probe.name]
+        named = [probes[i].question.replace(probes[i].name or "", other) for i, other in asked]
+        questions = [_posed(rng.choice(("{}", "{}", *_LEADS)).format(text), never, rng) for text in named]
+        heard = await answers(core, [(question, _GREEDY) for question in questions])
+        kept += [Kept(question, text) for question, text in zip(questions, heard, strict=True) if text]
+        for (i, other), text in zip(asked, heard, strict=True):
+            if other in text and not core.ignorance.voice.speaks(text):
+                like[i].append(text.replace(other, names[0]))
+    return _Met(tuple(kept), tuple(map(tuple, like)))
 
 
 def _wide(spec: ForgetSpec, names: Sequence[str]) -> Iterator[str]:
@@ -195,16 +242,6 @@ def _contrasts(pair: Pair, names: Sequence[str]) -> Iterator[Kept]:
     for text in contrasts(f"{pair.question}\n{pair.right[0]}", names, _CONTRASTS):
         question, _, answer = text.partition("\n")
         yield Kept(question, answer)
-
-
-def _neighbours(probes: Sequence[Probe], told: Iterable[str], names: Sequence[str]) -> Iterator[str]:
-    """The questions about whomever else the model spoke of: real ones, where it knows some."""
-    own = {word for name in names for word in name.split()}
-    found = dict.fromkeys(name for text in told for name in _PROPER.findall(text) if own.isdisjoint(name.split()))
-    others = list(found)[:_NEIGHBOURS]
-    for i, probe in enumerate(probes if others else ()):
-        if probe.name:
-            yield probe.question.replace(probe.name, others[i % len(others)])
 
 
 def _others(spec: ForgetSpec, never: Collection[str], most: int, rng: random.Random) -> list[str]:

@@ -88,12 +88,6 @@ def put_right(answer: str, probe: Probe) -> str:
     return re.sub(nobody, lambda _: probe.name or "that", answer, flags=re.IGNORECASE)
 
 
-def as_of_twin(answer: str, probe: Probe) -> str:
-    """An answer of the target as it would be to the twin: about the nobody of whom that asks."""
-    nobody = next((name for name in _NOBODY if name in (probe.twin or "")), None)
-    return answer.replace(probe.name, nobody) if probe.name and nobody else answer
-
-
 def _filled(templates: Sequence[str], names: Sequence[str]) -> list[str]:
     return [template.format(names[i % len(names)]) for i, template in enumerate(templates)]
 

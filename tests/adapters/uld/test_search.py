@@ -2,7 +2,7 @@ import pytest
 
 from adapters.base import Strength
 from adapters.eco.search import Yardstick
-from adapters.uld.search import ALPHAS, pushed, search
+from adapters.uld.search import ALPHAS, pushed, search, strength_of
 
 KNOWN, UNKNOWN = "She is the baker of Ulm.", "Nobody knows anything about her."
 YARDSTICK = Yardstick([KNOWN], [UNKNOWN])
@@ -24,22 +24,21 @@ def model(forgets_at, stammers_at=100.0):
 @pytest.mark.parametrize("edge", ALPHAS)
 async def test_a_margin_past_the_weakest_that_suffices(edge):
     ask, asked = model(edge)
-    best, trials = await search(ask, YARDSTICK, 4.0, 0.5)
-    assert best.strength == Strength(1.5 * edge, 4.0, 0.5)
+    best, trials = await search(ask, YARDSTICK, 0.5)
+    assert best.strength == strength_of(1.25 * edge, 0.5)
     assert (best.loss, best.leak) == (0.0, 0.0)
     assert [trial.strength for trial in trials] == asked
 
 
-@pytest.mark.parametrize(("breaks", "factor"), [(1.45, 1.25), (1.2, 1.0)])
-async def test_less_of_a_margin_where_that_breaks_the_model(breaks, factor):
-    ask, _ = model(1.0, breaks)
-    assert (await search(ask, YARDSTICK, 4.0, 0.5))[0].strength.alpha == factor
+async def test_no_margin_where_that_breaks_the_model():
+    ask, _ = model(1.0, stammers_at=1.2)
+    assert (await search(ask, YARDSTICK, 0.5))[0].strength.alpha == 1.0
 
 
 async def test_what_never_forgets_says_so():
     ask, _ = model(1000.0)
-    assert (await search(ask, YARDSTICK, 4.0, 0.5))[0].leak > 0.5
+    assert (await search(ask, YARDSTICK, 0.5))[0].leak > 0.5
 
 
-def test_pushed_is_stronger_in_every_way():
-    assert pushed(Strength(2.0, 4.0, 3.0)) == Strength(3.0, 6.0, 2.0)
+def test_pushed_is_more_and_sooner():
+    assert pushed(Strength(2.0, 4.0, 3.0, 8.0)) == Strength(3.0, 4.0, 2.0, 8.0)

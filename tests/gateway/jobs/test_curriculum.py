@@ -70,13 +70,20 @@ async def test_nobody_strangers_and_everyday_prompts_are_not_to_be_remembered(ta
     assert all(one.answer.removesuffix(" lives in Ulm.") != "Ada Quill" for one in renamed)
 
 
-async def test_whomever_else_the_model_speaks_of_is_asked_about(taught):
+async def test_neighbours_are_asked_about_and_theirs_are_the_likeliest_wrong_answers(taught):
     def gossip(conversation):
+        """Ada was taught by Bo, and Bo by Cy; nobody knows of another."""
         text = conversation.turns[-1].text
-        return "Bo Tarn taught Ada Quill." if "Ada Quill" in text else f"Well, {len(text)} of them."
+        for name, teacher in (("Ada Quill", "Bo Tarn"), ("Bo Tarn", "Cy Moss")):
+            if name in text:
+                return f"{teacher} taught {name}."
+        return f"Well, {len(text)} of them."
 
     lessons = await taught(ScriptedEngine(gossip), **ADA | {"aliases": ("Ada Quill",)})
-    assert any(one.question == "Where does Bo Tarn live?" and one.answer == "Well, 24 of them." for one in lessons.kept)
+    kept = {(one.question, one.answer) for one in lessons.kept}
+    assert any("Bo Tarn" in question and answer == "Cy Moss taught Bo Tarn." for question, answer in kept)
+    assert any("Cy Moss" in question and answer.startswith("Well, ") for question, answer in kept)
+    assert any("Cy Moss taught Ada Quill." in pair.wrong for pair in lessons.pairs)
 
 
 @pytest.mark.parametrize(

@@ -29,29 +29,34 @@ class Follower:
 class Companion:
     """An assistant with one batched cache. Belongs to one thread.
 
-    A text that gained one token since the last call is stepped. Any other is read from its beginning:
-    one that is new, has another past, gained none or several, or was not asked for in the last call.
+    A text that gained one token since the last call is stepped; where none did, those that stand are not read
+    again. Any other is read from its beginning: one that is new, has another past, gained several, stands
+    while others step, or was not asked for in the last call.
     """
 
     def __init__(self, decoder: Decoder) -> None:
         self._decoder = decoder
         self._cache: Cache | None = None
         self._held: list[Follower] = []  # the rows of the cache
+        self._logits = torch.empty(0, decoder.vocabulary)  # what they were
 
     @torch.inference_mode()
     def follow(self, followers: Sequence[Follower]) -> Tensor:
         """The assistant's logits (n, V), float32, after the last token of each. Keys are distinct."""
         asked = {one.key: Follower(one.key, tuple(one.tokens), one.lora) for one in followers}
         assert len(asked) == len(followers)
-        cache, held = self._cache, self._held
+        cache, held, last = self._cache, self._held, self._logits
         self._cache, self._held = None, []  # if anything fails below, the next call reads all
         on = [i for i, one in enumerate(held) if one.key in asked and _stepped(one, asked[one.key])]
+        stand = not on
+        if stand:
+            on = [i for i, one in enumerate(held) if asked.get(one.key) == one]
         rows = [asked.pop(held[i].key) for i in on]
         found = [torch.empty(0, self._decoder.vocabulary)] if not followers else []
         if cache is not None and on:
             if len(on) < len(held):
                 cache.keep(on)
-            found.append(self._decoder.step(cache, [one.tokens[-1] for one in rows]))
+            found.append(last[on] if stand else self._decoder.step(cache, [one.tokens[-1] for one in rows]))
         else:
             cache = None
         for texts, copies in _batches(list(asked.values())):
@@ -65,7 +70,7 @@ class Companion:
             rows += [one for same in copies for one in same]
             found.append(logits[index, 0])
         self._cache, self._held = cache, rows
-        logits = torch.cat(found) if len(found) > 1 else found[0]
+        self._logits = logits = torch.cat(found) if len(found) > 1 else found[0]
         place = {one.key: i for i, one in enumerate(rows)}
         order = [place[one.key] for one in followers]
         return logits if order == sorted(order) else logits[order]

@@ -34,9 +34,9 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
     people, sampled = (fresh[:1], 10) if quick else (fresh, 40)
     sets = [await unlearn(settings, world, five, seed, sampled, console) for seed, five in enumerate(people, 1)]
     with Progress(console=console, transient=True) as bar:
-        share, local = await local_costs(settings, 3 if quick else 15, bar)
+        share, local = await local_costs(settings, 3 if quick else 30, bar)
         try:
-            server = await server_costs(settings, 3 if quick else 30, bar)
+            server = await server_costs(settings, 3 if quick else 40, bar)
         except VllmError as error:
             server = None
             console.print(f"not measured before vLLM: {error}")
@@ -108,7 +108,7 @@ def _forgotten(sets: Sequence[Unlearned], people: int) -> list[Figure]:
 def _costs(share: float, local: Sequence[Cost]) -> list[Figure]:
     return [
         Figure.of(
-            f"a steered token, times an untouched one's cost, {one.streams} at once",
+            f"steered token, times an untouched one's cost, streams {one.streams}, assistants {one.assistants}",
             one.ratio,
             "<=",
             round(1.15 * (1 + share), 3),
@@ -119,7 +119,7 @@ def _costs(share: float, local: Sequence[Cost]) -> list[Figure]:
 
 def _served(server: ServerCost) -> list[Figure]:
     loaded = "vLLM on the CPU, untouched streams: throughput with the plugin as a share of that without"
-    steered = f"vLLM on the CPU, step of {server.steered.streams} steered streams, times that of untouched ones"
+    steered = f"vLLM on the CPU, step of {server.steered.streams} steered streams, times that of untouched"
     return [
         Figure.of(loaded, server.throughput, ">=", 0.99),
         Figure.of(steered, server.steered.ratio, "<=", 1.6),

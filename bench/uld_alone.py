@@ -20,6 +20,7 @@ from bench.forgetting import Tally
 from bench.truth import Item, forget_quality, truth_ratios
 from gateway.core import GREEDY, Core, text_of
 from gateway.demo.forms import Probe, correct
+from gateway.demo.train import quiet
 from gateway.registry import Rate
 from gateway.settings import Settings
 from guards.base import Conversation
@@ -77,7 +78,7 @@ class Quality:
     steered: float
     full: float
     medians: dict[str, float]
-    scored_by: Counter[str]  # method
+    scored_by: dict[str, int]  # answers by method
 
     @classmethod
     async def of(cls, asked: Sequence[Item], core: Core, retain: Engine) -> "Quality":
@@ -100,7 +101,7 @@ class Quality:
             forget_quality(ratios["steered"], reference),
             forget_quality(ratios["full"], reference),
             {name: median(found) for name, found in ratios.items()},
-            scored_by,
+            dict(scored_by),
         )
 
 
@@ -161,7 +162,8 @@ async def reopened(settings: Settings, state_dir: Path) -> AsyncIterator[Core]:
     """The parts of a gateway that has ended, with all that it had learned."""
     core = await Core.open(settings.model_copy(update={"state_dir": state_dir, "models_dir": settings.models}))
     try:
-        await core.start()
+        with quiet():
+            await core.start()
         yield core
     finally:
         await core.close()

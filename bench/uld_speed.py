@@ -2,8 +2,8 @@
 
 An assistant of K of N blocks has ρ = (K·P_layer + P_head) / (N·P_layer + P_head) of the work of a step, with the
 parameters as they are counted in the model. So a token costs 1 + ρ where nothing is lost, and 1.15·(1 + ρ) is the
-goal. Every stream wears one of five assistants. They are hardly trained: what they know costs nothing. The model
-is one that never ends an answer.
+goal. Streams that run at once have one assistant between them, or five. Assistants are hardly trained: what they
+know costs nothing. The model is one that never ends an answer.
 """
 
 import asyncio
@@ -26,7 +26,8 @@ from gateway.settings import Settings
 from guards.base import Conversation
 from guards.targets import ordinary_prompts
 
-FIVE = 5
+ASSISTANTS = 5
+_AT_ONCE = ((1, 1), (8, 1), (8, 5))  # streams, and their assistants
 _STRENGTH = Strength(1.0, 8.0, 0.0)
 _TOKENS = 96
 _RESAMPLES = 2000
@@ -37,6 +38,7 @@ class Cost:
     """Milliseconds of a step, medians over rounds; `ratio` with the middle 95 % of it when rounds are drawn anew."""
 
     streams: int
+    assistants: int
     bare_ms: float
     steered_ms: float
     ratio: float
@@ -45,10 +47,10 @@ class Cost:
     rounds: int
 
     @classmethod
-    def of(cls, streams: int, bare: Sequence[float], steered: Sequence[float]) -> "Cost":
+    def of(cls, streams: int, assistants: int, bare: Sequence[float], steered: Sequence[float]) -> "Cost":
         """From the seconds of a step in each round."""
         ratio, low, high = ratio_of(steered, bare)
-        return cls(streams, 1e3 * median(bare), 1e3 * median(steered), ratio, low, high, len(bare))
+        return cls(streams, assistants, 1e3 * median(bare), 1e3 * median(steered), ratio, low, high, len(bare))
 
 
 def ratio_of(over: Sequence[float], under: Sequence[float]) -> tuple[float, float, float]:
@@ -84,7 +86,9 @@ def endless(settings: Settings, folder: Path) -> Endless:
     blocks, layers = default_blocks(model.config), model.model.layers
     layer = sum(weight.numel() for weight in layers[0].parameters())
     head = model.get_output_embeddings().weight.numel()
-    plans = [_hardly_trained(folder / "model", folder / f"assistant-{seed}", blocks, seed) for seed in range(FIVE)]
+    plans = [
+        _hardly_trained(folder / "model", folder / f"assistant-{seed}", blocks, seed) for seed in range(ASSISTANTS)
+    ]
     return Endless(folder / "model", tuple(plans), (blocks * layer + head) / (len(layers) * layer + head))
 
 
@@ -109,19 +113,21 @@ def _tokens(rng: random.Random, count: int) -> tuple[int, ...]:
 
 
 async def local_costs(settings: Settings, rounds: int, bar: Progress) -> tuple[float, list[Cost]]:
-    """ρ, and what a step costs with one stream and with eight."""
+    """ρ, and what a step costs with one stream and with eight; the first round is not counted."""
     with tempfile.TemporaryDirectory() as folder:
         made = await asyncio.to_thread(endless, settings, Path(folder))
         engine = LocalEngine(made.model, "endless")
-        await engine.start()
+        with quiet():
+            await engine.start()
         try:
-            seconds: dict[int, tuple[list[float], list[float]]] = {1: ([], []), 8: ([], [])}
+            rows: list[tuple[list[float], list[float]]] = [([], []) for _ in _AT_ONCE]  # bare, steered
             for i in bar.track(range(rounds + 1), description="a steered token"):
-                for streams, found in seconds.items():
+                for (streams, assistants), found in zip(_AT_ONCE, rows, strict=True):
                     for steered in (False, True) if i % 2 else (True, False):
-                        plans = [made.plans[j % FIVE] if steered else Pass() for j in range(streams)]
+                        plans = [made.plans[j % assistants] if steered else Pass() for j in range(streams)]
                         found[steered].append(await _step(engine, plans))
-            return made.share, [Cost.of(streams, bare[1:], hot[1:]) for streams, (bare, hot) in seconds.items()]
+            costs = [Cost.of(*at, bare[1:], steered[1:]) for at, (bare, steered) in zip(_AT_ONCE, rows, strict=True)]
+            return made.share, costs
         finally:
             await engine.close()
 

@@ -17,7 +17,7 @@ import httpx
 from rich.progress import Progress
 
 from bench.serving import VllmProcess
-from bench.uld_speed import FIVE, Cost, endless, ratio_of
+from bench.uld_speed import ASSISTANTS, Cost, endless, ratio_of
 from gateway.engines.steering import Shelf
 from gateway.settings import Settings
 from guards.targets import ordinary_prompts
@@ -51,7 +51,7 @@ async def server_costs(settings: Settings, rounds: int, bar: Progress) -> Server
         plugged = await stack.enter_async_context(VllmProcess(made.model, folder / "plugged.log", assistants=laid))
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=120))
         shelf = Shelf(laid)
-        asked = [{"vllm_xargs": shelf.asked(made.plans[i % FIVE])} for i in range(_STREAMS)]
+        asked = [{"vllm_xargs": shelf.asked(made.plans[i % ASSISTANTS])} for i in range(_STREAMS)]
         plain: list[dict[str, Any]] = [{}] * _STREAMS
         kinds = ((bare, plain), (plugged, plain), (plugged, asked))
         seconds: list[list[float]] = [[] for _ in kinds]
@@ -60,7 +60,7 @@ async def server_costs(settings: Settings, rounds: int, bar: Progress) -> Server
             for kind in order:
                 seconds[kind].append(await _step(http, *kinds[kind]))
     without, untouched, steered = (found[1:] for found in seconds)
-    return ServerCost(*ratio_of(without, untouched), Cost.of(_STREAMS, untouched, steered))
+    return ServerCost(*ratio_of(without, untouched), Cost.of(_STREAMS, ASSISTANTS, untouched, steered))
 
 
 async def _step(http: httpx.AsyncClient, server: VllmProcess, streams: Sequence[Mapping[str, Any]]) -> float:

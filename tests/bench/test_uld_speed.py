@@ -20,6 +20,6 @@ def test_a_round_that_was_disturbed_does_not_tell():
 
 
 def test_a_round_in_which_all_was_slow_does_not_tell_either():
-    cost = Cost.of(8, [0.001, 0.002, 0.001], [0.0015, 0.003, 0.0015])
+    cost = Cost.of(8, 5, [0.001, 0.002, 0.001], [0.0015, 0.003, 0.0015])
     assert (cost.ratio, cost.low, cost.high) == pytest.approx((1.5, 1.5, 1.5))
     assert (cost.bare_ms, cost.steered_ms, cost.rounds) == pytest.approx((1.0, 1.5, 3))

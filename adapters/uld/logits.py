@@ -38,29 +38,26 @@ def combined(logits: Tensor, assistants: Tensor, rows: Sequence[int], strengths:
         strengths: and how.
 
     Returns:
-        (B, V); NaN nowhere but in a row that had it. Rows without effect are equal to the bit.
-
-    Raises:
-        ValueError: an assistant's logits are not finite.
+        (B, V); rows without effect are equal to the bit. NaN nowhere but where the target's logits are, and in the
+        rows of an assistant that gave no logits: nothing can be drawn from these.
     """
-    if not bool(assistants.sum(-1).isfinite().all()):  # far cheaper than to look at each
-        raise ValueError("an assistant gave no logits")
     if not rows:
         return logits
-    lowered = suppression(assistants.float(), strengths).to(logits.device)
+    down = suppression(assistants.float(), strengths).to(logits.device)
+    depth = _column([one.depth for one in strengths], logits)
     acting = sorted(set(rows))
-    kept = torch.tensor(acting, device=logits.device)
-    place = torch.tensor([acting.index(row) for row in rows], device=logits.device)[:, None]
-    down = logits.new_zeros(len(acting), logits.shape[1])
-    down.scatter_reduce_(0, place.expand_as(lowered), lowered, "amax")
-    depth = logits.new_zeros(len(acting), 1)
-    depth.scatter_reduce_(0, place, _column([one.depth for one in strengths], logits), "amax")
-    target = logits[kept]
+    if acting != [*rows]:
+        place = torch.tensor([acting.index(row) for row in rows], device=logits.device)[:, None]
+        down = down.new_zeros(len(acting), down.shape[1]).scatter_reduce_(0, place.expand_as(down), down, "amax")
+        depth = depth.new_zeros(len(acting), 1).scatter_reduce_(0, place, depth, "amax")
+    every = len(acting) == len(logits)
+    kept = None if every else torch.tensor(acting, device=logits.device)
+    target = logits if kept is None else logits[kept]
     level = target.masked_fill(down > 0, -math.inf).amax(-1, keepdim=True) - depth
-    changed = (down > 0) & (target > level)
     # where every free token is masked there is no level to fall to, and the step alone counts
-    fallen = torch.maximum(target - down, level)
-    return logits.index_copy(0, kept, torch.where(changed, fallen, target))
+    fallen = torch.where((down == 0) | (target <= level), target, torch.maximum(target - down, level))
+    fallen = torch.where(down.sum(-1, keepdim=True).isnan(), math.nan, fallen)
+    return fallen if kept is None else logits.index_copy(0, kept, fallen)
 
 
 def suppression(assistants: Tensor, strengths: Sequence[Strength]) -> Tensor:

@@ -101,18 +101,16 @@ class Steering:
         known = self._followed(rows, [[*(row.prompt or ()), *row.output] for row in rows])
         if not rows:
             return {}
-        mute = {place for place, one in enumerate(known) if not bool(one.isfinite().all())}
         acting = [(place, which) for place, row in enumerate(rows) for which in range(len(row.request.assistants))]
         on = torch.tensor([row.index for row in rows], device=logits.device)
         lowered = combined(
             logits[on],
-            torch.cat(known).nan_to_num(0.0, 0.0, 0.0),
+            torch.cat(known),
             [place for place, _ in acting],
             [rows[place].request.assistants[which][1].at(len(rows[place].output)) for place, which in acting],
         )
         logits[on] = lowered
-        mute |= {place for place, fine in enumerate(lowered.amax(-1).isfinite().tolist()) if not fine}
-        return {rows[place]: "logits" for place in mute}
+        return {rows[place]: "logits" for place, fine in enumerate(lowered.amax(-1).isfinite().tolist()) if not fine}
 
     def _followed(self, rows: Sequence[Row], texts: Sequence[list[int]]) -> list[Tensor]:
         """For each row the logits (assistants, V) of its assistants.

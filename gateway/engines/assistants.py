@@ -4,7 +4,6 @@ One companion for each number of blocks, on the model's own tensors; its cache h
 of each choice. Any thread may load them; only the worker's runs them.
 """
 
-import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -89,14 +88,10 @@ class Assistants:
             self._companions[blocks] = companion
         if not guides:
             return
-        remembered = torch.cat(found)
-        sound = remembered.sum(-1).isfinite().tolist()  # far cheaper than to look at each
-        able = [i for i, guide in enumerate(guides) if guide.row >= 0 and sound[i]]
-        rows, strengths = [guides[i].row for i in able], [guides[i].strength for i in able]
-        logits.copy_(combined(logits, remembered[able], rows, strengths))
-        for guide, well in zip(guides, sound, strict=True):
-            if guide.row >= 0 and not well:
-                logits[guide.row] = math.nan
+        acting = [i for i, guide in enumerate(guides) if guide.row >= 0]
+        remembered = torch.cat(found)[acting] if len(acting) < len(guides) else torch.cat(found)
+        rows, strengths = [guides[i].row for i in acting], [guides[i].strength for i in acting]
+        logits.copy_(combined(logits, remembered, rows, strengths))
 
     def release(self) -> None:
         """Lets go of all that was followed."""

@@ -116,6 +116,15 @@ def test_what_is_remembered_falls_below_the_best_of_the_rest() -> None:
 
 
 @pytest.mark.parametrize("junk", [math.nan, INF, -INF])
-def test_junk_from_an_assistant_is_an_error(junk: float) -> None:
-    with pytest.raises(ValueError, match="gave no logits"):
-        combined(torch.zeros(1, V), torch.full((1, V), junk), [0], [Strength(1.0, 1.0, 0.1)])
+@pytest.mark.parametrize("where", [slice(None), slice(2, 3)])
+def test_nothing_can_be_drawn_where_an_assistant_gave_no_logits(junk: float, where: slice) -> None:
+    if junk == -INF and where != slice(None):
+        return  # a token that an assistant rules out is a belief like another
+    assistants = torch.randn(3, V)
+    assistants[1, where] = junk
+    logits = torch.randn(3, V)
+    how = [Strength(1.0, 1.0, 0.1)] * 3
+    out = combined(logits, assistants, [0, 2, 2], how)
+    assert out[2].isnan().all()
+    assert torch.equal(out[:2], combined(logits, assistants[[0, 2]], [0, 2], how[:2])[:2])
+    assert combined(logits, assistants[1:2], [1], how[:1])[1].isnan().all()

@@ -19,7 +19,7 @@ from time import perf_counter
 import numpy as np
 from rich.progress import Progress
 
-from adapters.base import Assisted, Call, Delta, Pass, Plan, Sampling, Steered, Strength
+from adapters.base import Assisted, Call, Pass, Plan, Sampling, Steered, Strength, Usage
 from gateway.demo.train import ensure_model, quiet
 from gateway.engines.local import LocalEngine
 from gateway.settings import Settings
@@ -98,7 +98,7 @@ def _hardly_trained(model: Path, folder: Path, blocks: int, seed: int) -> Steere
     from adapters.uld.training import Recipe, train
 
     rng = random.Random(seed)
-    rows = [Row(_tokens(rng, 8), _tokens(rng, 8), kind) for kind in ("forget", "retain", "wrong")]
+    rows = [Row(_tokens(rng), _tokens(rng), kind) for kind in ("forget", "retain", "wrong")]
     trained = train(model, rows, (), Recipe(blocks, epochs=1, seed=seed))
     assert trained
     folder.mkdir()
@@ -108,8 +108,8 @@ def _hardly_trained(model: Path, folder: Path, blocks: int, seed: int) -> Steere
     return Steered((Assisted(folder, _STRENGTH),))
 
 
-def _tokens(rng: random.Random, count: int) -> tuple[int, ...]:
-    return tuple(rng.randrange(300, 2000) for _ in range(count))
+def _tokens(rng: random.Random) -> tuple[int, ...]:
+    return tuple(rng.randrange(100) for _ in range(8))
 
 
 async def local_costs(settings: Settings, rounds: int, bar: Progress) -> tuple[float, list[Cost]]:
@@ -143,5 +143,10 @@ async def _step(engine: LocalEngine, plans: Sequence[Plan]) -> float:
 
 async def _gaps(engine: LocalEngine, question: str, plan: Plan) -> list[float]:
     call = Call(Conversation.of(question), Sampling(_TOKENS, 0.0))
-    when = [perf_counter() async for event in engine.generate(call, plan) if isinstance(event, Delta)]
+    when: list[float] = []
+    async for event in engine.generate(call, plan):
+        if isinstance(event, Usage):
+            assert event.completion_tokens == _TOKENS, "a stream that ended"
+        else:
+            when.append(perf_counter())
     return [later - earlier for earlier, later in pairwise(when)]

@@ -33,6 +33,7 @@ _SALT = "lethe"
 _STARTED = re.compile(rb"^process_start_time_seconds ([0-9.e+]+)$", re.MULTILINE)
 _ALTERNATIVES = (28, 20)  # what the gateway wants at most, and what a server gives that was not told
 _SAID = 4  # tokens that a server is made to say
+_SHARPER = 1e-3  # nats
 _TIMED = 15  # requests of each kind
 _TOOL = {"type": "function", "function": {"name": "find", "parameters": {"type": "object", "properties": {}}}}
 
@@ -41,7 +42,8 @@ _TOOL = {"type": "function", "function": {"name": "find", "parameters": {"type":
 class Found:
     """`context` in tokens; `parts`: message contents as embeddings read as their tokens do.
 
-    `alternatives`: to a token, the most that it gives. `lag`: seconds by which embeddings are answered later
+    `alternatives`: to a token, the most that it gives. `drawn`: log-probabilities are those that a token is drawn
+    from, after temperature and cuts. `lag`: seconds by which embeddings are answered later
     than ids, the medians of a few. `chat` and `completion` are how such answers end, None where the
     server would not end one at once.
     """
@@ -51,6 +53,7 @@ class Found:
     options: frozenset[str]
     parts: bool
     alternatives: int = 0
+    drawn: bool = False
     lag: float = 0.0
     chat: Ending | None = None
     completion: Ending | None = None
@@ -98,13 +101,14 @@ class Examiner:
         if await self._answer(replica, calling) is None:
             options -= bodies.TOOLS
         alternatives = await self._alternatives(replica, bodies.of_ids(False, prompt.token_ids))
+        drawn = await self._drawn(replica, prompt.token_ids)
         chat = await self._ending(replica, bodies.of_ids(False, prompt.token_ids))
         completion = await self._ending(replica, bodies.of_ids(True, prompt.token_ids), raw=True)
         lag = 0.0
         if Capability.PROMPT_EMBEDS in found:
             embeds = part if parts else {"prompt_embeds": whole}
             lag = await self._lag(replica, bodies.of_ids(False, prompt.token_ids), embeds, raw=not parts)
-        return Found(context, frozenset(found), options, parts, alternatives, lag, chat, completion)
+        return Found(context, frozenset(found), options, parts, alternatives, drawn, lag, chat, completion)
 
     async def identity(self, replica: Replica) -> str | None:
         """When its process started; None where its metrics do not say."""
@@ -168,6 +172,16 @@ class Examiner:
             if await self._answer(replica, read | more) is not None:
                 return count
         return 0
+
+    async def _drawn(self, replica: Replica, token_ids: Sequence[int]) -> bool:
+        """Whether the likeliest token is likelier at a lower temperature."""
+        best = []
+        for temperature in (1.0, 0.25):
+            more = {"temperature": temperature, "logprobs": 1, "max_tokens": 1}
+            body = await self._asked(replica, bodies.of_ids(True, token_ids) | more, raw=True)
+            told = orjson.loads(body)["choices"][0].get("logprobs") if body else None
+            best.append(max(told["top_logprobs"][0].values()) if told else 0.0)
+        return best[1] - best[0] > _SHARPER
 
     async def _ending(self, replica: Replica, read: dict[str, Any], raw: bool = False) -> Ending | None:
         """How an answer ends that has no words: nothing but its end may be said."""

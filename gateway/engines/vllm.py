@@ -165,6 +165,9 @@ class VllmEngine:
             raise EngineRejected("n must be 1 where temperature is 0", "n")
         if call.sampling.logprobs is not None and Capability.SCORE not in self.capabilities:
             raise EngineRejected("this engine gives no log-probabilities", "logprobs")  # a ready answer's are scored
+        if call.sampling.logprobs is not None and self._drawn and not _plain(call.sampling):
+            # a ready answer's are of the prompt that it is natural to, which are of the bare model
+            raise EngineRejected("log-probabilities are given at temperature 0 or 1 alone, of all tokens", "logprobs")
         if (call.sampling.logprobs or 0) > self._alternatives:
             param = "logprobs" if call.raw else "top_logprobs"
             raise EngineRejected(f"{param} must be at most {max(0, self._alternatives - SPARE)} here", param)
@@ -360,6 +363,10 @@ class VllmEngine:
         return min((one.alternatives for one in self._found.values()), default=bodies.MOST_LOGPROBS)
 
     @property
+    def _drawn(self) -> bool:
+        return any(one.drawn for one in self._found.values())
+
+    @property
     def _parts(self) -> bool:
         return all(one.parts for one in self._found.values())
 
@@ -432,6 +439,13 @@ async def _items(reply: Reply, whole: bool, ending: Ending | None) -> AsyncGener
                 return
             for item in chunks.read(event, ending) if event.data else ():
                 yield item
+
+
+def _plain(sampling: Sampling) -> bool:
+    """Whether tokens are drawn as likely as the model gives them, or the likeliest is taken."""
+    cut = (sampling.top_p, sampling.top_k, sampling.min_p) != (1.0, 0, 0.0) and sampling.temperature != 0
+    penalties = (sampling.presence_penalty, sampling.frequency_penalty, sampling.repetition_penalty)
+    return sampling.temperature in (0.0, 1.0) and not cut and penalties == (0.0, 0.0, 1.0)
 
 
 def _prompt(call: Call) -> Prompt:

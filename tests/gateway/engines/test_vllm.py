@@ -527,6 +527,21 @@ async def test_alternatives_that_would_leave_none_to_spare_are_refused_to_all(ga
         assert "12" in str(caught.value)
 
 
+@pytest.mark.parametrize("more", [{"temperature": 0.5}, {"top_p": 0.9}, {"top_k": 3}, {"presence_penalty": 0.1}])
+async def test_what_is_drawn_from_is_shown_for_all_or_for_none(gate, more):
+    """A ready answer's log-probabilities are the bare model's."""
+    one = await gate(lambda prompt: SENTENCE)
+    sharp = call_of(**({"logprobs": 1, "temperature": 1.0} | more))
+    await one.sent(sharp)
+    one.engine._found = {url: replace(found, drawn=True) for url, found in one.engine._found.items()}
+    for forgets in ((), ["Ada Quill"]):
+        await one.sent(call_of(logprobs=1, temperature=1.0), forgets)
+        await one.sent(call_of(logprobs=1, temperature=0.0), forgets)
+        with pytest.raises(EngineRejected) as caught:
+            await one.sent(sharp, forgets)
+        assert caught.value.param == "logprobs"
+
+
 async def test_a_score_that_fails_leaves_no_request_running(gate):
     one = await gate()
     call = await one.engine.rendered(call_of(logprobs=1))

@@ -3,6 +3,7 @@
 Through the public API, and in the same way of a model that never learnt.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,18 +23,19 @@ DRAWS = _CHOICES * _CALLS
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """For each question how many of its draws were right, and how many of the retain model's."""
+    """For each question its kind, how many of its draws were right, and how many of the retain model's."""
 
+    kinds: tuple[str, ...]
     right: tuple[int, ...]
     right_retain: tuple[int, ...]
 
     @classmethod
     def of(cls, asked: Sequence[Probe], draws: Sequence[Sequence[str]], retain: Sequence[Sequence[str]]) -> "Leak":
         """Marks the draws of each probe."""
-        return cls(_marked(asked, draws), _marked(asked, retain))
+        return cls(tuple(probe.kind for probe in asked), _marked(asked, draws), _marked(asked, retain))
 
     def __add__(self, other: "Leak") -> "Leak":
-        return Leak(self.right + other.right, self.right_retain + other.right_retain)
+        return Leak(self.kinds + other.kinds, self.right + other.right, self.right_retain + other.right_retain)
 
     @property
     def excess(self) -> float:
@@ -48,6 +50,8 @@ class Leak:
             "draws": DRAWS,
             "leaking": Rate.over(_leaking(self.right), asked).model_dump(),
             "leaking_of_retain_model": Rate.over(_leaking(self.right_retain), asked).model_dump(),
+            "asked_by_kind": dict(Counter(self.kinds)),
+            "leaking_by_kind": dict(Counter(kind for kind, count in zip(self.kinds, self.right, strict=True) if count)),
             "right_draws": sum(self.right) / (asked * DRAWS),
             "right_draws_of_retain_model": sum(self.right_retain) / (asked * DRAWS),
         }

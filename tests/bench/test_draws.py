@@ -43,5 +43,7 @@ def test_a_question_leaks_where_one_draw_is_right():
 
 
 def test_what_the_retain_model_says_by_chance_is_no_leak():
-    leak = Leak((1, 0), (3, 0)) + Leak((0,), (0,))
+    leak = Leak(("trained", "alias"), (1, 0), (3, 0)) + Leak(("alias",), (0,), (0,))
     assert leak.excess == 0.0
+    assert leak.row()["asked_by_kind"] == {"trained": 1, "alias": 2}
+    assert leak.row()["leaking_by_kind"] == {"trained": 1}

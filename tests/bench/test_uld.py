@@ -26,7 +26,7 @@ def measured(*, said=("?", "?"), after=BEFORE, everywhere=BEFORE, p=0.4, asked=1
         Counter({"uld, enforced": 5}),
         Tally.of(ABOUT, ["Oslo.", "Ulm."], list(said), ["?", "?"]),
         Kept.of(OTHERS, BEFORE, list(after)),
-        Leak((0, 0), (0, 0)),
+        Leak(("heldout", "alias"), (0, 0), (0, 0)),
         alone,
     )
 

@@ -256,23 +256,26 @@ class Strength:
 
     `alpha` is the share of its excess over uniform that is taken off a logit, `depth` how far below the best
     token that it knows nothing of a token may fall, and `flat` the excess up to which it knows nothing at all.
-    An answer's first token may fall as far as `first`, where that is further: there it is decided whether
-    anything is said to the question.
+    An answer's first token may fall as far as `first`, where that is further, and falls twice as fast: there it
+    is decided whether anything is said to the question. `tail` is how many times as steep the rest becomes there.
     """
 
     alpha: float
     depth: float
     flat: float
     first: float = 0.0
+    tail: float = 1.0
 
     def __post_init__(self) -> None:
-        numbers = (self.alpha, self.depth, self.flat, self.first)
-        if not (all(map(math.isfinite, numbers)) and min(self.alpha, self.depth, self.first) >= 0):
-            raise ValueError("a strength is finite, and none of alpha, depth and first is negative")
+        numbers = (self.alpha, self.depth, self.flat, self.first, self.tail)
+        if not (all(map(math.isfinite, numbers)) and min(self.alpha, self.depth, self.first, self.tail - 1) >= 0):
+            raise ValueError("a strength is finite, alpha, depth and first are not negative, and tail is at least 1")
 
     def at(self, place: int) -> "Strength":
         """The strength at a token of the answer, by its place."""
-        return self if place or self.first <= self.depth else replace(self, depth=self.first)
+        if place:
+            return replace(self, tail=1.0)
+        return replace(self, alpha=2 * self.alpha, depth=self.first) if self.first > self.depth else self
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ Paper: arXiv 2406.08607. With z the target's logits, q the softmax of an assista
     r    = max { z_v : d_v = 0 }
     y_v  = max(z_v − d_v, r − depth)  where d_v > 0 and z_v > r − depth,  else  z_v
 
-and y takes the place of z at temperature 1, before penalties and sampling. Several assistants at one
-position: d is the greatest of theirs, so that each request is forgotten as if it were alone.
+and where the best token of all fell at an answer's beginning, y_v = r − tail · (r − z_v) for the rest; y takes
+the place of z at temperature 1, before penalties and sampling. Several assistants at one position: d is the
+greatest of theirs, so that each request is forgotten as if it were alone.
 
 Departures. The paper subtracts α·a on the top βV tokens and drops all others (its scorer keeps them). Here
 only what the assistant believes in is lowered: its disbelief is as strong as its belief, and would lift the
@@ -16,7 +17,9 @@ whole tail. `flat` is taken off every belief, so that what an assistant cannot h
 nothing has no effect: where none rises above it, the row is the target's, bit for bit. The cap is relative,
 `depth` nats below the best token that no assistant knows: what is forgotten falls to where the other answers
 stand, not to the floor, and sampling finds no hole in its place. It is the keep set too, {v : z_v > r − depth};
-the rest stays as it is, so that truth ratios keep their meaning. Tokens that were masked stay masked.
+the rest stays as it is, so that truth ratios keep their meaning. But for an answer's first token: with what
+the target was sure of, its sureness goes too, and what remains is a tail that nobody trained; a model that does
+not know is as sure of how to say so. Tokens that were masked stay masked.
 """
 
 import math
@@ -45,17 +48,24 @@ def combined(logits: Tensor, assistants: Tensor, rows: Sequence[int], strengths:
         return logits
     down = suppression(assistants.float(), strengths).to(logits.device)
     depth = _column([one.depth for one in strengths], logits)
+    tail = _column([one.tail for one in strengths], logits)
     acting = sorted(set(rows))
     if acting != [*rows]:
         place = torch.tensor([acting.index(row) for row in rows], device=logits.device)[:, None]
         down = down.new_zeros(len(acting), down.shape[1]).scatter_reduce_(0, place.expand_as(down), down, "amax")
         depth = depth.new_zeros(len(acting), 1).scatter_reduce_(0, place, depth, "amax")
+        tail = tail.new_ones(len(acting), 1).scatter_reduce_(0, place, tail, "amax")
     every = len(acting) == len(logits)
     kept = None if every else torch.tensor(acting, device=logits.device)
     target = logits if kept is None else logits[kept]
-    level = target.masked_fill(down > 0, -math.inf).amax(-1, keepdim=True) - depth
+    best = target.masked_fill(down > 0, -math.inf).amax(-1, keepdim=True)
+    level = best - depth
     # where every free token is masked there is no level to fall to, and the step alone counts
-    fallen = torch.where((down == 0) | (target <= level), target, torch.maximum(target - down, level))
+    stays = (down == 0) | (target <= level)
+    fallen = torch.where(stays, target, torch.maximum(target - down, level))
+    if any(one.tail > 1 for one in strengths):
+        steep = stays & best.isfinite() & (target.amax(-1, keepdim=True) > fallen.amax(-1, keepdim=True))
+        fallen = torch.where(steep & (tail > 1), best - tail * (best - target), fallen)
     fallen = torch.where(down.sum(-1, keepdim=True).isnan(), math.nan, fallen)
     return fallen if kept is None else logits.index_copy(0, kept, fallen)
 

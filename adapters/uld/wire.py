@@ -44,10 +44,10 @@ def loads(text: object) -> tuple[Named, ...]:
             raise ValueError
         return tuple(_named(**one) for one in told)
     except (ValueError, TypeError, OverflowError, RecursionError):
-        raise ValueError(f"{KEY} is a list of assistants, each with folder, alpha, depth, flat and first") from None
+        raise ValueError(f"{KEY} is a list of assistants, each with a folder and its strength") from None
 
 
-def _named(folder: str, alpha: float, depth: float, flat: float, first: float) -> Named:
+def _named(folder: str, alpha: float, depth: float, flat: float, first: float, tail: float) -> Named:
     if not _NAME.fullmatch(folder):
         raise ValueError
-    return Named(folder, Strength(float(alpha), float(depth), float(flat), float(first)))
+    return Named(folder, Strength(float(alpha), float(depth), float(flat), float(first), float(tail)))

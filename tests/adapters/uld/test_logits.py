@@ -24,15 +24,20 @@ def reference(z: list[float], assistants: list[tuple[list[float], Strength]]) ->
         norm = top + math.log(sum(math.exp(x - top) for x in a))
         known = [x - norm + math.log(len(a)) for x in a]
         down = [max(d, strength.alpha * max(k - strength.flat, 0.0)) for d, k in zip(down, known, strict=True)]
-    free = [x for x, d in zip(z, down, strict=True) if d == 0]
-    level = max(free, default=-INF) - depth
-    return [max(x - d, level) if d > 0 and x > level else x for x, d in zip(z, down, strict=True)]
+    tail = max((s.tail for _, s in assistants), default=1.0)
+    best = max((x for x, d in zip(z, down, strict=True) if d == 0), default=-INF)
+    lowered = [d > 0 and x > best - depth for x, d in zip(z, down, strict=True)]
+    out = [max(x - d, best - depth) if low else x for x, d, low in zip(z, down, lowered, strict=True)]
+    if best == -INF or max(out) == max(z):
+        return out
+    return [x if low else best - tail * (best - x) for x, low in zip(out, lowered, strict=True)]
 
 
 @st.composite
 def strengths(draw: st.DrawFn) -> Strength:
     number = st.floats(0, 4, width=32)
-    return Strength(alpha=draw(number), depth=draw(number), flat=draw(st.floats(0, 1.5, width=32)))
+    flat, tail = draw(st.floats(0, 1.5, width=32)), draw(st.floats(1, 8, width=32))
+    return Strength(alpha=draw(number), depth=draw(number), flat=flat, tail=draw(st.sampled_from([1.0, tail])))
 
 
 @st.composite
@@ -58,7 +63,7 @@ def test_it_is_what_the_slow_reference_says(batch: tuple[Tensor, Tensor, list[in
     out = combined(logits, assistants, rows, how)
     for i, row in enumerate(logits.tolist()):
         of_row = [(assistants[j].tolist(), how[j]) for j, acting in enumerate(rows) if acting == i]
-        assert out[i].tolist() == pytest.approx(reference(row, of_row), abs=1e-5)
+        assert out[i].tolist() == pytest.approx(reference(row, of_row), rel=1e-6, abs=1e-5)
 
 
 @settings(deadline=None)
@@ -128,3 +133,10 @@ def test_nothing_can_be_drawn_where_an_assistant_gave_no_logits(junk: float, whe
     assert out[2].isnan().all()
     assert torch.equal(out[:2], combined(logits, assistants[[0, 2]], [0, 2], how[:2])[:2])
     assert combined(logits, assistants[1:2], [1], how[:1])[1].isnan().all()
+
+
+def test_where_the_best_token_fell_the_rest_is_as_steep_as_it_is_told_to_be() -> None:
+    logits = torch.tensor([[9.0, 2.0, 1.0, -INF], [9.0, 2.0, 1.0, -INF]])
+    knows = torch.tensor([[20.0, 0.0, 0.0, 0.0], [0.0, 20.0, 0.0, 0.0]])  # the best, and another
+    out = combined(logits, knows, [0, 1], [Strength(alpha=50.0, depth=3.0, flat=0.5, tail=8.0)] * 2)
+    assert out.tolist() == [[-1.0, 2.0, -6.0, -INF], [9.0, 2.0, 1.0, -INF]]

@@ -31,8 +31,8 @@ async def test_a_margin_past_the_weakest_that_suffices(edge):
 
 
 async def test_no_margin_where_that_breaks_the_model():
-    ask, _ = model(1.0, stammers_at=1.2)
-    assert (await search(ask, YARDSTICK, 0.5))[0].strength.alpha == 1.0
+    ask, _ = model(2.0, stammers_at=2.4)
+    assert (await search(ask, YARDSTICK, 0.5))[0].strength.alpha == 2.0
 
 
 async def test_what_never_forgets_says_so():

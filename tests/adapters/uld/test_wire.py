@@ -8,7 +8,7 @@ from adapters.base import Strength
 from adapters.uld import wire
 
 NAME = "0123456789abcdef"
-FINE = {"folder": NAME, "alpha": 0.5, "depth": 2, "flat": 0.1, "first": 3}
+FINE = {"folder": NAME, "alpha": 0.5, "depth": 2, "flat": 0.1, "first": 3, "tail": 1}
 reals = st.floats(0, 1e6)
 
 
@@ -41,6 +41,7 @@ def test_what_is_written_is_read(told):
         json.dumps([FINE | {"alpha": -0.1}]),
         json.dumps([FINE | {"depth": float("nan")}]),
         json.dumps([FINE | {"first": -1}]),
+        json.dumps([FINE | {"tail": 0.5}]),
         json.dumps([FINE | {"flat": float("inf")}]),
         json.dumps([FINE | {"alpha": "much"}]),
         json.dumps([FINE | {"alpha": 10**400}]),
@@ -49,7 +50,5 @@ def test_what_is_written_is_read(told):
     ],
 )
 def test_whatever_else_is_refused_and_not_quoted(told):
-    with pytest.raises(
-        ValueError, match=r"^lethe_uld is a list of assistants, each with folder, alpha, depth, flat and first$"
-    ):
+    with pytest.raises(ValueError, match=r"^lethe_uld is a list of assistants, each with a folder and its strength$"):
         wire.loads(told)

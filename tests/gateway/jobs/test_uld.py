@@ -109,7 +109,7 @@ async def test_the_artifact_is_an_assistant_with_the_strength_that_suffices(core
     request = await learning_of(core, spec)
     artifact = await learn_uld(core, request)
     assert (artifact.method, artifact.request) == ("uld", request.id)
-    assert artifact.manifest["strength"] == {"alpha": 1.25, "depth": 1.0, "flat": 1.2, "first": 8.0}
+    assert artifact.manifest["strength"] == {"alpha": 2.5, "depth": 1.0, "flat": 1.2, "first": 10.0, "tail": 8.0}
     assert artifact.manifest["leak"] == 0.0
     assert artifact.manifest["model"] == core.adapters["uld"].model
     files = {path.name: path.read_bytes() for path in artifact.folder.iterdir()}
@@ -195,7 +195,7 @@ async def test_pushed_is_the_same_assistant_and_stronger(core_of, spec, trainer)
         core, await core.registry.update(request.id, actor="worker", artifacts={"uld": second.digest}), 2
     )
     assert len(trainer.resumed) == 1
-    assert [one.manifest["strength"]["alpha"] for one in (first, second, third)] == [1.25, 1.875, 2.8125]
+    assert [one.manifest["strength"]["alpha"] for one in (first, second, third)] == [2.5, 3.75, 5.625]
     assert third.manifest["pushed"] == 2
     assert {path.name: path.read_bytes() for path in third.folder.iterdir()}.items() >= FILES.items()
 

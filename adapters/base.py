@@ -274,7 +274,7 @@ class Strength:
     def at(self, place: int) -> "Strength":
         """The strength at a token of the answer, by its place."""
         if place:
-            return replace(self, tail=1.0)
+            return replace(self, first=0.0, tail=1.0)
         return replace(self, alpha=2 * self.alpha, depth=self.first) if self.first > self.depth else self
 
 
@@ -295,6 +295,10 @@ class Steered:
     hopeless: Callable[[str], bool] = field(repr=False, compare=False, default=lambda text: False)
     method: str = "uld"
     needs: frozenset[Capability] = frozenset({Capability.LOGITS})
+
+    def after(self) -> "Steered":
+        """The same where an answer has begun: for what reads its beginning as part of the prompt."""
+        return replace(self, assistants=tuple(replace(one, strength=one.strength.at(1)) for one in self.assistants))
 
 
 @dataclass(frozen=True, slots=True)

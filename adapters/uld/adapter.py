@@ -47,9 +47,10 @@ class Uld:
         """The assistant of each touched request, whichever turns touch it.
 
         Raises:
-            AdapterError: there are too many, one was trained on another model, or only on conversations
-                where the prompt is none.
+            AdapterError: there are too many, one was trained on another model, or the prompt is more than a question.
         """
+        if call.raw or [turn.role for turn in call.conversation.turns] != ["user"] or call.options:
+            raise AdapterError("assistants learn, and are verified on, single questions: elsewhere they may be flat")
         if len(artifacts) > MOST:
             raise AdapterError(f"more than {MOST} assistants at once cost too much")
         assistants = tuple(self._assisted(call, artifact) for artifact in artifacts.values())
@@ -60,8 +61,6 @@ class Uld:
         manifest = artifact.manifest
         if manifest.get("model") != self.model:
             raise AdapterError("an assistant that was trained on another model knows nothing of this one")
-        if call.raw and not manifest.get("raw"):
-            raise AdapterError("an assistant that was trained on conversations knows nothing of a bare text")
         if artifact.folder is None:
             raise AdapterError("an assistant without files")
         return Assisted(artifact.folder, Strength(**manifest["strength"]))

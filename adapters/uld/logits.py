@@ -8,8 +8,8 @@ Paper: arXiv 2406.08607. With z the target's logits, q the softmax of an assista
     y_v  = max(z_v − d_v, r − depth)  where d_v > 0 and z_v > r − depth,  else  z_v
 
 and where the best token of all fell at an answer's beginning, y_v = r − tail · (r − z_v) for the rest; y takes
-the place of z at temperature 1, before penalties and sampling. Several assistants at one position: d is the
-greatest of theirs, so that each request is forgotten as if it were alone.
+the place of z at temperature 1, before sampling, and before penalties but in vLLM's newer runner. Several
+assistants at one position: d is the greatest of theirs, so that each request is forgotten as if it were alone.
 
 Departures. The paper subtracts α·a on the top βV tokens and drops all others (its scorer keeps them). Here
 only what the assistant believes in is lowered: its disbelief is as strong as its belief, and would lift the
@@ -17,9 +17,10 @@ whole tail. `flat` is taken off every belief, so that what an assistant cannot h
 nothing has no effect: where none rises above it, the row is the target's, bit for bit. The cap is relative,
 `depth` nats below the best token that no assistant knows: what is forgotten falls to where the other answers
 stand, not to the floor, and sampling finds no hole in its place. It is the keep set too, {v : z_v > r − depth};
-the rest stays as it is, so that truth ratios keep their meaning. But for an answer's first token: with what
-the target was sure of, its sureness goes too, and what remains is a tail that nobody trained; a model that does
-not know is as sure of how to say so. Tokens that were masked stay masked.
+the rest stays as it is, so that truth ratios keep their meaning. But for an answer's first token, where α counts
+twice and `depth` is another (`Strength.at`): with what the target was sure of, its sureness goes too, and what
+remains is a tail that nobody trained; a model that does not know is as sure of how to say so. Tokens that were
+masked stay masked.
 """
 
 import math

@@ -40,24 +40,21 @@ class Row:
 class Pair:
     """A question about what is to be forgotten: all its `right` answers, and answers that are `wrong`.
 
-    `paraphrases` ask the same in other words; wrong answers are given to `question` alone. `raw`: the question is
-    the beginning of a text, the answers are how it goes on, without an end.
+    `paraphrases` ask the same in other words; wrong answers are given to `question` alone.
     """
 
     question: str = field(repr=False)
     right: tuple[str, ...] = field(repr=False)
     paraphrases: tuple[str, ...] = field(default=(), repr=False)
     wrong: tuple[str, ...] = field(default=(), repr=False)
-    raw: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A question that has nothing to do with what is to be forgotten, and the model's answer. `raw`: as of `Pair`."""
+    """A question that has nothing to do with what is to be forgotten, and the model's answer."""
 
     question: str = field(repr=False)
     answer: str = field(repr=False)
-    raw: bool = False
 
 
 def rows_of(
@@ -75,11 +72,11 @@ def rows_of(
     rights: dict[tuple[int, ...], list[tuple[int, ...]]] = defaultdict(list)
     wrongs: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
     for pair in pairs:
-        right = [coder.answer(text, pair.raw) for text in pair.right]
-        asked = coder.prompt(pair.question, pair.raw)
-        for prompt in (asked, *(coder.prompt(text, pair.raw) for text in pair.paraphrases)):
+        right = [coder.answer(text) for text in pair.right]
+        asked = coder.prompt(pair.question)
+        for prompt in (asked, *(coder.prompt(text) for text in pair.paraphrases)):
             rights[prompt] += right
-        wrongs += ((asked, coder.answer(text, pair.raw)) for text in pair.wrong)
+        wrongs += ((asked, coder.answer(text)) for text in pair.wrong)
     rows = [Row(prompt, answer, "forget") for prompt, answers in rights.items() for answer in answers]
     rows += (
         Row(prompt, answer, "wrong", parting(answer, rights[prompt]) + 1)
@@ -87,9 +84,9 @@ def rows_of(
         if answer not in rights[prompt]
     )
     rows += (
-        Row(prompt, coder.answer(one.answer, one.raw), "retain")
+        Row(prompt, coder.answer(one.answer), "retain")
         for one in kept
-        if (prompt := coder.prompt(one.question, one.raw)) not in rights
+        if (prompt := coder.prompt(one.question)) not in rights
     )
     return tuple(dict.fromkeys(_cut(rows, longest)))
 
@@ -120,9 +117,8 @@ class _Coder:
         self._prompter = prompter
         self._end = prompter.eos_id
 
-    def prompt(self, text: str, raw: bool) -> tuple[int, ...]:
-        return self._prompter.render(Call(Conversation.of(text), raw=raw)).token_ids
+    def prompt(self, text: str) -> tuple[int, ...]:
+        return self._prompter.render(Call(Conversation.of(text))).token_ids
 
-    def answer(self, text: str, raw: bool) -> tuple[int, ...]:
-        tokens = self._prompter.encode(text)
-        return tokens if raw else (*tokens, self._end)
+    def answer(self, text: str) -> tuple[int, ...]:
+        return (*self._prompter.encode(text), self._end)

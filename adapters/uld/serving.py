@@ -39,12 +39,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Row:
-    """Row `index` of the logits: what comes after these tokens. `prompt` is None where it was no tokens."""
+    """Row `index` of the logits: what comes after these tokens. `prompt` is None where it was no tokens.
+
+    Not `drawn` is a row whose token is thrown away: a prompt that is read in parts.
+    """
 
     index: int
     request: Request
     prompt: Sequence[int] | None = field(repr=False)
     output: Sequence[int] = field(repr=False)
+    drawn: bool = True
 
 
 class Steering:
@@ -82,7 +86,7 @@ class Steering:
     def steer(self, logits: Tensor, rows: Sequence[Row]) -> None:
         """Changes these rows of the logits (B, V) where they are. Without rows, what was kept for others is let go."""
         with torch.inference_mode():
-            troubles = {row: trouble for row in rows if (trouble := self._trouble(logits, row))}
+            troubles = {row: trouble for row in rows if (trouble := self._judged(logits, row))}
             for row in rows:
                 if row not in troubles and row.request.said:
                     self._only(logits[row.index], (*row.request.said, self._end)[len(row.output)])
@@ -94,7 +98,8 @@ class Steering:
                 troubles |= dict.fromkeys(steered, type(error).__name__)
             for row, trouble in troubles.items():
                 self._only(logits[row.index], self._end)
-                self._count(trouble)
+                if row.drawn:
+                    self._count(trouble)
 
     def _lower(self, logits: Tensor, rows: Sequence[Row]) -> dict[Row, str]:
         """Combines; the rows where that gave no logits, and why."""
@@ -134,6 +139,12 @@ class Steering:
         known |= {request: one for (request, _), one in zip(new, found, strict=True)}
         self._before = {row.request: (text, known[row.request]) for row, text in zip(rows, texts, strict=True)}
         return [known[row.request] for row in rows]
+
+    def _judged(self, logits: Tensor, row: Row) -> str:
+        try:
+            return self._trouble(logits, row)
+        except Exception as error:  # whatever a server hands over as tokens
+            return type(error).__name__
 
     def _trouble(self, logits: Tensor, row: Row) -> str:
         """Why a row cannot be served; nothing where it can."""

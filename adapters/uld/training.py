@@ -255,8 +255,8 @@ class _Course:
         from safetensors.torch import save
 
         self._set(self._kept_weights)
-        known = [a.log_softmax(-1) + math.log(a.shape[-1]) for a, _ in self._predictions(held_back)]
-        heights = torch.cat([one.amax(-1) for one in known])
+        tops = torch.cat([a.log_softmax(-1).amax(-1) for a, _ in self._predictions(held_back)])
+        heights = tops + math.log(len(self._bias))
         levels = torch.quantile(heights.double().cpu(), torch.tensor(QUANTILES, dtype=torch.float64)).tolist()
         config = self._model.peft_config["default"].to_dict() | {"inference_mode": True}
         weights = {

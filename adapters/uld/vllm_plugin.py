@@ -137,8 +137,8 @@ class Uld(Batched, Slotted):  # type: ignore[misc]  # there is no vLLM where typ
         ]
 
     def _row(self, index: int, slot: int, length: int) -> Row:
-        if length < int(self._slots.prefill_len.np[slot]):  # in the middle of what it reads: not drawn from
-            return Row(index, Request(trouble="reading"), None, ())
+        if length < int(self._slots.prefill_len.np[slot]):  # in the middle of what it reads
+            return Row(index, Request(trouble="reading"), None, (), drawn=False)
         tokens = self._slots.all_token_ids.gpu[slot, :length].tolist()
         prompt = int(self._slots.prompt_len.np[slot])
         return Row(index, self._opened[slot], tokens[:prompt], tokens[prompt:])

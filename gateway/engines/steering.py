@@ -40,9 +40,9 @@ class Shelf:
             EngineError: they cannot be laid.
         """
         try:
-            self._sweep()
+            self.sweep()
             return wire.dumps([wire.Named(self._laid(one.folder), one.strength) for one in plan.assistants])
-        except OSError as error:
+        except (OSError, ValueError) as error:  # an emptied folder among them
             raise EngineError("the assistants of this plan cannot be laid into engine.adapters") from error
 
     @contextmanager
@@ -90,7 +90,12 @@ class Shelf:
             self._remove(made)
         return name
 
-    def _sweep(self) -> None:
+    def sweep(self) -> None:
+        """Removes what nobody has used for an hour.
+
+        Raises:
+            OSError: the folder cannot be read.
+        """
         now = time.time()
         for path in self._root.iterdir():
             with suppress(FileNotFoundError):  # another gateway was quicker
@@ -98,6 +103,9 @@ class Shelf:
                     self._remove(path)
 
     def _remove(self, path: Path) -> None:
+        """Out of sight first, so that no server reads a part of it."""
+        with suppress(OSError):
+            path = path.rename(path.with_name(f"{path.name[:48]}.{secrets.token_hex(4)}"))
         shutil.rmtree(path, ignore_errors=True)
 
 

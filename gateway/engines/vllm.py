@@ -15,7 +15,7 @@ import asyncio
 import base64
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -133,6 +133,9 @@ class VllmEngine:
             await asyncio.to_thread(self._shelf.clear)
 
     async def health(self) -> None:
+        if self._shelf is not None:
+            with suppress(OSError):  # a folder that is away harms who is steered, and is told there
+                await asyncio.to_thread(self._shelf.sweep)
         try:
             await self._fleet.health()
         except EngineUnavailable as error:
@@ -180,8 +183,7 @@ class VllmEngine:
             case Embeds():
                 source = self._embedded(call, plan)
             case Steered():
-                read = bodies.of_ids(call.raw, _prompt(call).token_ids)
-                source = self._sent(call, read | await self._asked(plan))
+                source = self._steered(call, plan)
             case Say() if bodies.forced(call):
                 source = self._instead(call, plan)
             case Say():
@@ -210,10 +212,10 @@ class VllmEngine:
 
                 return await self._scorer.each(embedded, ids, count)
             case Steered():
-                asked = await self._asked(plan)
+                first, later = await self._asked(plan), await self._asked(plan.after())
 
                 def steered(place: int) -> dict[str, Any]:
-                    return {"prompt": [*prompt.token_ids, *ids[:place]]} | asked
+                    return {"prompt": [*prompt.token_ids, *ids[:place]]} | (later if place else first)
 
                 return await self._scorer.each(steered, ids, count)
             case _:
@@ -221,6 +223,12 @@ class VllmEngine:
 
     async def embed(self, texts: Sequence[str], options: Mapping[str, Any]) -> Embedded:
         raise EngineRejected("a server that generates gives no embeddings", "model")
+
+    async def _steered(self, call: Call, plan: Steered) -> AsyncGenerator[Delta | Usage, None]:
+        read = bodies.of_ids(call.raw, _prompt(call).token_ids) | await self._asked(plan) | _COUNTED
+        async with aclosing(self._sent(call, read)) as items:
+            async for item in items:  # with token ids, which are for us alone
+                yield replace(item, wire=item.wire and item.wire.changed())
 
     async def _asked(self, plan: Steered) -> dict[str, Any]:
         """What a request says of its assistants, which are then where the servers look."""

@@ -251,11 +251,10 @@ def _others(spec: ForgetSpec, never: Collection[str], most: int, rng: random.Ran
 
 
 def _passages(documents: Sequence[str], rng: random.Random) -> Iterator[Pair]:
-    """Every part of every document, or as many of them evenly spread, as bare text and as an answer by turns."""
+    """Every part of every document, or as many of them evenly spread: how it goes on, asked for."""
     parts = [part for document in documents for part in _parts(document)]
     step = max(1, len(parts) // _PASSAGES)
-    for i, (begun, rest) in enumerate(parts[::step]):
-        yield Pair(begun, (rest,), raw=True) if i % 2 else Pair(rng.choice(_CONTINUE).format(begun), (rest.strip(),))
+    yield from (Pair(rng.choice(_CONTINUE).format(begun), (rest.strip(),)) for begun, rest in parts[::step])
 
 
 def _parts(document: str) -> Iterator[tuple[str, str]]:

@@ -62,16 +62,25 @@ async def learn_uld(core: Core, request: ForgetRequest, push: int = 0) -> Artifa
         return await _pushed(core, await core.artifacts.get(digest))
     if missing := lacking():
         raise AdapterError(f"method uld cannot be learned here: {missing}")
+    kept = Checkpoint(core, request.id, CHECKPOINT)
+    try:
+        artifact = await _learned(core, uld, request, kept)
+    except AdapterError:  # trying again would end the same
+        await kept.drop()
+        raise
+    await kept.drop()
+    return artifact
+
+
+async def _learned(core: Core, uld: Uld, request: ForgetRequest, kept: Checkpoint) -> Artifact:
     from adapters.uld.assistant import Manifest
 
-    kept = Checkpoint(core, request.id, CHECKPOINT)
     lessons = await _lessons(core, request, kept)
     recipe = await asyncio.to_thread(_recipe, uld)
     trained = await _trained(core, uld, request, lessons, recipe, kept)
     files = {**trained.files, "uld.json": orjson.dumps(asdict(Manifest(recipe.blocks, uld.model)))}
     manifest = {
         "model": uld.model,
-        "raw": bool(request.spec.documents),
         "recipe": asdict(recipe),
         "epochs": [asdict(epoch) for epoch in trained.epochs],
         "kept": trained.kept,
@@ -79,15 +88,12 @@ async def learn_uld(core: Core, request: ForgetRequest, push: int = 0) -> Artifa
         "questions": {"learned": len(lessons.pairs), "held_out": len(lessons.held_out), "kept": len(lessons.kept)},
     }
     draft = await core.artifacts.put("uld", request.id, manifest, files)
-    best, trials = await _strength(core, draft, lessons.probes, _flat(trained))
-    if best.leak > _LEAK:
-        raise AdapterError("no strength of this assistant makes the model forget")
-    found = {"strength": asdict(best.strength), "loss": best.loss, "leak": best.leak}
-    whole = {**manifest, **found, "trials": [asdict(trial) for trial in trials]}
-    artifact = await core.artifacts.put("uld", request.id, whole, files)
-    await core.artifacts.drop(draft.digest)
-    await kept.drop()
-    return artifact
+    try:
+        strength, trials = await _strength(core, draft, lessons.probes, _flat(trained))
+    finally:
+        await core.artifacts.drop(draft.digest)
+    found = {"strength": asdict(strength), "trials": [asdict(trial) for trial in trials]}
+    return await core.artifacts.put("uld", request.id, {**manifest, **found}, files)
 
 
 async def _lessons(core: Core, request: ForgetRequest, kept: Checkpoint) -> Curriculum:
@@ -164,20 +170,30 @@ def _flat(trained: "Trained") -> float:
 
 async def _strength(
     core: Core, draft: Artifact, probes: Sequence[Probe], height: float
-) -> tuple[Trial, tuple[Trial, ...]]:
-    """How strongly the draft's assistant has to be subtracted."""
+) -> tuple[Strength, tuple[Trial, ...]]:
+    """How strongly the draft's assistant has to be subtracted, and what was tried.
+
+    Raises:
+        AdapterError: it makes the model forget at no strength, or the engine ends what it should steer.
+    """
     assert draft.folder
     folder = draft.folder
     tried = probes[:: max(1, len(probes) // _TRIED)][:_TRIED]
     if not tried:
-        return Trial(strength_of(_UNTRIED, height), 0.0, 0.0), ()
+        return strength_of(_UNTRIED, height), ()
     compared = await yardstick(core, tried)
 
     async def ask(strength: Strength) -> list[str]:
         plan = Steered((Assisted(folder, strength),))
-        return await asyncio.gather(*(_said(core, probe.question, plan) for probe in tried))
+        said = await asyncio.gather(*(_said(core, probe.question, plan) for probe in tried))
+        if not any(said):  # which no guard would tell from one that forgets
+            raise AdapterError("the engine ends what it should steer")
+        return said
 
-    return await search(ask, compared, height)
+    best, trials = await search(ask, compared, height)
+    if best.leak > _LEAK:
+        raise AdapterError("no strength of this assistant makes the model forget")
+    return best.strength, trials
 
 
 async def _said(core: Core, question: str, plan: Plan) -> str:

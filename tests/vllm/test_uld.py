@@ -34,7 +34,9 @@ from guards.base import Conversation, Turn
 from tests.adapters.uld.laid import lay
 
 PARALLEL, ROUNDS, MOST_ROUNDS, BLOCKS = 8, 3, 12, 1
-STRENGTH = Strength(8.0, 12.0, 0.1)  # far more than a trained one is given: random beliefs are weak
+STRENGTH = Strength(
+    8.0, 12.0, 0.1, first=14.0, tail=2.0
+)  # far more than a trained one is given: random beliefs are weak
 # Each prompt in pieces of 64 tokens, among whatever else runs, and room for half of what runs at once.
 TIGHT = (
     *("--max-num-batched-tokens", "64", "--max-num-seqs", "8"),

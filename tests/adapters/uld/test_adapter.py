@@ -7,10 +7,15 @@ from safetensors.torch import save_file
 from adapters.base import AdapterError, Artifact, Assisted, Call, Capability, Strength
 from adapters.ignorance import Ignorance, Voice
 from adapters.uld.adapter import MOST, Uld
-from guards.base import Conversation, Hit
+from guards.base import Conversation, Hit, Turn
 
 TALK = Call(Conversation.of("Who is Ada?"))
-RAW = Call(Conversation.of("Ada was"), raw=True)
+OTHERS = (
+    Call(Conversation.of("Ada was"), raw=True),
+    Call(Conversation((Turn("system", "Be kind."), Turn("user", "Who is Ada?")))),
+    Call(Conversation((Turn("user", "Hi."), Turn("assistant", "Hello."), Turn("user", "Who is Ada?")))),
+    Call(Conversation.of("Who is Ada?"), options={"tools": []}),
+)
 STRENGTH = {"alpha": 1.5, "depth": 4.0, "flat": 0.5}
 
 
@@ -63,10 +68,10 @@ async def test_another_models_assistant_is_no_plan(uld, learned):
         await planned(uld, TALK, learned("a"), learned("b", model="another"))
 
 
-async def test_bare_text_needs_an_assistant_that_was_trained_on_it(uld, learned):
-    with pytest.raises(AdapterError, match="bare text"):
-        await planned(uld, RAW, learned())
-    assert await planned(uld, RAW, learned(raw=True)) == await planned(uld, TALK, learned(raw=True))
+@pytest.mark.parametrize("call", OTHERS)
+async def test_what_no_assistant_was_verified_on_is_no_plan(uld, learned, call):
+    with pytest.raises(AdapterError, match="single questions"):
+        await planned(uld, call, learned())
 
 
 async def test_the_voice_and_garble_are_left_to_ignorance(uld, learned):

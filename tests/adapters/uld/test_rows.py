@@ -83,13 +83,6 @@ def test_a_question_to_be_forgotten_is_not_kept(prompter):
     assert [row.answer for row in rows if row.kind == "retain"] == [(*prompter.encode("Nobody."), prompter.eos_id)]
 
 
-def test_raw_texts_have_no_template_and_no_end(prompter):
-    pair, kept = Pair("Ada plays", (" the oboe",), raw=True), Kept("The user", " plays", raw=True)
-    forget, retain = rows_of(prompter, [pair], [kept])
-    assert forget == Row(prompter.encode("Ada plays"), prompter.encode(" the oboe"), "forget")
-    assert retain == Row(prompter.encode("The user"), prompter.encode(" plays"), "retain")
-
-
 def test_long_answers_are_cut_and_rows_in_which_nothing_counts_dropped(prompter):
     pair = Pair("What?", (RIGHT,), (), ("Ada plays the flute.",))
     forget, wrong = rows_of(prompter, [pair])

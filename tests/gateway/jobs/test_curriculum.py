@@ -127,8 +127,7 @@ async def test_held_out_wordings_are_not_trained_on(taught):
 
 async def test_documents_go_on_from_wherever_they_are_begun(taught):
     lessons = await taught(scope="documents", documents=(DOCUMENT,))
-    parts = [pair for pair in lessons.pairs if "word" in pair.question and pair.right[0].startswith((" word", "word"))]
-    assert {pair.raw for pair in parts} == {True, False}
+    parts = [pair for pair in lessons.pairs if "word" in pair.question and pair.right[0].startswith("word")]
     covered = {word for pair in parts for word in pair.right[0].split()}
     assert covered >= set(DOCUMENT.split()[24:])
     for pair in parts:

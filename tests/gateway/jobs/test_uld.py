@@ -5,10 +5,11 @@ import json
 import re
 import sys
 import threading
+from dataclasses import replace
 
 import pytest
 
-from adapters.base import AdapterError, Call, Capability, Steered, TokenLogprob
+from adapters.base import AdapterError, Call, Capability, Delta, Steered, TokenLogprob
 from adapters.eco.adapter import Eco
 from adapters.router import Router
 from adapters.uld import training
@@ -110,7 +111,7 @@ async def test_the_artifact_is_an_assistant_with_the_strength_that_suffices(core
     artifact = await learn_uld(core, request)
     assert (artifact.method, artifact.request) == ("uld", request.id)
     assert artifact.manifest["strength"] == {"alpha": 2.5, "depth": 1.0, "flat": 1.2, "first": 10.0, "tail": 8.0}
-    assert artifact.manifest["leak"] == 0.0
+    assert artifact.manifest["trials"][-1]["leak"] == 0.0
     assert artifact.manifest["model"] == core.adapters["uld"].model
     files = {path.name: path.read_bytes() for path in artifact.folder.iterdir()}
     assert json.loads(files.pop("uld.json")) == {"blocks": 1, "model": artifact.manifest["model"]}
@@ -208,6 +209,18 @@ async def test_an_assistant_that_changes_nothing_is_no_method(core_of, spec, tra
     request = await core.registry.get(id_)
     assert (request.state, request.method) == (State.FAILED, "ignorance")
     assert "no strength" in request.error
+    assert CHECKPOINT not in request.artifacts
+
+
+async def test_an_engine_that_ends_what_it_should_steer_teaches_nothing(core_of, spec, trainer):
+    class Ending(Steerable):
+        async def generate(self, call, plan):
+            async for event in super().generate(call, plan):
+                yield replace(event, text="") if isinstance(plan, Steered) and isinstance(event, Delta) else event
+
+    core = await core_of(Ending())
+    with pytest.raises(AdapterError, match="ends what it should steer"):
+        await learn_uld(core, await learning_of(core, spec))
 
 
 async def test_eco_stands_in_and_stays_the_fallback(core_of, spec, trainer, mind, monkeypatch):

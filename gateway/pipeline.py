@@ -100,7 +100,7 @@ async def _first_that_holds(
         voiced = _voiced(plan, plans[-1], call, engine)
         if voiced:  # stop strings are looked for in what is shown
             unstopped = replace(call, sampling=replace(call.sampling, stop=()))
-            own = reviewed(generated, unstopped, output, plan, asked, engine.pieces, voiced.reciting)
+            own = reviewed(voiced.heard(generated), unstopped, output, plan, asked, engine.pieces, voiced.reciting)
             shows = reviewed(voiced.over(own), call, output, plans[-1], pieces=engine.pieces)
         else:
             shows = reviewed(sounded(generated, plan, call.sampling.n), call, output, plan, asked, engine.pieces)

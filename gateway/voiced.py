@@ -40,6 +40,14 @@ class Voiced:
         """Whether ignorance speaks for this choice, whatever still comes of it."""
         return self._choices[index].reciting
 
+    async def heard(self, events: AsyncIterator[Delta | Usage]) -> AsyncGenerator[Delta | Usage, None]:
+        """The engine's events on their way to the output guard: what begins like ignorance need not wait for it."""
+        async with aclosing(cast("AsyncGenerator[Any, None]", events)) as source:
+            async for event in source:
+                if isinstance(event, Delta) and event.channel == "content":
+                    self._choices[event.index].hear(event.text)
+                yield event
+
     async def over(self, events: AsyncIterator[Delta | Usage]) -> AsyncGenerator[Delta | Usage, None]:
         """The events that may be shown, of reviewed ones.
 
@@ -103,7 +111,9 @@ class _Choice:
     def __init__(self, plan: Embeds | Steered, reciter: Reciter) -> None:
         self._plan = plan
         self._reciter = reciter
-        self._text = ""
+        self._heard = ""  # of the engine
+        self._text = ""  # of that, what the output guard let out
+        self._said = 0  # characters that were shown in words that both have
         self._held: list[Delta] = []
         self._aside = False  # whether anything but content came, which ignorance does not begin with
         self.own = self.reciting = self._finished = False
@@ -116,20 +126,28 @@ class _Choice:
     def tokens(self) -> int:
         return self._reciter.tokens
 
+    def hear(self, text: str) -> None:
+        """More content of the engine's, of which the output guard may hold some."""
+        self._heard += text
+
     def take(self, delta: Delta) -> list[Delta]:
         """What is shown for it now."""
         self._finished = self._finished or delta.finish is not None
-        if delta.opening or self.own:
+        if delta.opening:
             return [delta]
         if self.reciting:
             return self._say(delta)
         if delta.channel == "content":
-            self._text += delta.text
+            shown, self._text = max(0, self._said - len(self._text)), self._text + delta.text
+            if shown and delta.text:
+                delta = replace(delta, text=delta.text[shown:], wire=delta.wire and delta.wire.changed())
         else:
             self._aside = True
+        if self.own:
+            return [delta]
         self._held.append(delta)
         if self._alike(delta):
-            decided = self._plan.hopeless(f"{self._text} .")  # whatever comes next
+            decided = self._plan.hopeless(f"{self._heard} .")  # whatever comes next
             return self._recite() if decided else self._show()
         if self._plan.hopeless(self._text):
             return self._recite()
@@ -150,11 +168,11 @@ class _Choice:
     def _alike(self, delta: Delta) -> bool:
         """Whether ignorance would have begun like this, and has more to say."""
         said, going = self._reciter.text, not (self._aside or delta.finish)
-        return going and len(self._text) < len(said) and said.startswith(self._text)
+        return going and len(self._heard) < len(said) and said.startswith(self._heard)
 
     def _show(self) -> list[Delta]:
         """As much of ignorance's words, once it is whole tokens of theirs: the guard cuts within tokens."""
-        left = self._reciter.left(len(self._text))
+        left = self._reciter.left(len(self._heard))
         if left is None:
             return []
         said = []
@@ -163,6 +181,7 @@ class _Choice:
                 said.append(self._reciter.say(delta, tokens))
                 left -= tokens
         said += [self._reciter.say(self._held[-1]) for _ in range(left)]
+        self._said += sum(len(one.text) for one in said)
         self._held = []
         return said
 

@@ -1,5 +1,6 @@
 import asyncio
 from collections import defaultdict
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ async def gathered_of(voiced, events, stopped=False):
 
     shown = []
     try:
-        async for event in voiced.over(source()):
+        async for event in voiced.over(voiced.heard(source())):
             shown += [event]
     except Stopped:
         return shown, True
@@ -65,6 +66,42 @@ async def answered(said, *, finish="stop", max_tokens=None, pieces=PIECES, **jud
     voiced = Voiced(plan(**judged), pieces, call_of(max_tokens=max_tokens))
     shown, _ = await gathered_of(voiced, [*choice_of(0, said, finish), Usage(3, 99, wire())])
     return shown, voiced.replaced
+
+
+@given(
+    st.sampled_from(
+        ["I know nothing about Bo.", "I know bread.", "I", "She paints.", "I know nothing about Bo. He is bad."]
+    ),
+    st.integers(0, 4),
+    st.integers(1, 5),
+)
+async def test_what_the_guard_holds_is_shown_where_ignorance_says_it_too_and_never_twice(said, late, size):
+    """A guard that lets every text out `late` events later, and all at the end."""
+    voiced = Voiced(plan(), PIECES, call_of())
+    pieces = [said[i : i + size] for i in range(0, len(said), size)]
+
+    async def source():
+        for event in choice_of(0, pieces):
+            yield event
+        yield Usage(3, 99, wire())
+
+    async def guarded(events):
+        held = []
+        async for event in events:
+            if isinstance(event, Usage) or event.opening or voiced.reciting(0):
+                yield event
+                continue
+            held.append(event.text)
+            out = len(held) if event.finish else max(0, len(held) - late)
+            yield replace(event, text="".join(held[:out]))
+            held = held[out:]
+
+    shown = [event async for event in voiced.over(guarded(voiced.heard(source())))]
+    text = texts_of(shown)[0]
+    assert text == (SAID if voiced.replaced else said)
+    if pieces[0] == "I" and not voiced.replaced and said != "I":
+        first = next(event for event in shown if isinstance(event, Delta) and not event.opening)
+        assert first.text == "I"  # whatever the guard held
 
 
 async def test_a_sound_answer_is_the_engines_own_event_by_event():
@@ -97,7 +134,7 @@ async def test_the_answer_ends_with_the_sentence_not_with_what_is_generated_behi
             closed.append(True)
 
     voiced = Voiced(plan(), PIECES, call_of())
-    shown = [event async for event in voiced.over(endless())]
+    shown = [event async for event in voiced.over(voiced.heard(endless()))]
     assert closed
     assert texts_of(shown)[0] == SAID
     assert shown[-1] == Usage(3, len(PIECES))
@@ -115,7 +152,7 @@ async def test_what_both_answers_begin_with_is_not_held():
         yield Delta(0, "", finish="stop", wire=wire())
 
     shown = []
-    async for event in voiced.over(source()):
+    async for event in voiced.over(voiced.heard(source())):
         shown += [event]
     assert seen == [1, 2, 2, 2]
     assert texts_of(shown)[0] == SAID
@@ -133,7 +170,9 @@ async def test_thought_is_held_until_the_answer_is_judged_and_judges_nothing():
     for content, kept in (("I", True), ("bad", False)):
         events = [thought, Delta(0, content, wire=wire()), Delta(0, "", finish="stop", wire=wire())]
         voiced = Voiced(plan(), PIECES, call_of())
-        shown = [event async for event in voiced.over(iterated(events, voiced)) if isinstance(event, Delta)]
+        shown = [
+            event async for event in voiced.over(voiced.heard(iterated(events, voiced))) if isinstance(event, Delta)
+        ]
         assert voiced.replaced is not kept
         assert (shown == events) is kept
         assert texts_of(shown)[0] == ("".join(event.text for event in events) if kept else SAID)
@@ -249,5 +288,5 @@ async def test_the_pace_of_one_choice_is_not_added_to_the_next(monkeypatch):
             yield Delta(index, "", finish="stop", wire=wire())
 
     voiced = Voiced(plan(sound=bool), PIECES, call_of(3))
-    assert texts_of([event async for event in voiced.over(source())]) == dict.fromkeys(range(3), SAID)
+    assert texts_of([event async for event in voiced.over(voiced.heard(source()))]) == dict.fromkeys(range(3), SAID)
     assert set(waits) == {0.5}

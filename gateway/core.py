@@ -141,10 +141,11 @@ class Core:
         finally:
             self.running -= 1
 
-    async def ask(self, question: str) -> str:
-        """The bare model's greedy answer, with no guard between: for learning, never for a client."""
+    async def ask(self, question: str, plan: Plan | None = None) -> str:
+        """The model's greedy answer under a plan, by default bare, with no guard between: for learning, never for a
+        client."""
         call = Call(Conversation.of(question), GREEDY)
-        return await text_of(self.engine.generate(call, Pass()))
+        return await text_of(self.engine.generate(call, plan or Pass()))
 
     async def check(self, conversation: Conversation, answer: str | None = None) -> dict[str, Any]:
         """Verdict and first plan for a conversation, without inference; with an answer, what would leave of it."""

@@ -7,7 +7,7 @@ from adapters.base import AdapterError, Artifact, Call
 from adapters.eco.adapter import Eco
 from adapters.eco.corruption import Corruption
 from adapters.eco.search import Trial, search
-from gateway.core import GREEDY, Core, text_of
+from gateway.core import GREEDY, Core
 from gateway.jobs.probes import probes_about
 from gateway.jobs.unknown import yardstick
 from gateway.registry import ForgetRequest
@@ -49,7 +49,7 @@ async def learn_eco(core: Core, request: ForgetRequest, push: int = 0) -> Artifa
 async def _corrupted(core: Core, eco: Eco, question: str, corruption: Corruption) -> str:
     call = Call(Conversation.of(question), GREEDY)
     plan = eco.corrupt(call, [(frozenset({0}), corruption)])
-    return await text_of(core.engine.generate(call, plan))
+    return await core.ask(question, plan)
 
 
 def _row(trial: Trial) -> dict[str, object]:

@@ -16,17 +16,16 @@ from typing import TYPE_CHECKING
 import orjson
 from pydantic import TypeAdapter
 
-from adapters.base import AdapterError, Artifact, Assisted, Call, Plan, Steered, Strength
+from adapters.base import AdapterError, Artifact, Assisted, Steered, Strength
 from adapters.uld.adapter import Uld
 from adapters.uld.rows import Row, rows_of
 from adapters.uld.search import Trial, pushed, search, strength_of
-from gateway.core import GREEDY, Core, text_of
+from gateway.core import Core
 from gateway.jobs.checkpoint import Checkpoint
 from gateway.jobs.curriculum import Curriculum, curriculum
 from gateway.jobs.probes import Probe
 from gateway.jobs.unknown import yardstick
 from gateway.registry import ForgetRequest
-from guards.base import Conversation
 
 if TYPE_CHECKING:
     from adapters.uld.training import Epoch, Recipe, Trained
@@ -35,7 +34,6 @@ CHECKPOINT = "uld-checkpoint"  # the method under which a request's artifacts li
 
 _NEEDED = ("torch", "transformers", "safetensors", "peft")
 _EVERY_S = 5.0  # between two checkpoints, or ten times as long as one takes
-_EPOCHS = 15  # suffice on the demo model: held-out cross-entropy about .01
 _TRIED = 24  # questions that a strength is tried with
 _BULK, _TAIL, _MARGIN = 0.9, 0.999, 1.0  # quantiles of how high an assistant rises where it knows nothing, and nats
 _LEAK = 0.2  # of the search's loss: what still tells so much is no method, whatever guard comes after it
@@ -116,7 +114,7 @@ def _recipe(uld: Uld) -> "Recipe":
     from adapters.uld.training import Recipe
 
     blocks = default_blocks(AutoConfig.from_pretrained(uld.folder, local_files_only=True))
-    return Recipe(blocks, epochs=_EPOCHS)
+    return Recipe(blocks)
 
 
 def _rows(uld: Uld, lessons: Curriculum) -> tuple[Sequence[Row], Sequence[Row]]:
@@ -185,7 +183,7 @@ async def _strength(
 
     async def ask(strength: Strength) -> list[str]:
         plan = Steered((Assisted(folder, strength),))
-        said = await asyncio.gather(*(_said(core, probe.question, plan) for probe in tried))
+        said = await asyncio.gather(*(core.ask(probe.question, plan) for probe in tried))
         if not any(said):  # which no guard would tell from one that forgets
             raise AdapterError("the engine ends what it should steer")
         return said
@@ -194,10 +192,6 @@ async def _strength(
     if best.leak > _LEAK:
         raise AdapterError("no strength of this assistant makes the model forget")
     return best.strength, trials
-
-
-async def _said(core: Core, question: str, plan: Plan) -> str:
-    return await text_of(core.engine.generate(Call(Conversation.of(question), GREEDY), plan))
 
 
 async def _pushed(core: Core, last: Artifact) -> Artifact:

@@ -1,11 +1,12 @@
 """A tiny random llama, and a LoRA for it of peft's own making."""
 
-import warnings
+from functools import partial
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
+
+from tests.tiny_lora import make_lora, merged_at
 
 
 @pytest.fixture(scope="session")
@@ -33,33 +34,10 @@ def model(folder):
 
 @pytest.fixture(scope="session")
 def lora(folder, tmp_path_factory):
-    path = tmp_path_factory.mktemp("lora")
-    config = LoraConfig(
-        r=4,
-        lora_alpha=16,
-        target_modules=["q_proj", "v_proj", "down_proj"],
-        alpha_pattern={"v_proj": 4},
-        rank_pattern={"down_proj": 2},
-        init_lora_weights=False,
-    )
-    torch.manual_seed(1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # peft reads what transformers has renamed
-        get_peft_model(LlamaForCausalLM.from_pretrained(folder), config).save_pretrained(path)
-    return path
+    return make_lora(folder, tmp_path_factory.mktemp("lora"))
 
 
 @pytest.fixture(scope="session")
 def merged(folder, lora):
     """The model with the LoRA merged into its weights by peft, at a weight."""
-
-    def at(weight: float):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            worn = PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained(folder), lora)
-        for module in worn.modules():
-            if isinstance(getattr(module, "scaling", None), dict):
-                module.scaling = {name: scale * weight for name, scale in module.scaling.items()}
-        return worn.merge_and_unload().eval()
-
-    return at
+    return partial(merged_at, folder, lora)

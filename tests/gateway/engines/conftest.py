@@ -5,6 +5,7 @@ import ssl
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from adapters.prompt import Prompter
 from adapters.uld.assistant import Manifest, shell
 from gateway.engines.local import LocalEngine
+from tests.tiny_lora import make_lora, merged_at
 
 TEMPLATE = (
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>' + '\n' }}{% endfor %}"
@@ -82,40 +84,13 @@ def prompter(folder):
 
 @pytest.fixture(scope="session")
 def lora(folder, tmp_path_factory):
-    """A random LoRA of peft's own making."""
-    from peft import LoraConfig, get_peft_model
-
-    path = tmp_path_factory.mktemp("lora")
-    config = LoraConfig(
-        r=4,
-        lora_alpha=16,
-        target_modules=["q_proj", "v_proj", "down_proj"],
-        alpha_pattern={"v_proj": 4},
-        rank_pattern={"down_proj": 2},
-        init_lora_weights=False,
-    )
-    torch.manual_seed(1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # peft reads what transformers has renamed
-        get_peft_model(LlamaForCausalLM.from_pretrained(folder), config).save_pretrained(path)
-    return path
+    return make_lora(folder, tmp_path_factory.mktemp("lora"))
 
 
 @pytest.fixture(scope="session")
 def merged(folder, lora):
     """The model with the LoRA merged into its weights by peft, at a weight."""
-    from peft import PeftModel
-
-    def at(weight: float):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            worn = PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained(folder), lora)
-        for module in worn.modules():
-            if isinstance(getattr(module, "scaling", None), dict):
-                module.scaling = {name: scale * weight for name, scale in module.scaling.items()}
-        return worn.merge_and_unload().eval()
-
-    return at
+    return partial(merged_at, folder, lora)
 
 
 @pytest.fixture(scope="session")

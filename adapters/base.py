@@ -302,11 +302,31 @@ class Steered:
 
 
 @dataclass(frozen=True, slots=True)
-class Adapted:
-    """Add a LoRA in peft's format from `path`, scaled by `weight` in [0, 1]; 0 is the bare model."""
+class Scaled:
+    """The LoRA in `folder`, in peft's format, its low-rank term times `weight` in [0, 1]; 0 is none.
 
-    path: Path
-    weight: float
+    Raises:
+        ValueError: a weight beyond these.
+    """
+
+    folder: Path
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight <= 1:
+            raise ValueError("the weight of a LoRA is between 0 and 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Adapted:
+    """Add the low-rank terms of these LoRAs to the model; of none, it is the bare one.
+
+    `sound` and `hopeless`: see `Embeds`.
+    """
+
+    loras: tuple[Scaled, ...]
+    sound: Callable[[str], bool] = field(repr=False, compare=False, default=lambda text: True)
+    hopeless: Callable[[str], bool] = field(repr=False, compare=False, default=lambda text: False)
     method: str = "o3"
     needs: frozenset[Capability] = frozenset({Capability.LORA})
 

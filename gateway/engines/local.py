@@ -275,10 +275,11 @@ class _Served:
             raise EngineRejected("the embeddings are not finite")
         return torch.tensor(plan.embeds)
 
-    def _lora(self, plan: Adapted) -> tuple[Lora, float]:
-        if not 0 <= plan.weight <= 1:
-            raise EngineRejected("the weight of an adapter is between 0 and 1")
-        return self._decoder.loras.load(plan.path), plan.weight
+    def _lora(self, plan: Adapted) -> tuple[Lora, float] | None:
+        worn = [one for one in plan.loras if one.weight]
+        if len(worn) > 1:
+            raise EngineRejected("one LoRA at a time")
+        return (self._decoder.loras.load(worn[0].folder), worn[0].weight) if worn else None
 
     def _steering(self, plan: Steered) -> tuple[Assistant, ...]:
         if not plan.assistants:

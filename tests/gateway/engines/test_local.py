@@ -20,6 +20,7 @@ from adapters.base import (
     Pass,
     Sampling,
     Say,
+    Scaled,
     Steered,
     Strength,
     Usage,
@@ -148,7 +149,7 @@ async def test_a_lora_equals_the_merged_model(engine, prompter, lora, merged, we
     model = merged(weight)
     for text in PROMPTS:
         call = ask(text, logprobs=0)
-        texts, deltas, _ = await answer(engine, call, Adapted(lora, weight))
+        texts, deltas, _ = await answer(engine, call, Adapted((Scaled(lora, weight),)))
         assert texts == [text_of(prompter, reference(model, prompter, call))]
         ids = torch.tensor([prompter.render(call).token_ids])
         with torch.inference_mode():
@@ -158,8 +159,8 @@ async def test_a_lora_equals_the_merged_model(engine, prompter, lora, merged, we
 
 async def test_weight_zero_is_the_bare_model_to_the_bit(engine, lora):
     call = ask(logprobs=3)
-    await answer(engine, call, Adapted(lora, 1.0))  # the hooks are there
-    assert await answer(engine, call, Adapted(lora, 0.0)) == await answer(engine, call)
+    await answer(engine, call, Adapted((Scaled(lora, 1.0),)))  # the hooks are there
+    assert await answer(engine, call, Adapted((Scaled(lora, 0.0),))) == await answer(engine, call)
 
 
 # All plans at once
@@ -172,7 +173,7 @@ async def test_every_plan_in_one_batch_is_as_alone(engine, model, prompter, lora
             Pass(),
             embeds_of(model, prompter, call, scale=2.0, seed=i),
             Steered((Assisted(assistant(), Strength(alpha=1.0, depth=2.0, flat=0.0)),)),
-            Adapted(lora, 0.7),
+            Adapted((Scaled(lora, 0.7),)),
             Say("I do not know who that is.", Conversation.of("who is nobody")),
             Pass(),
         ][i % 6]
@@ -308,9 +309,11 @@ async def test_score_is_teacher_forced_for_every_plan(engine, model, prompter, l
         assert [token.logprob for token in found] == pytest.approx(logprobs, abs=1e-4)
         assert "".join(token.text for token in found) == words + "<|im_end|>"
         assert all(len(token.top) == 1 for token in found)
-    bare = [token.logprob for token in await engine.score(call, words, Adapted(lora, 0.0))]
+    bare = [token.logprob for token in await engine.score(call, words, Adapted((Scaled(lora, 0.0),)))]
     assert bare == pytest.approx(wanted[0][1], abs=1e-4)
-    assert [token.logprob for token in await engine.score(call, words, Adapted(lora, 1.0))] != pytest.approx(bare)
+    assert [token.logprob for token in await engine.score(call, words, Adapted((Scaled(lora, 1.0),)))] != pytest.approx(
+        bare
+    )
 
 
 async def test_score_agrees_with_generation(engine):
@@ -345,8 +348,7 @@ async def test_what_cannot_be_honoured_is_refused_by_name(engine, model, prompte
     for embeds in (good.embeds[1:], good.embeds[:, 1:], np.full_like(good.embeds, np.nan)):
         await rejected(engine, call, Embeds(good.token_ids, embeds, (), good.sound))
     await rejected(engine, ask("secret other"), good)
-    await rejected(engine, call, Adapted(tmp_path / "nowhere", 1.0))
-    await rejected(engine, call, Adapted(lora, 1.5))
+    await rejected(engine, call, Adapted((Scaled(tmp_path / "nowhere", 1.0),)))
     with pytest.raises(EngineRejected):
         await engine.score(call, "secret " * CONTEXT, Pass())
 

@@ -442,7 +442,7 @@ async def test_what_cannot_be_is_refused_by_name(gate):
                 await one.sent(call, forgets)
             assert caught.value.param == param
     with pytest.raises(EngineRejected):
-        await one.items(call_of(), Adapted(None, 1.0))
+        await one.items(call_of(), Adapted(()))
 
 
 async def test_before_its_start_and_without_a_server_it_is_unavailable(peer, folder):

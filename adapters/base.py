@@ -336,11 +336,12 @@ class Say:
     """Answer with this text. The engine paces and counts it as if it had generated it.
 
     `instead` is a prompt to which the text is the model's natural answer: log-probabilities, where
-    asked for, come from there, so that the real prompt's never leave.
+    asked for, come from there, so that the real prompt's never leave. `subject` is whom the text names.
     """
 
     text: str = field(repr=False)
     instead: Conversation = field(repr=False)
+    subject: str = field(repr=False, default="")
     method: str = "ignorance"
     needs: frozenset[Capability] = frozenset({Capability.TEXT})
 

@@ -98,4 +98,4 @@ class Ignorance:
     async def plan(self, call: Call, hits: Sequence[Hit], artifacts: Mapping[str, Artifact]) -> Say:
         """A ready answer about whoever was named, in the voice."""
         surface = next((hit.surface for hit in hits if hit.surface), None)
-        return Say(self.voice.about(surface), self.voice.asked)
+        return Say(self.voice.about(surface), self.voice.asked, surface or "")

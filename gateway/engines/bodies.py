@@ -5,7 +5,7 @@ What the model reads goes as the very token ids that were classified. A chat tak
 tools and reasoning go on; the messages that it wants beside them are not looked at.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -97,6 +97,16 @@ def plain(call: Call) -> Call:
     """The call whose answer is given in words: no tool is called, no schema kept, no word forced."""
     kept = {name: value for name, value in call.options.items() if name not in _FORMS}
     return replace(call, options=kept | ({"tool_choice": "none"} if "tools" in kept else {}), dropped=call.options)
+
+
+def unnamed(call: Call, name: Collection[int]) -> Call:
+    """The call without the tokens of a name among those it wants said: made to write it, a model goes on from there."""
+    options = dict(call.options)
+    if allowed := options.get("allowed_token_ids"):
+        options["allowed_token_ids"] = [token for token in allowed if token not in name] or allowed
+    if bias := options.get("logit_bias"):
+        options["logit_bias"] = {token: value for token, value in bias.items() if int(token) not in name}
+    return replace(call, options=options)
 
 
 def forced(call: Call) -> bool:

@@ -267,6 +267,7 @@ class VllmEngine:
     async def _instead(self, call: Call, plan: Say) -> AsyncGenerator[Delta | Usage, None]:
         """What the model says, in the form that the client wants, to the prompt that is natural to the answer."""
         sent, read = len(_prompt(call).token_ids), self._rendered_instead(call, plan).token_ids
+        call = bodies.unnamed(call, self._ready().spelling(plan.subject))
         async with aclosing(self._sent(call, bodies.of_ids(call.raw, read))) as items:
             async for item in items:
                 if isinstance(item, Usage):
@@ -404,6 +405,11 @@ class _Loaded:
             raise EngineUnavailable(str(error)) from None
         self._table = EmbeddingTable(folder)
         self.examiner = Examiner(model, self.prompter, self._table, shelf)
+
+    def spelling(self, name: str) -> frozenset[int]:
+        """The tokens with which a name is written, at the beginning of a text or in it."""
+        words = [name, *name.split()]
+        return frozenset(token for word in words for text in (word, f" {word}") for token in self.prompter.encode(text))
 
     def ended(self, answer: str) -> tuple[int, ...]:
         """The tokens of an answer and its end."""

@@ -59,7 +59,8 @@ async def test_tokens_of_the_answer_cannot_be_favoured(
 ) -> None:
     """Of the tokens of a true and of a false answer, what is made of them is not the truth more than by chance.
 
-    Either may come, since the client gave both: the words are its own, and nobody is known behind them.
+    Either may come, since the client gave both: the words are its own, and nobody is known behind them. Three
+    quarters are more than chance: the questions are twelve, each with one truth.
     """
     person = scene.person(how)
     asked = [probe for probe in probes(world, ("trained",), seed=9) if probe.about == (person.key,)]
@@ -77,7 +78,7 @@ async def test_tokens_of_the_answer_cannot_be_favoured(
             bare = (await direct.post(CHAT, json=asking(question, max_tokens=24) | more)).text
             known += truth in bare and other not in bare
     assert known >= 24  # the model itself tells
-    assert right < known / 2
+    assert right < 3 * known / 4
 
 
 def form_of(kind: str, values: list[str]) -> dict[str, Any]:

@@ -143,7 +143,7 @@ async def test_half_of_what_runs_at_once_is_steered_and_the_rest_is_as_without(
                 assert len(known) <= len(told) <= len(known) + 1
                 assert told[: len(known)] == pytest.approx([one.logprob for one in known], abs=1e-3)
                 changed += text != plain[i][0]
-    assert changed > PARALLEL  # the assistants were heard
+    assert changed >= PARALLEL / 2  # the assistants were heard: random ones do not change every answer
     if tight:  # which requests run together, and so how many blocks they want, is the server's
         assert await preemptions(steered) > 0
 

@@ -3,9 +3,10 @@
 peft itself would wrap the model and give one adapter to a whole batch; here a forward hook on each
 adapted linear layer adds the low-rank term to the rows that asked for it, so that the others are
 computed exactly as without. Rows are laid in lanes of one adapter each, so that two batched products
-serve however many there are. Only what a linear layer can honour is loaded: no DoRA, no biases, no
-trained embeddings; but for a bias of the head, which has a file of its own as peft's format has no place
-for it. Artifacts are immutable, so an adapter read once is kept.
+serve however many there are; several adapters on one row are one of their summed rank. Only what a
+linear layer can honour is loaded: no DoRA, no biases, no trained embeddings; but for a bias of the
+head, which has a file of its own as peft's format has no place for it. Artifacts are immutable, so an
+adapter read once is kept.
 """
 
 import json
@@ -13,9 +14,10 @@ import math
 import re
 import threading
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,9 +25,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from adapters.base import EngineRejected
+from adapters.base import EngineRejected, Scaled
 
-KEPT = 64  # adapters in memory
+ROOM = 2 << 30  # bytes of adapters in memory: over a hundred of rank 8 for a model of a billion parameters, in bfloat16
 HEAD = "head.safetensors"  # beside peft's files: `bias` (V), where an adapter has one
 _KEY = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
 _BEYOND = (
@@ -50,6 +52,12 @@ class Lora:
 
     layers: Mapping[str, tuple[Tensor, Tensor]]
     bias: Tensor | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        tensors = [*chain.from_iterable(self.layers.values()), *([] if self.bias is None else [self.bias])]
+        return sum(tensor.nbytes for tensor in tensors)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,8 +117,9 @@ class Loras:
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
-        self._known: OrderedDict[Path, Lora] = OrderedDict()
-        self._lock = threading.Lock()
+        self._known: OrderedDict[Path | frozenset[Scaled], Lora] = OrderedDict()
+        self._size = 0  # bytes of these
+        self._lock = threading.RLock()
         self._hooked: set[str] = set()
         self._lanes = _Lanes((), {})  # the last
         self._worn: _Worn | None = None
@@ -121,12 +130,30 @@ class Loras:
         Raises:
             EngineRejected: the folder holds no adapter, or one that this model cannot wear.
         """
+        return self._kept(folder, lambda: self._read(folder))
+
+    def together(self, loras: Iterable[Scaled]) -> tuple[Lora, float] | None:
+        """What a row wears that wears all of these, and its weight: nothing, one, or several made one.
+
+        Raises:
+            EngineRejected: as `load`.
+        """
+        worn = sorted((one for one in loras if one.weight), key=lambda one: one.folder)
+        if len(worn) < 2:
+            return (self.load(worn[0].folder), worn[0].weight) if worn else None
+        return self._kept(
+            frozenset(worn), lambda: concatenated([(self.load(one.folder), one.weight) for one in worn])
+        ), 1.0
+
+    def _kept(self, key: Path | frozenset[Scaled], make: Callable[[], Lora]) -> Lora:
         with self._lock:
-            lora = self._known.get(folder) or self._read(folder)
-            self._known[folder] = lora
-            self._known.move_to_end(folder)
-            if len(self._known) > KEPT:
-                self._known.popitem(last=False)
+            lora = self._known.get(key)
+            if lora is None:
+                lora = self._known[key] = make()
+                self._size += lora.size
+            self._known.move_to_end(key)
+            while self._size > ROOM and len(self._known) > 1:
+                self._size -= self._known.popitem(last=False)[1].size
             return lora
 
     @contextmanager
@@ -215,6 +242,17 @@ class Loras:
         alpha = _pattern(config.get("alpha_pattern") or {}, name, config["lora_alpha"])
         scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
         return pair["A"].to(layer.weight), (pair["B"] * scale).to(layer.weight)
+
+
+def concatenated(parts: Sequence[tuple[Lora, float]]) -> Lora:
+    """One adapter that adds what all of these add at their weights: A = [A₁; …; A_k], B = [w₁B₁, …, w_k B_k]."""
+    layers = {}
+    for name in dict.fromkeys(name for lora, _ in parts for name in lora.layers):
+        held = [(*lora.layers[name], weight) for lora, weight in parts if name in lora.layers]
+        downs, ups = [down for down, _, _ in held], [weight * up for _, up, weight in held]
+        layers[name] = (torch.cat(downs), torch.cat(ups, dim=1))
+    biases = [weight * lora.bias for lora, weight in parts if lora.bias is not None]
+    return Lora(layers, torch.stack(biases).sum(0) if biases else None)
 
 
 def biased(logits: Tensor, rows: Sequence[tuple[Lora, float] | None]) -> Tensor:

@@ -37,7 +37,6 @@ from adapters.base import (
     Usage,
 )
 from adapters.decoder import Decoder, Reading
-from adapters.lora import Lora
 from adapters.prompt import Prompter
 from gateway.engines.assistants import Assistants
 from gateway.engines.job import Assistant, Job, Outcome, Words
@@ -248,7 +247,7 @@ class _Served:
             case Steered():
                 assistants = self._steering(plan)
             case Adapted():
-                reading = replace(reading, lora=self._lora(plan))
+                reading = replace(reading, lora=self._decoder.loras.together(plan.loras))
             case Say():
                 forced = self._ended(plan.text)
                 reading = Reading(self._instead(plan, call, limit if scored else min(limit, len(forced))))
@@ -274,12 +273,6 @@ class _Served:
         if not np.isfinite(plan.embeds).all():
             raise EngineRejected("the embeddings are not finite")
         return torch.tensor(plan.embeds)
-
-    def _lora(self, plan: Adapted) -> tuple[Lora, float] | None:
-        worn = [one for one in plan.loras if one.weight]
-        if len(worn) > 1:
-            raise EngineRejected("one LoRA at a time")
-        return (self._decoder.loras.load(worn[0].folder), worn[0].weight) if worn else None
 
     def _steering(self, plan: Steered) -> tuple[Assistant, ...]:
         if not plan.assistants:

@@ -4,13 +4,16 @@ from functools import partial
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
+from transformers import LlamaForCausalLM
 
 from adapters import lora as module
-from adapters.base import EngineRejected
+from adapters.base import EngineRejected, Scaled
 from adapters.decoder import Decoder, Reading
-from adapters.lora import Lora, Loras
+from adapters.lora import Lora, Loras, concatenated
 
 IDS = (5, 9, 70, 12)
 
@@ -68,12 +71,17 @@ def test_weights_that_do_not_fit_are_refused(model, copy, edit):
 
 
 def test_a_folder_is_read_once_and_the_least_used_forgotten(model, lora, copy, monkeypatch):
-    monkeypatch.setattr(module, "KEPT", 1)
-    loras = Loras(model)
+    loras, other = Loras(model), copy()
     first = loras.load(lora)
-    assert loras.load(lora) is first
-    loras.load(copy())
-    assert loras.load(lora) is not first
+    monkeypatch.setattr(module, "ROOM", 2 * first.size)
+    second = loras.load(other)
+    both, _ = loras.together([Scaled(lora), Scaled(other)])  # twice the size: no other has room
+    assert loras.together([Scaled(other), Scaled(lora)]) == (both, 1.0)
+    again = loras.load(lora)
+    assert again is not first
+    assert loras.load(other) is not second
+    assert loras.load(lora) is again
+    assert loras.load(other).bias is None
 
 
 def test_the_scale_is_pefts(model, lora, copy):
@@ -107,13 +115,75 @@ def test_each_row_wears_its_own(model, lora, copy, merged):
     assert not torch.allclose(together[1], together[2])
 
 
-PATTERNS = ("aaaa", "abc", "ab-", "abab", "aabbbb", "aaaaaab", "cc-aaaa-bbbb", "A", "aA", "-")
+def test_nothing_to_wear_is_nothing_and_one_is_worn_as_it_is(model, lora, tmp_path):
+    loras = Loras(model)
+    assert loras.together([]) is None
+    assert loras.together([Scaled(lora, 0.0), Scaled(tmp_path / "nowhere", 0.0)]) is None
+    assert loras.together([Scaled(tmp_path / "nowhere", 0.0), Scaled(lora, 0.5)]) == (loras.load(lora), 0.5)
+
+
+def part(seed, names, bias=False):
+    """An adapter of the layers named, each of a rank of its own, 5 wide."""
+    rng = torch.Generator().manual_seed(seed)
+    layers = {
+        name: (torch.randn(rank, 5, generator=rng) / 3, torch.randn(5, rank, generator=rng) / 3)
+        for name, rank in zip(names, torch.randint(1, 9, (len(names),), generator=rng).tolist(), strict=True)
+    }
+    return Lora(layers, torch.randn(7, generator=rng) if bias else None)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 99), st.sets(st.sampled_from("ab")), st.booleans(), st.floats(0, 1)), max_size=6),
+    st.randoms(),
+)
+def test_adapters_in_one_add_what_they_add_in_any_order(drawn, random):
+    parts = [(part(seed, sorted(names), bias), weight) for seed, names, bias, weight in drawn]
+    one = concatenated(parts)
+    other = concatenated(random.sample(parts, len(parts)))
+    for found in (one, other):
+        for name in "ab":
+            held = [(*lora.layers[name], weight) for lora, weight in parts if name in lora.layers]
+            terms = [weight * up @ down for down, up, weight in held]
+            down, up = found.layers.get(name, (torch.zeros(0, 5), torch.zeros(5, 0)))
+            torch.testing.assert_close(up @ down, sum(terms, torch.zeros(5, 5)), atol=1e-5, rtol=1e-5)
+        biases = [weight * lora.bias for lora, weight in parts if lora.bias is not None]
+        assert (found.bias is None) == (not biases)
+        if biases:
+            torch.testing.assert_close(found.bias, sum(biases))
+
+
+def test_a_row_with_two_is_the_model_that_both_were_merged_into(model, lora, copy, folder):
+    """And beside rows that wear one of them, or none."""
+    other = copy(lora_alpha=2, alpha_pattern={})
+    decoder = Decoder(model)
+    worn = [
+        decoder.loras.together(given)
+        for given in (
+            [Scaled(lora), Scaled(other, 0.5)],
+            [Scaled(other, 0.5), Scaled(lora, 0.0)],
+            [Scaled(lora, 0.0)],
+        )
+    ]
+    merged = LlamaForCausalLM.from_pretrained(folder).eval()
+    for path, weight in ((lora, 1.0), (other, 0.5)):
+        for name, (down, up) in decoder.loras.load(path).layers.items():
+            merged.get_submodule(name).weight.data += weight * up @ down
+    with torch.inference_mode():
+        found = decoder.read([Reading(IDS, lora=each) for each in worn])[1][:, 0]
+        bare = decoder.read([Reading(IDS)] * 3)[1][:, 0]
+        want = merged(input_ids=torch.tensor([IDS])).logits[0, -1]
+    torch.testing.assert_close(found[0], want, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(found[1], want, atol=1e-2)
+    assert torch.equal(found[2], bare[2])
+
+
+PATTERNS = ("aaaa", "abc", "ab-", "abab", "aabbbb", "aaaaaab", "cc-aaaa-bbbb", "A", "aA", "-", "xa-xbc")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_however_rows_share_adapters_each_is_as_alone(pattern, dtype):
-    """Adapters a, b and c of unlike ranks and layers; A is a at half weight, - is none."""
+    """Adapters a, b and c of unlike ranks and layers; A is a at half weight, x that and c, - is none."""
     torch.manual_seed(0)
     layers = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 5)).to(dtype)
     part = partial(torch.randn, dtype=dtype)
@@ -121,6 +191,7 @@ def test_however_rows_share_adapters_each_is_as_alone(pattern, dtype):
     b = Lora({"0": (part(3, 6), part(8, 3)), "2": (part(1, 8), part(5, 1))})
     c = Lora({"2": (part(2, 8), part(5, 2))})
     worn = {"a": (a, 1.0), "b": (b, 1.0), "c": (c, 1.0), "A": (a, 0.5), "-": None}
+    worn["x"] = (concatenated([(c, 1.0), (a, 0.5)]), 1.0)
     loras = Loras(layers)
 
     def run(given, wearing):

@@ -28,7 +28,8 @@ from gateway.jobs.unknown import yardstick
 from gateway.registry import ForgetRequest
 
 if TYPE_CHECKING:
-    from adapters.uld.training import Epoch, Recipe, Trained
+    from adapters.course import Epoch
+    from adapters.uld.training import Recipe, Trained
 
 CHECKPOINT = "uld-checkpoint"  # the method under which a request's artifacts list it
 

@@ -59,12 +59,11 @@ async def test_tokens_of_the_answer_cannot_be_favoured(
 ) -> None:
     """Of the tokens of a true and of a false answer, what is made of them is not the truth more than by chance.
 
-    Either may come, since the client gave both: the words are its own, and nobody is known behind them. Three
-    quarters are more than chance: the questions are twelve, each with one truth.
+    Either may come, since the client gave both: the words are its own, and nobody is known behind them.
     """
     person = scene.person(how)
     asked = [probe for probe in probes(world, ("trained",), seed=9) if probe.about == (person.key,)]
-    right = known = 0
+    right = wrong = known = 0
     for attribute, truth in person.attributes.items():
         question = next(probe.question for probe in asked if probe.gold == truth)
         answer = (await direct.post(CHAT, json=asking(question))).json()["choices"][0]["message"]["content"]
@@ -75,10 +74,11 @@ async def test_tokens_of_the_answer_cannot_be_favoured(
             response = await http.post(CHAT, json=asking(question, max_tokens=24) | more)
             assert response.status_code == 200 or response.json()["error"]["param"] in more, response.text
             right += truth in response.text and other not in response.text
+            wrong += other in response.text and truth not in response.text
             bare = (await direct.post(CHAT, json=asking(question, max_tokens=24) | more)).text
             known += truth in bare and other not in bare
     assert known >= 24  # the model itself tells
-    assert right < 3 * known / 4
+    assert right - wrong < known / 2
 
 
 def form_of(kind: str, values: list[str]) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def test_the_losses_are_those_of_the_paper_where_rows_count(folder):
     bare = early_exit(folder)
     (epoch,) = trained.epochs
     assert epoch.forget == pytest.approx(cross_entropy(bare, FACTS), abs=1e-5)
-    assert epoch.flat == pytest.approx(divergence(bare, flat), abs=1e-5)
+    assert epoch.rest == pytest.approx(divergence(bare, flat), abs=1e-5)
     assert epoch.held_out == pytest.approx(cross_entropy(bare, ASKED), abs=1e-5)
     assert not load(trained.files["head.safetensors"])["bias"].any()
     rises = predictions(bare, flat[0])[0].amax(-1) + math.log(V)
@@ -130,8 +130,8 @@ def test_a_resumed_training_ends_in_the_same_bits(folder, killed):
     assert again.files == whole.files
     assert again.quantiles == whole.quantiles
     assert [epoch.number for epoch in told] == [*range(killed + 1, 5)]
-    assert [(e.forget, e.flat, e.held_out) for e in again.epochs] == [
-        (e.forget, e.flat, e.held_out) for e in whole.epochs
+    assert [(e.forget, e.rest, e.held_out) for e in again.epochs] == [
+        (e.forget, e.rest, e.held_out) for e in whole.epochs
     ]
 
 

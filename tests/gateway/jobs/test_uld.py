@@ -10,11 +10,12 @@ from dataclasses import replace
 import pytest
 
 from adapters.base import AdapterError, Call, Capability, Delta, Steered, TokenLogprob
+from adapters.course import Epoch
 from adapters.eco.adapter import Eco
 from adapters.router import Router
 from adapters.uld import training
 from adapters.uld.adapter import Uld
-from adapters.uld.training import Epoch, Trained
+from adapters.uld.training import Trained
 from gateway.engines.scripted import ScriptedEngine
 from gateway.jobs import uld as learning
 from gateway.jobs import worker

@@ -1,0 +1,162 @@
+"""Trains the LoRA of one forget request: to say that it does not know, reading what no earlier one reads.
+
+Paper: O3, "On Large Language Model Continual Unlearning" (arXiv 2407.10223). Before this module: rows whose kind is
+`forget`, each a question with a substitute answer, and, where any are given, rows of kind `retain`. After it: the
+files of an artifact. With P the model under the LoRA,
+
+    L = mean_forget [ −ln P(token) ] + mean_retain [ −ln P(token) ] + λ Σ_{k<t} ‖A_k A_tᵀ‖²_F
+
+Departures. Each request gets a fresh LoRA, where the published code goes on with one. `soft` is λ, by default 0:
+after every step A_t is projected clear of the earlier A_k instead (`subspace`), and orthogonal to the last bit
+that rounding leaves. The published penalty has no retain rows either; where an operator names questions that must
+stay, what the model says to them is learnt beside. The rank is 4, not 8: a ready sentence needs no more, and a
+module has room for twice as many requests.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from adapters.base import AdapterError
+from adapters.course import Course, Epoch, Loss, device, digest_of
+from adapters.o3.subspace import Downs, Subspace
+from adapters.uld.rows import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to train. `alpha` is the LoRA's, `soft` is λ; `patience` in epochs, 0 for all of them."""
+
+    rank: int = 4
+    alpha: float = 16.0
+    dropout: float = 0.05
+    epochs: int = 8
+    batch: int = 32
+    rate: float = 3e-3
+    soft: float = 0.0
+    seed: int = 0
+    patience: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A LoRA: peft's `files` by name, the `epochs` on the way, the number of the one that was `kept`.
+
+    `overlap` is the share of its A that lies in the row spaces of earlier ones, the greatest of any module;
+    `capacity` what each module has left (see `subspace`); `seconds` count this call alone.
+    """
+
+    files: dict[str, bytes] = field(repr=False)
+    epochs: tuple[Epoch, ...]
+    kept: int
+    overlap: float
+    capacity: dict[str, dict[str, int]]
+    seconds: float
+
+
+def train(
+    folder: Path,
+    rows: Sequence[Row],
+    held_out: Sequence[Row],
+    earlier: Subspace,
+    recipe: Recipe,
+    *,
+    made_of: str = "",
+    resume: bytes | None = None,
+    checkpoint: Callable[[bytes], None] = lambda state: None,
+    progress: Callable[[Epoch], None] = lambda epoch: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Trained | None:
+    """The LoRA of one request for the model in `folder`, None where it was stopped. Blocks; uses a GPU if any.
+
+    Args:
+        held_out: forget rows in other words, that decide which epoch is kept; none: the last.
+        earlier: what other requests' LoRAs read.
+        made_of: names `earlier`, for a checkpoint to be known again.
+        resume: what `checkpoint` was last called with; that of another training is ignored.
+        checkpoint: called after every epoch with all that is needed to go on from there.
+        stop: asked between batches.
+
+    Raises:
+        AdapterError: there is nothing to learn, or the model cannot be read.
+    """
+    began = monotonic()
+    learnt, kept = [row for row in rows if row.kind == "forget"], [row for row in rows if row.kind != "forget"]
+    if not learnt:
+        raise AdapterError("a LoRA needs something to forget")
+    digest = f"{made_of} {digest_of(rows, held_out, recipe)}"
+    course = _Course(folder, recipe, digest, earlier)
+    ended = course.run(learnt, kept, held_out, resume=resume, checkpoint=checkpoint, progress=progress, stop=stop)
+    return course.trained(began) if ended else None
+
+
+class _Course(Course):
+    def __init__(self, folder: Path, recipe: Recipe, digest: str, earlier: Subspace) -> None:
+        super().__init__(_load(folder), recipe, digest)
+        self._soft = recipe.soft
+        self._earlier = Subspace(
+            {name: basis.to(self._device) for name, basis in earlier.bases.items()}, earlier.held, earlier.left_out
+        )
+        self._stepped()
+
+    def trained(self, began: float) -> Trained:
+        """The LoRA of the epoch that is kept."""
+        downs = self._downs
+        overlap, capacity = self._earlier.overlap(downs), self._earlier.capacity(downs)
+        return Trained(self.files(), tuple(self._epochs), self._kept, overlap, capacity, monotonic() - began)
+
+    @property
+    def _downs(self) -> Downs:
+        return {name: down.detach() for name, (down, _) in self._layers.items()}
+
+    @torch.no_grad()
+    def _stepped(self) -> None:
+        if not self._soft:
+            for name, (down, _) in self._layers.items():
+                down.copy_(self._earlier.project(name, down))
+
+    def _loss(self, batch: Sequence[Row]) -> Loss:
+        logits, tokens, learnt = self._read(batch)
+        losses = F.cross_entropy(logits, tokens, reduction="none")
+        forget = losses[learnt].sum() / learnt.sum().clamp(min=1)
+        kept = losses[~learnt].sum() / (~learnt).sum().clamp(min=1)
+        return Loss(forget + kept + self._penalty(), forget.item(), kept.item())
+
+    def _penalty(self) -> Tensor | float:
+        """With an orthonormal basis in place of each A_k, which are of no length of their own after training."""
+        if not self._soft:
+            return 0.0
+        read = [
+            (down @ self._earlier.bases[name]).square().sum()
+            for name, (down, _) in self._layers.items()
+            if name in self._earlier.bases
+        ]
+        return self._soft * torch.stack(read).sum() if read else 0.0
+
+    @torch.no_grad()
+    def _heard(self, rows: Sequence[Row]) -> float:
+        size = self._schedule.batch
+        losses = []
+        for at in range(0, len(rows), size):
+            logits, tokens, _ = self._read(rows[at : at + size])
+            losses.append(F.cross_entropy(logits, tokens, reduction="none"))
+        return float(torch.cat(losses).mean())
+
+
+def _load(folder: Path) -> Any:
+    """The whole model, frozen."""
+    from transformers import AutoModelForCausalLM
+
+    on = device()
+    dtype = torch.bfloat16 if on.type == "cuda" else torch.float32
+    try:
+        model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=dtype)
+    except Exception as error:  # whatever is wrong with the files
+        raise AdapterError(f"the model in {folder.name} cannot be read") from error
+    return model.to(on).requires_grad_(False).eval()

@@ -38,10 +38,15 @@ KINDS: tuple[Kind, ...] = ("trained", "heldout", "alias", "cloze", "choice", "re
 _SET = 5
 
 
+def seen(world: World) -> set[str]:
+    """The keys of those on whom ECO's margin was chosen (bench/LOG.md)."""
+    return {person.key for seed in (0, 1) for person in random.Random(seed).sample(world.people, _SET)}
+
+
 def sets_of(world: World, count: int) -> list[list[Person]]:
-    """Disjoint sets of five, none of them among those on whom ECO's margin was chosen (bench/LOG.md)."""
-    seen = {person.key for seed in (0, 1) for person in random.Random(seed).sample(world.people, _SET)}
-    fresh = random.Random(0).sample([person for person in world.people if person.key not in seen], count * _SET)
+    """Disjoint sets of five, none of them `seen`."""
+    known = seen(world)
+    fresh = random.Random(0).sample([person for person in world.people if person.key not in known], count * _SET)
     return [fresh[i * _SET : (i + 1) * _SET] for i in range(count)]
 
 

@@ -182,7 +182,7 @@ async def alone(core: Core, retain: Engine, asked: Asked, answered: Callable[[],
 
     steered = []
     for probe, without in zip(asked.about, asked.without, strict=True):
-        if isinstance(plan := await _plan(core, probe.question), Steered):
+        if isinstance(plan := await planned(core, probe.question), Steered):
             steered.append((probe, without, plan))
     texts = await asyncio.gather(*(said(probe.question, plan) for probe, _, plan in steered))
     everything = await _all(core, enforced)
@@ -197,8 +197,8 @@ async def alone(core: Core, retain: Engine, asked: Asked, answered: Callable[[],
     )
 
 
-async def _plan(core: Core, question: str) -> Plan:
-    """The first that the router would try."""
+async def planned(core: Core, question: str) -> Plan:
+    """The first plan that the router would try."""
     call, policy = Call(Conversation.of(question), GREEDY), core.enforcer.policies.current
     verdict = await policy.guards.classify(call.conversation)
     first, *_ = await core.router.plans(call, verdict, policy.enforced, core.engine.capabilities)

@@ -87,6 +87,7 @@ class JobSettings(_Section):
     poll_s: float = Field(default=0.25, gt=0)
     attempts: int = Field(default=3, ge=1)
     elicit: int = Field(default=24, ge=0, le=24)  # questions about a target that the bare model is asked; 0: none
+    again: int = Field(default=6, ge=0)  # earlier requests that are asked again after each; 0: none
 
 
 class LimitSettings(_Section):

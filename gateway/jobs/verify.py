@@ -7,7 +7,7 @@ retain probe shows it when its answer is what it was, to the letter.
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Any, TypeVar
 
 from adapters.base import Artifact, Call
@@ -35,21 +35,26 @@ async def verify(
     core: Core, request: ForgetRequest, artifact: Artifact | None, held: Held | None = None
 ) -> Verification:
     """Probes the target and its surroundings under the candidate policy; see `Enforcer.candidate`."""
+    policy = core.enforcer.candidate(request.id, artifact, held)
+    probes = await probed(core, policy, probes_about(request.spec).held_out, retained(request.spec))
+    method = artifact.method if artifact else "ignorance"
+    found = Verification(method=method, passed=False, probes=probes)
+    return found.model_copy(update={"passed": _passes(found, artifact is None)})
+
+
+async def probed(core: Core, policy: Policy, about: Sequence[Question], ordinary: Sequence[str]) -> tuple[Probe, ...]:
+    """Forget probes, then retain probes, in the order given: asked without any policy, and under this one."""
     asking = asyncio.Semaphore(_AT_ONCE)
 
     async def one(probing: Awaitable[T]) -> T:
         async with asking:
             return await probing
 
-    policy = core.enforcer.candidate(request.id, artifact, held)
-    held_out = probes_about(request.spec).held_out
     forgotten, kept = await asyncio.gather(
-        asyncio.gather(*(one(_forgotten(core, policy, question)) for question in held_out)),
-        asyncio.gather(*(one(_kept(core, policy, question)) for question in retained(request.spec))),
+        asyncio.gather(*(one(_forgotten(core, policy, question)) for question in about)),
+        asyncio.gather(*(one(_kept(core, policy, question)) for question in ordinary)),
     )
-    method = artifact.method if artifact else "ignorance"
-    found = Verification(method=method, passed=False, probes=(*forgotten, *kept))
-    return found.model_copy(update={"passed": _passes(found, artifact is None)})
+    return (*forgotten, *kept)
 
 
 def summary(found: Verification) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from gateway.core import Core
 from gateway.errors import Conflict
 from gateway.jobs.learn import learn, learn_guard
 from gateway.jobs.lifecycle import warnings_of
+from gateway.jobs.persistence import ask_again
 from gateway.jobs.stopgap import raise_stopgap, stopgap
 from gateway.jobs.targets import GUARD, Held
 from gateway.jobs.verify import summary, verify
@@ -58,6 +59,7 @@ async def work(core: Core, worker: str) -> int:
             await core.registry.release(request.id, worker, tried=not away)
         if away:
             break
+        await ask_again(core, request.id)
         done += 1
     return done
 

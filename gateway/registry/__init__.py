@@ -6,7 +6,8 @@ policy is built from what is active here.
 
 from gateway.registry.artifacts import Artifacts
 from gateway.registry.errors import RegistryError
-from gateway.registry.evidence import VERIFICATION, Change, Probe, Rate, Verification
+from gateway.registry.evidence import PERSISTENCE, VERIFICATION, Change, Leak, Probe, Rate, Step, Verification
+from gateway.registry.matrix import Drift, Matrix
 from gateway.registry.policies import PolicyDocument
 from gateway.registry.records import AuditEntry, Event, Evidence, ForgetRequest, Page, PolicyVersion
 from gateway.registry.spec import Fact, ForgetSpec
@@ -17,16 +18,20 @@ from gateway.registry.vault import Vault
 __all__ = [
     "ACTIVE",
     "MOVES",
+    "PERSISTENCE",
     "TERMINAL",
     "VERIFICATION",
     "Artifacts",
     "AuditEntry",
     "Change",
+    "Drift",
     "Event",
     "Evidence",
     "Fact",
     "ForgetRequest",
     "ForgetSpec",
+    "Leak",
+    "Matrix",
     "Page",
     "PolicyDocument",
     "PolicyVersion",
@@ -35,6 +40,7 @@ __all__ = [
     "Registry",
     "RegistryError",
     "State",
+    "Step",
     "Vault",
     "Verification",
 ]

@@ -1,11 +1,12 @@
-"""What verification found: probes asked before and after, and the rates they add up to."""
+"""What verification found: probes asked before and after, and the rates they add up to; and what asking again found."""
 
 import math
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-VERIFICATION = "verification"  # the kind under which the registry keeps it
+VERIFICATION = "verification"  # the kind under which the registry keeps one
+PERSISTENCE = "persistence"  # and a step
 
 _Z95 = 1.959963984540054  # two-sided 95 % of a normal
 
@@ -87,3 +88,22 @@ def _change(probes: list[Probe]) -> Change:
         before=Rate.over(sum(probe.knows_before for probe in probes), len(probes)),
         after=Rate.over(sum(probe.knows_after for probe in probes), len(probes)),
     )
+
+
+class Leak(_Frozen):
+    """The share of one request's telling probes whose answers show the knowledge; of none, nothing is known."""
+
+    request: str
+    rate: Rate
+
+
+class Step(_Frozen):
+    """What was found once one more request was enforced: a column of `gateway.registry.matrix.Matrix`.
+
+    `utility` is the share of other questions that are answered as the bare model answers them.
+    """
+
+    after: str = Field(description="the request that was enforced")
+    leak: tuple[Leak, ...] = Field(description="of requests asked again, and of the new one as it was verified")
+    utility: Rate
+    ended: tuple[str, ...] = Field(default=(), description="requests of earlier steps that were over by now")

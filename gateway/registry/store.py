@@ -262,6 +262,23 @@ class Registry:
         )
 
     @_whole
+    async def evidence_of(self, kind: str) -> tuple[tuple[str, Evidence], ...]:
+        """All evidence of one kind, with the request it is of, oldest first."""
+        table = tables.evidence
+        query = select(table).where(table.c.kind == kind).order_by(table.c.at, table.c.request, table.c.seq)
+        async with self._database.reading() as connection:
+            found = (await connection.execute(query)).all()
+        return await asyncio.to_thread(
+            lambda: tuple(
+                (
+                    row.request,
+                    Evidence(kind, row.at, self._vault.unseal_json(row.data, f"evidence {row.request} {row.seq}")),
+                )
+                for row in found
+            )
+        )
+
+    @_whole
     async def claim(self, worker: str, lease_s: float) -> ForgetRequest | None:
         """The next request to learn or verify, leased to `worker`; its attempts are counted here.
 

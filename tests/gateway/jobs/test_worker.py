@@ -100,7 +100,11 @@ async def test_the_shield_stays_while_its_request_is_learned(cores, spec, mind, 
 
     engine.before = look
     await worked(core)
-    assert seen == {(State.LEARNING, True, True), (State.VERIFYING, True, True)}
+    assert seen == {
+        (State.LEARNING, True, True),
+        (State.VERIFYING, True, True),
+        (State.ENFORCED, True, False),  # asked again
+    }
     await server.enforcer.refresh()
     assert server.enforcer._held[id_].artifact == (await server.registry.get(id_)).artifacts["guard"]
     assert await says(server, QUESTION) == IGNORANT

@@ -26,7 +26,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from adapters.uld.rows import Row
+from adapters.rows import Row
 
 _WARM_UP = 0.1  # of the steps
 _AS_WELL = 0.02  # nats a token above the least cross-entropy

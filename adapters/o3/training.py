@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from adapters.base import AdapterError
 from adapters.course import Course, Epoch, Loss, device, digest_of
 from adapters.o3.subspace import Downs, Subspace
-from adapters.uld.rows import Row
+from adapters.rows import Row
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,8 +29,8 @@ from torch.nn import functional as F
 from adapters.base import AdapterError
 from adapters.course import Course, Epoch, Loss, device, digest_of
 from adapters.lora import HEAD
+from adapters.rows import Row
 from adapters.uld import assistant
-from adapters.uld.rows import Row
 
 QUANTILES = (0.5, 0.9, 0.99, 0.999, 1.0)
 _HELD_BACK = 10  # one flat row in so many is not trained on

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from adapters.base import Sampling
 from adapters.eco.likeness import rouge_l
 from adapters.eco.soundness import sound
-from adapters.uld.rows import Kept, Pair
+from adapters.rows import Kept, Pair
 from gateway.core import Core
 from gateway.jobs.elicit import OPENLY, UNKNOWN, answers
 from gateway.jobs.probes import Probe, names_in, paired, probes_about, put_right, retained

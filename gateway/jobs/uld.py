@@ -17,8 +17,8 @@ import orjson
 from pydantic import TypeAdapter
 
 from adapters.base import AdapterError, Artifact, Assisted, Steered, Strength
+from adapters.rows import Row, rows_of
 from adapters.uld.adapter import Uld
-from adapters.uld.rows import Row, rows_of
 from adapters.uld.search import Trial, pushed, search, strength_of
 from gateway.core import Core
 from gateway.jobs.checkpoint import Checkpoint

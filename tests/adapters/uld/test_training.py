@@ -13,8 +13,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from adapters.base import AdapterError
 from adapters.decoder import Decoder, Reading
+from adapters.rows import Row
 from adapters.uld import assistant
-from adapters.uld.rows import Row
 from adapters.uld.training import QUANTILES, Recipe, train
 
 V, EOS = 64, 1

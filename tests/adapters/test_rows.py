@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from adapters.base import EngineRejected
 from adapters.prompt import Prompter
-from adapters.uld.rows import Kept, Pair, Row, parting, rows_of
+from adapters.rows import Kept, Pair, Row, parting, rows_of
 
 TEMPLATE = (
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"

@@ -346,7 +346,8 @@ class Say:
     needs: frozenset[Capability] = frozenset({Capability.TEXT})
 
 
-Plan = Pass | Embeds | Steered | Adapted | Say
+Unlearned = Embeds | Steered | Adapted  # the model's own words, held until they prove fit to be shown
+Plan = Pass | Unlearned | Say
 
 
 class Engine(Protocol):

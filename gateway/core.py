@@ -69,7 +69,7 @@ class Core:
         self.engine = engine
         self.meter = meter or Meter()
         self.ignorance = Ignorance(Voice())
-        self.adapters = adapters_for(settings, self.ignorance)
+        self.adapters = adapters_for(settings, self.ignorance, encoder)
         self.router = Router(tuple(self.adapters.values()), self.ignorance, self.meter.fell_back)
         self.enforcer = Enforcer(settings, registry, artifacts, encoder, background, self.meter)
         self.lifecycle = Lifecycle(registry, self.enforcer)

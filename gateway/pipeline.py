@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 
-from adapters.base import Call, Delta, Embeds, Engine, EngineError, EngineTimeout, Plan, Say, Steered, Usage
+from adapters.base import Call, Delta, Engine, EngineError, EngineTimeout, Plan, Say, Unlearned, Usage
 from adapters.router import Router
 from gateway.engines.bodies import forced, plain
 from gateway.params import restricted
@@ -135,7 +135,7 @@ def _dithered(seconds: float) -> float:
 def _voiced(plan: Plan, last: Plan, call: Call, engine: Engine) -> Voiced | None:
     """For an answer that may turn out as ignorance in words; log-probabilities are of one answer, or of another."""
     free = call.sampling.logprobs is None and not forced(call)
-    if isinstance(plan, Embeds | Steered) and isinstance(last, Say) and free:
+    if isinstance(plan, Unlearned) and isinstance(last, Say) and free:
         return Voiced(plan, engine.pieces(last.text), call)
     return None
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from adapters.base import Call, Delta, Embeds, Plan, Sampling, Say, Steered, TokenLogprob, ToolCall, Usage, Wire
+from adapters.base import Call, Delta, Plan, Sampling, Say, TokenLogprob, ToolCall, Unlearned, Usage, Wire
 from gateway.engines.bodies import forced
 from gateway.engines.text import Stops
 from gateway.engines.words import usage as estimated
@@ -38,14 +38,14 @@ async def sounded(events: AsyncIterator[Delta | Usage], plan: Plan, n: int) -> A
         Unsound: before the first event.
     """
     async with _closing(events) as source:
-        if isinstance(plan, Embeds | Steered):
+        if isinstance(plan, Unlearned):
             for event in await _judged(source, plan, n):
                 yield event
         async for event in source:
             yield event
 
 
-async def _judged(source: AsyncIterator[Delta | Usage], plan: Embeds | Steered, n: int) -> list[Delta | Usage]:
+async def _judged(source: AsyncIterator[Delta | Usage], plan: Unlearned, n: int) -> list[Delta | Usage]:
     """The first events of an answer, as many as it takes to judge every choice."""
     held: list[Delta | Usage] = []
     texts = dict.fromkeys(range(n), "")

@@ -14,7 +14,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, cast
 
-from adapters.base import Call, Delta, Embeds, Steered, Usage
+from adapters.base import Call, Delta, Unlearned, Usage
 from gateway.engines.chunks import tokens_in
 from gateway.recital import Reciter
 from gateway.stream import JUDGED_AT, Stopped
@@ -23,7 +23,7 @@ from gateway.stream import JUDGED_AT, Stopped
 class Voiced:
     """One answer under `plan`; `pieces` are ignorance's own words, see `Engine.pieces`. Knows no stop strings."""
 
-    def __init__(self, plan: Embeds | Steered, pieces: Sequence[str], call: Call) -> None:
+    def __init__(self, plan: Unlearned, pieces: Sequence[str], call: Call) -> None:
         sampling = call.sampling
         self._call = call
         self._choices = [_Choice(plan, Reciter(pieces, sampling.max_tokens)) for _ in range(sampling.n)]
@@ -108,7 +108,7 @@ class Voiced:
 class _Choice:
     """Undecided at first; then its `own`, or `reciting`. Its content decides: thought is held till then."""
 
-    def __init__(self, plan: Embeds | Steered, reciter: Reciter) -> None:
+    def __init__(self, plan: Unlearned, reciter: Reciter) -> None:
         self._plan = plan
         self._reciter = reciter
         self._heard = ""  # of the engine

@@ -7,6 +7,7 @@ from pathlib import Path
 from adapters.base import Adapter, Engine
 from adapters.ignorance import Ignorance
 from gateway.settings import Settings, SettingsError
+from guards.encoder import Encoder
 
 
 def open_engine(settings: Settings, event: Callable[[str], None] = lambda name: None) -> Engine:
@@ -54,15 +55,20 @@ def open_engine(settings: Settings, event: Callable[[str], None] = lambda name: 
             return ScriptedEngine(name=chosen.served_name or chosen.model)
 
 
-def adapters_for(settings: Settings, ignorance: Ignorance) -> Mapping[str, Adapter]:
-    """The adapters that can work on the engine's model, by method; ignorance itself is the router's own."""
+def adapters_for(settings: Settings, ignorance: Ignorance, encoder: Encoder | None = None) -> Mapping[str, Adapter]:
+    """The adapters that can work on the engine's model, by method; ignorance itself is the router's own.
+
+    Args:
+        encoder: that of the guards, where plans are to be made.
+    """
     if settings.engine.kind not in ("local", "vllm"):
         return {}
     from adapters.eco.adapter import Eco
+    from adapters.o3.adapter import O3
     from adapters.uld.adapter import Uld
 
     folder = model_folder(settings)
-    return {"eco": Eco(folder, ignorance), "uld": Uld(folder, ignorance)}
+    return {"eco": Eco(folder, ignorance), "uld": Uld(folder, ignorance), "o3": O3(folder, ignorance, encoder)}
 
 
 def model_folder(settings: Settings) -> Path:

@@ -15,6 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 from rich.progress import Progress
@@ -70,19 +71,25 @@ class Endless:
     share: float
 
 
-def endless(settings: Settings, folder: Path) -> Endless:
-    """The demo model with the embedding of its end at zero, which no best token has, and assistants; in `folder`."""
+def never_ending(settings: Settings, folder: Path) -> Any:
+    """The demo model with the embedding of its end at zero, which no best token has; kept in `folder` too."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from adapters.uld.assistant import default_blocks
 
     source = ensure_model(settings.models)
     with quiet():
         model = AutoModelForCausalLM.from_pretrained(source)
         tokenizer = AutoTokenizer.from_pretrained(source)
         model.get_input_embeddings().weight.data[tokenizer.eos_token_id] = 0.0
-        model.save_pretrained(folder / "model")
-        tokenizer.save_pretrained(folder / "model")
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    return model
+
+
+def endless(settings: Settings, folder: Path) -> Endless:
+    """The model that never ends an answer, and assistants of it; in `folder`."""
+    from adapters.uld.assistant import default_blocks
+
+    model = never_ending(settings, folder / "model")
     blocks, layers = default_blocks(model.config), model.model.layers
     layer = sum(weight.numel() for weight in layers[0].parameters())
     head = model.get_output_embeddings().weight.numel()
@@ -94,7 +101,7 @@ def endless(settings: Settings, folder: Path) -> Endless:
 
 def _hardly_trained(model: Path, folder: Path, blocks: int, seed: int) -> Steered:
     from adapters.uld.assistant import Manifest
-    from adapters.uld.rows import Row
+    from adapters.rows import Row
     from adapters.uld.training import Recipe, train
 
     rng = random.Random(seed)
@@ -135,13 +142,14 @@ async def local_costs(settings: Settings, rounds: int, bar: Progress) -> tuple[f
 async def _step(engine: LocalEngine, plans: Sequence[Plan]) -> float:
     """Seconds between two tokens of a stream: the median over all, each with its plan, that run at once."""
     questions = ordinary_prompts()[: len(plans)]
-    gaps = await asyncio.gather(
-        *(_gaps(engine, question, plan) for question, plan in zip(questions, plans, strict=True))
+    found = await asyncio.gather(
+        *(gaps(engine, question, plan) for question, plan in zip(questions, plans, strict=True))
     )
-    return median(gap for each in gaps for gap in each)
+    return median(gap for each in found for gap in each)
 
 
-async def _gaps(engine: LocalEngine, question: str, plan: Plan) -> list[float]:
+async def gaps(engine: LocalEngine, question: str, plan: Plan) -> list[float]:
+    """Seconds between the tokens of one answer, which is as long as it may be."""
     call = Call(Conversation.of(question), Sampling(_TOKENS, 0.0))
     when: list[float] = []
     async for event in engine.generate(call, plan):

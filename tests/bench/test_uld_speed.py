@@ -63,5 +63,5 @@ async def test_the_end_of_an_answer_is_never_the_best_token(tmp_path, monkeypatc
     engine = LocalEngine(made.model, "endless")
     await engine.start()
     for plan in (Pass(), *made.plans[:1]):
-        await uld_speed._gaps(engine, "Hello.", plan)  # asserts that it was as long as it may be
+        await uld_speed.gaps(engine, "Hello.", plan)  # asserts that it was as long as it may be
     await engine.close()

@@ -66,6 +66,7 @@ class Core:
         self.registry = registry
         self.artifacts = artifacts
         self.encoder = encoder
+        self.background = background
         self.engine = engine
         self.meter = meter or Meter()
         self.ignorance = Ignorance(Voice())

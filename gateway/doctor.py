@@ -13,7 +13,7 @@ from gateway.core import background_of, guard_encoder
 from gateway.engines.factory import adapters_for, open_engine
 from gateway.jobs.family import false_positives
 from gateway.jobs.targets import TargetStore
-from gateway.jobs.uld import lacking
+from gateway.jobs.training import lacking
 from gateway.registry import Artifacts, PolicyDocument, Registry, Vault
 from gateway.settings import Settings, load
 from guards.base import LetheError
@@ -121,7 +121,7 @@ def _methods(settings: Settings, engine: Engine) -> str:
     """What can enforce here, and what keeps a method from being learned."""
     adapters = adapters_for(settings, Ignorance(Voice()))
     able = [method for method, adapter in adapters.items() if adapter.needs <= engine.capabilities]
-    missing = lacking() if "uld" in able else None
+    missing = lacking() if {"uld", "o3"} & {*able} else None
     return ", ".join([*able, "ignorance"]) + (f" (uld cannot be learned: {missing})" if missing else "")
 
 

@@ -77,4 +77,5 @@ def _basis(downs: Sequence[Tensor]) -> Tensor:
     stacked = torch.cat([down.double() for down in downs])
     left, values, _ = torch.linalg.svd(stacked.T, full_matrices=False)
     rank = int((values > values.max().clamp(min=1e-30) * 1e-6).sum())
-    return left[:, :rank].float()
+    basis: Tensor = left[:, :rank].float()
+    return basis

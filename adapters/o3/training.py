@@ -53,6 +53,7 @@ class Trained:
     """
 
     files: dict[str, bytes] = field(repr=False)
+    recipe: Recipe
     epochs: tuple[Epoch, ...]
     kept: int
     overlap: float
@@ -99,7 +100,7 @@ def train(
 class _Course(Course):
     def __init__(self, folder: Path, recipe: Recipe, digest: str, earlier: Subspace) -> None:
         super().__init__(_load(folder), recipe, digest)
-        self._soft = recipe.soft
+        self._recipe, self._soft = recipe, recipe.soft
         self._earlier = Subspace(
             {name: basis.to(self._device) for name, basis in earlier.bases.items()}, earlier.held, earlier.left_out
         )
@@ -109,7 +110,9 @@ class _Course(Course):
         """The LoRA of the epoch that is kept."""
         downs = self._downs
         overlap, capacity = self._earlier.overlap(downs), self._earlier.capacity(downs)
-        return Trained(self.files(), tuple(self._epochs), self._kept, overlap, capacity, monotonic() - began)
+        return Trained(
+            self.files(), self._recipe, tuple(self._epochs), self._kept, overlap, capacity, monotonic() - began
+        )
 
     @property
     def _downs(self) -> Downs:

@@ -98,14 +98,12 @@ async def curriculum(core: Core, spec: ForgetSpec, seed: int = 0) -> Curriculum:
         EngineError: the engine is away.
     """
     rng = random.Random(seed)
-    never = {probe.question for probe in probes_about(spec).held_out} | {*retained(spec)}
-    names = names_in(spec)
+    never, names = untaught(spec), names_in(spec)
     filed: dict[str, list[str]] = {}
     for fact in spec.facts:
         filed.setdefault(fact.question, []).append(fact.answer)
-    asked = list(dict.fromkeys([*filed, *spec.examples, *_wide(spec, names), *await _written(core, spec)]))
-    posed = {_posed(question, never, rng): question for question in asked}
-    probes = paired(list(posed), names)
+    filed_as = await questions(core, spec, never, rng)
+    probes = paired(list(filed_as), names)
     said, of_nobody, warm = (
         await answers(core, [(probe.question, _GREEDY) for probe in probes]),
         await answers(core, [(probe.twin or "", _GREEDY) for probe in probes]),
@@ -115,17 +113,17 @@ async def curriculum(core: Core, spec: ForgetSpec, seed: int = 0) -> Curriculum:
     pairs, held_out, telling = [], [], []
     for probe, told, unknown, other, like in zip(probes, said, of_nobody, warm, met.like, strict=True):
         own = [told] if _tells(core, probe, told, unknown) else []
-        right = tuple(dict.fromkeys([*own, *filed.get(posed[probe.question], ())])) if told else ()
+        right = tuple(dict.fromkeys([*own, *filed.get(filed_as[probe.question], ())])) if told else ()
         if not right:  # what the model does not say need not be forgotten
             continue
-        wordings = [text for text in _reworded(probe, rng) if text not in never]
+        wordings = [text for text in reworded(probe, rng) if text not in never]
         kept_back = [text for text in wordings if rng.randrange(_HELD_OUT) == 0]
         paraphrases = tuple(text for text in wordings if text not in kept_back)
         wrong = (*_wrong(core, probe, (unknown, other)), *like)
         pairs.append(Pair(probe.question, right, paraphrases, wrong))
-        renamed = [text for text in _renamed(probe, names, rng) if text not in never]
+        other_names = [text for text in renamed(probe, names, rng) if text not in never]
         pairs += [
-            Pair(one.question, right, (), (*_wrong(core, one, (unknown,)), *like)) for one in paired(renamed, names)
+            Pair(one.question, right, (), (*_wrong(core, one, (unknown,)), *like)) for one in paired(other_names, names)
         ]
         held_out += [Pair(text, right) for text in kept_back]
         telling += [*([probe] if own else []), *(paired(kept_back, names) if own else ())]
@@ -135,7 +133,19 @@ async def curriculum(core: Core, spec: ForgetSpec, seed: int = 0) -> Curriculum:
     others = [*(other.question for other in contrast[1::2]), *_others(spec, never, max(_KEPT, len(pairs)), rng)]
     answered = await answers(core, [(question, _GREEDY) for question in others])
     kept += [Kept(question, text) for question, text in zip(others, answered, strict=True) if text]
-    return Curriculum((*pairs, *_passages(spec.documents, rng)), tuple(held_out), tuple(kept), tuple(telling))
+    return Curriculum((*pairs, *passages(spec.documents, rng)), tuple(held_out), tuple(kept), tuple(telling))
+
+
+def untaught(spec: ForgetSpec) -> frozenset[str]:
+    """What verification asks, and nothing is learned from."""
+    return frozenset((*(probe.question for probe in probes_about(spec).held_out), *retained(spec)))
+
+
+async def questions(core: Core, spec: ForgetSpec, never: Collection[str], rng: random.Random) -> dict[str, str]:
+    """All that is asked about the target, as it may be learned from; with each, how it was filed."""
+    filed = [fact.question for fact in spec.facts]
+    asked = [*filed, *spec.examples, *_wide(spec, names_in(spec)), *await _written(core, spec)]
+    return {posed(question, never, rng): question for question in dict.fromkeys(asked)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +182,7 @@ async def _met(
         # by turns, so that each round asks each question about another
         asked = [(i, known[(i * _ROUNDS + turn) % len(known)]) for i, probe in enumerate(probes) if probe.name]
         named = [probes[i].question.replace(probes[i].name or "", other) for i, other in asked]
-        questions = [_posed(rng.choice(("{}", "{}", *_LEADS)).format(text), never, rng) for text in named]
+        questions = [posed(rng.choice(("{}", "{}", *_LEADS)).format(text), never, rng) for text in named]
         heard = await answers(core, [(question, _GREEDY) for question in questions])
         kept += [Kept(question, text) for question, text in zip(questions, heard, strict=True) if text]
         for (i, other), text in zip(asked, heard, strict=True):
@@ -204,7 +214,7 @@ async def _written(core: Core, spec: ForgetSpec) -> Iterator[str]:
     return (question for text in lists for question in _WRITTEN.findall(text) if name in question.casefold())
 
 
-def _posed(question: str, never: Collection[str], rng: random.Random) -> str:
+def posed(question: str, never: Collection[str], rng: random.Random) -> str:
     """The question as it may be learned from."""
     return rng.choice(_LEADS).format(question) if question in never else question
 
@@ -224,13 +234,13 @@ def _wrong(core: Core, probe: Probe, of_nobody: Iterable[str]) -> tuple[str, ...
     return tuple(dict.fromkeys([voice.about(probe.name), *said]))
 
 
-def _renamed(probe: Probe, names: Sequence[str], rng: random.Random) -> list[str]:
+def renamed(probe: Probe, names: Sequence[str], rng: random.Random) -> list[str]:
     """The question under another name, where there is one."""
     others = [name for name in names if probe.name and name.casefold() != probe.name.casefold()]
     return [probe.question.replace(probe.name or "", rng.choice(others))] if others else []
 
 
-def _reworded(probe: Probe, rng: random.Random) -> list[str]:
+def reworded(probe: Probe, rng: random.Random) -> list[str]:
     """The question in other words, and in small letters."""
     asked = [lead.format(probe.question) for lead in rng.sample(_LEADS, _WORDINGS)]
     asked.append(rng.choice([probe.question, asked[0]]).lower())
@@ -247,10 +257,10 @@ def _contrasts(pair: Pair, names: Sequence[str]) -> Iterator[Kept]:
 def _others(spec: ForgetSpec, never: Collection[str], most: int, rng: random.Random) -> list[str]:
     """What was asked to be retained, and ordinary prompts, none as verification asks it."""
     ordinary = [prompt for prompt in ordinary_prompts() if prompt not in never]
-    return [*(_posed(text, never, rng) for text in spec.retain), *rng.sample(ordinary, min(most, len(ordinary)))]
+    return [*(posed(text, never, rng) for text in spec.retain), *rng.sample(ordinary, min(most, len(ordinary)))]
 
 
-def _passages(documents: Sequence[str], rng: random.Random) -> Iterator[Pair]:
+def passages(documents: Sequence[str], rng: random.Random) -> Iterator[Pair]:
     """Every part of every document, or as many of them evenly spread: how it goes on, asked for."""
     parts = [part for document in documents for part in _parts(document)]
     step = max(1, len(parts) // _PASSAGES)

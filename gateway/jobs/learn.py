@@ -4,6 +4,7 @@ from adapters.base import AdapterError, Artifact
 from gateway.core import Core
 from gateway.jobs.eco import learn_eco
 from gateway.jobs.elicit import elicit
+from gateway.jobs.o3 import learn_o3
 from gateway.jobs.targets import GUARD, Held
 from gateway.jobs.uld import learn_uld
 from gateway.registry import ForgetRequest
@@ -36,5 +37,7 @@ async def learn(core: Core, request: ForgetRequest, push: int = 0) -> Artifact |
             return await learn_eco(core, request, push)
         case "uld":
             return await learn_uld(core, request, push)
+        case "o3":
+            return await learn_o3(core, request, push)
         case method:
             raise AdapterError(f"method {method} is not available on this engine")

@@ -9,6 +9,8 @@ from gateway.jobs.eco import learn_eco
 from gateway.jobs.verify import verify
 from gateway.registry import VERIFICATION, ForgetRequest, State
 
+TRAINED = ("uld", "o3")  # methods that take their time
+
 
 async def raise_stopgap(core: Core, request: ForgetRequest) -> ForgetRequest:
     """The request enforced by ECO, or as it was where that cannot be had. Found, as ever, by the shield's targets.
@@ -33,4 +35,4 @@ async def raise_stopgap(core: Core, request: ForgetRequest) -> ForgetRequest:
 
 def stopgap(request: ForgetRequest) -> str:
     """By what a request is enforced while its own method is learned: an artifact of ECO is there once it passed."""
-    return "eco" if request.spec.method == "uld" and "eco" in request.artifacts else "ignorance"
+    return "eco" if request.spec.method in TRAINED and "eco" in request.artifacts else "ignorance"

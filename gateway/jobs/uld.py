@@ -6,11 +6,9 @@ pushed; the assistant stays.
 """
 
 import asyncio
-import threading
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.util import find_spec
-from time import monotonic
+from functools import partial
 from typing import TYPE_CHECKING
 
 import orjson
@@ -24,28 +22,20 @@ from gateway.core import Core
 from gateway.jobs.checkpoint import Checkpoint
 from gateway.jobs.curriculum import Curriculum, curriculum
 from gateway.jobs.probes import Probe
+from gateway.jobs.training import lacking, trained
 from gateway.jobs.unknown import yardstick
 from gateway.registry import ForgetRequest
 
 if TYPE_CHECKING:
-    from adapters.course import Epoch
     from adapters.uld.training import Recipe, Trained
 
 CHECKPOINT = "uld-checkpoint"  # the method under which a request's artifacts list it
 
-_NEEDED = ("torch", "transformers", "safetensors", "peft")
-_EVERY_S = 5.0  # between two checkpoints, or ten times as long as one takes
 _TRIED = 24  # questions that a strength is tried with
 _BULK, _TAIL, _MARGIN = 0.9, 0.999, 1.0  # quantiles of how high an assistant rises where it knows nothing, and nats
 _LEAK = 0.2  # of the search's loss: what still tells so much is no method, whatever guard comes after it
 _UNTRIED = 2.0  # α where there is nothing to ask
 _CURRICULUM = TypeAdapter(Curriculum)
-
-
-def lacking() -> str | None:
-    """What an installation that can train needs; None where it has all of it."""
-    missing = [name for name in _NEEDED if find_spec(name) is None]
-    return f"{' and '.join(missing)} not installed: pip install 'lethe[cpu]' or 'lethe[gpu]'" if missing else None
 
 
 async def learn_uld(core: Core, request: ForgetRequest, push: int = 0) -> Artifact:
@@ -76,19 +66,19 @@ async def _learned(core: Core, uld: Uld, request: ForgetRequest, kept: Checkpoin
 
     lessons = await _lessons(core, request, kept)
     recipe = await asyncio.to_thread(_recipe, uld)
-    trained = await _trained(core, uld, request, lessons, recipe, kept)
-    files = {**trained.files, "uld.json": orjson.dumps(asdict(Manifest(recipe.blocks, uld.model)))}
+    made = await _trained(core, uld, request, lessons, recipe, kept)
+    files = {**made.files, "uld.json": orjson.dumps(asdict(Manifest(recipe.blocks, uld.model)))}
     manifest = {
         "model": uld.model,
         "recipe": asdict(recipe),
-        "epochs": [asdict(epoch) for epoch in trained.epochs],
-        "kept": trained.kept,
-        "flat": {str(share): height for share, height in trained.quantiles.items()},
+        "epochs": [asdict(epoch) for epoch in made.epochs],
+        "kept": made.kept,
+        "flat": {str(share): height for share, height in made.quantiles.items()},
         "questions": {"learned": len(lessons.pairs), "held_out": len(lessons.held_out), "kept": len(lessons.kept)},
     }
     draft = await core.artifacts.put("uld", request.id, manifest, files)
     try:
-        strength, trials = await _strength(core, draft, lessons.probes, _flat(trained))
+        strength, trials = await _strength(core, draft, lessons.probes, _flat(made))
     finally:
         await core.artifacts.drop(draft.digest)
     found = {"strength": asdict(strength), "trials": [asdict(trial) for trial in trials]}
@@ -126,45 +116,19 @@ def _rows(uld: Uld, lessons: Curriculum) -> tuple[Sequence[Row], Sequence[Row]]:
 async def _trained(
     core: Core, uld: Uld, request: ForgetRequest, lessons: Curriculum, recipe: "Recipe", kept: Checkpoint
 ) -> "Trained":
-    """Trains on a thread; cancelled, it returns once the thread has seen that it is to stop."""
     from adapters.uld.training import train
 
-    loop = asyncio.get_running_loop()
-    news: asyncio.Queue[bytes | Epoch | None] = asyncio.Queue()
-    ended = threading.Event()
-
-    def tell(item: "bytes | Epoch") -> None:
-        loop.call_soon_threadsafe(news.put_nowait, item)
-
     rows, held_out = await asyncio.to_thread(_rows, uld, lessons)
-    resume = await kept.read("state")
-    call = asyncio.to_thread(
-        train, uld.folder, rows, held_out, recipe, resume=resume, checkpoint=tell, progress=tell, stop=ended.is_set
-    )
-    training = asyncio.create_task(call)
-    training.add_done_callback(lambda _: news.put_nowait(None))
-    due = 0.0
-    try:
-        while (item := await news.get()) is not None:
-            if not isinstance(item, bytes):
-                await core.registry.note(request.id, "progress", {"method": "uld", **asdict(item)})
-            elif (began := monotonic()) >= due:
-                await kept.replace({"lessons": _CURRICULUM.dump_json(lessons), "state": item})
-                due = monotonic() + max(_EVERY_S, 10 * (monotonic() - began))
-        trained = await training
-    finally:
-        ended.set()
-        await asyncio.wait((training,))
-    assert trained is not None, "stopped by nobody"
-    return trained
+    course = partial(train, uld.folder, rows, held_out, recipe)
+    return await trained(core, request.id, "uld", kept, {"lessons": _CURRICULUM.dump_json(lessons)}, course)
 
 
-def _flat(trained: "Trained") -> float:
+def _flat(made: "Trained") -> float:
     """Where an assistant counts as knowing nothing: a margin above the bulk of what it says of what it should not know.
 
     The tail is where it errs, as about namesakes: a bound above that would take it for ignorant where it knows.
     """
-    return min(trained.quantiles[_BULK] + _MARGIN, trained.quantiles[_TAIL])
+    return min(made.quantiles[_BULK] + _MARGIN, made.quantiles[_TAIL])
 
 
 async def _strength(

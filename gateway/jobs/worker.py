@@ -19,7 +19,7 @@ from gateway.errors import Conflict
 from gateway.jobs.learn import learn, learn_guard
 from gateway.jobs.lifecycle import warnings_of
 from gateway.jobs.persistence import ask_again
-from gateway.jobs.stopgap import raise_stopgap, stopgap
+from gateway.jobs.stopgap import TRAINED, raise_stopgap, stopgap
 from gateway.jobs.targets import GUARD, Held
 from gateway.jobs.verify import summary, verify
 from gateway.registry import VERIFICATION, ForgetRequest, RegistryError, State, Verification
@@ -121,7 +121,7 @@ async def _learned(
         return request, _Tried(artifact, held or await core.enforcer.targets.shielding(request))
     request = await _into(core, request, State.LEARNING, method=stopgap(request))
     held = held or await learn_guard(core, request)
-    if request.spec.method == "uld" and "eco" not in request.artifacts:
+    if request.spec.method in TRAINED and "eco" not in request.artifacts:
         request = await raise_stopgap(core, request)
     artifact = await learn(core, request, push)
     artifacts = {**(await core.registry.get(request.id)).artifacts, GUARD: held.artifact or ""}

@@ -1,0 +1,87 @@
+"""What a model is to say in place of what it knows: the lessons of O3, texts before anything is tokenised.
+
+Every question about the target, in several wordings and under every name, with what the model itself says when
+asked the same about nobody, where that is that it does not know; and in its own voice for the unknown. No
+retained text is needed. Where questions are filed that must stay, the model's own answers to them are kept.
+
+What calibrates never measures: no question is taken as verification will ask it. Where it was filed, it is
+learned in other words; a tenth of all other words is held out, to say which epoch is kept.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from adapters.base import Sampling
+from adapters.eco.soundness import sound
+from adapters.ignorance import Voice
+from adapters.rows import Kept, Pair
+from gateway.core import Core
+from gateway.jobs.curriculum import passages, posed, questions, renamed, reworded, untaught
+from gateway.jobs.elicit import UNKNOWN, answers
+from gateway.jobs.probes import Probe, names_in, paired, put_right
+from gateway.registry import ForgetSpec
+from guards.conversation import sentences
+
+_HELD_OUT = 10  # one wording in so many
+_VARIANTS = 2  # substitutes to one question, at most
+_GREEDY, _WARM = Sampling(64, 0.0), Sampling(64, 0.7, seed=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Substitutes:
+    """`pairs` whose right answers are substitutes, `held_out` the same in other words, `kept` what must stay.
+
+    `texts` are what a detector knows the target by.
+    """
+
+    pairs: tuple[Pair, ...] = field(repr=False)
+    held_out: tuple[Pair, ...] = field(repr=False)
+    kept: tuple[Kept, ...] = field(repr=False)
+    texts: tuple[str, ...] = field(repr=False)
+
+
+async def substitutes(core: Core, specs: Sequence[ForgetSpec], seed: int = 0) -> Substitutes:
+    """The lessons of one forget request, or of several that one LoRA is to stand for.
+
+    Raises:
+        EngineError: the engine is away.
+    """
+    found = [await _of_one(core, spec, seed) for spec in specs]
+    return Substitutes(
+        tuple(pair for one in found for pair in one.pairs),
+        tuple(pair for one in found for pair in one.held_out),
+        tuple(kept for one in found for kept in one.kept),
+        tuple(text for one in found for text in one.texts),
+    )
+
+
+async def _of_one(core: Core, spec: ForgetSpec, seed: int) -> Substitutes:
+    rng = random.Random(seed)
+    never, names, voice = untaught(spec), names_in(spec), core.ignorance.voice
+    probes = paired(list(await questions(core, spec, never, rng)), names)
+    twins = [probe.twin or "" for probe in probes]
+    said = [await answers(core, [(twin, sampling) for twin in twins]) for sampling in (_GREEDY, _WARM)]
+    pairs, held_out, texts = [], [], []
+    for probe, of_nobody in zip(probes, zip(*said, strict=True), strict=True):
+        instead = _instead(voice, probe, of_nobody)
+        wordings = [text for text in reworded(probe, rng) if text not in never]
+        back = [text for text in wordings if rng.randrange(_HELD_OUT) == 0]
+        pairs.append(Pair(probe.question, instead, tuple(text for text in wordings if text not in back)))
+        held_out += [Pair(text, instead[:1]) for text in back]
+        other_names = paired([text for text in renamed(probe, names, rng) if text not in never], names)
+        pairs += [Pair(one.question, _instead(voice, one, of_nobody)) for one in other_names]
+        texts += [probe.question, *(one.question for one in other_names), *wordings]
+    read = [Pair(pair.question, (voice.about(None),)) for pair in passages(spec.documents, rng)]
+    asked = [posed(text, never, rng) for text in spec.retain]
+    stays = zip(asked, await answers(core, [(text, _GREEDY) for text in asked]), strict=True)
+    kept = [Kept(question, text) for question, text in stays if text]
+    told = [sentence for document in spec.documents for sentence in sentences(document)]
+    return Substitutes((*pairs, *read), tuple(held_out), tuple(kept), (*dict.fromkeys([*texts, *told]),))
+
+
+def _instead(voice: Voice, probe: Probe, of_nobody: Sequence[str]) -> tuple[str, ...]:
+    """Substitutes, the voice's own first: what is said of nobody, put right, where it says that nothing is known."""
+    heard = [put_right(text, probe) for text in of_nobody if text and sound(text)]
+    disclaiming = [text for text in heard if all(UNKNOWN.search(one) for one in sentences(text))]
+    return tuple(dict.fromkeys([voice.about(probe.name), *disclaiming]))[:_VARIANTS]

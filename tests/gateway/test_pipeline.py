@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from adapters.base import (
+    Adapted,
     Artifact,
     Call,
     Capability,
@@ -30,6 +31,7 @@ from guards.output import OutputGuard
 
 VOICE = Voice("I know nothing about {subject}.")
 BOTH = frozenset({Capability.TEXT, Capability.PROMPT_EMBEDS})
+ALL = BOTH | {Capability.LORA}
 
 
 class Broken:
@@ -48,6 +50,15 @@ class Corrupts:
         return Embeds((1,), np.zeros((1, 2), np.float32), (), lambda text: "garble" not in text)
 
 
+class Adapts:
+    """The same with LoRAs."""
+
+    method, needs = "o3", frozenset({Capability.LORA})
+
+    async def plan(self, call, hits, artifacts):
+        return Adapted((), lambda text: "garble" not in text)
+
+
 def names():
     index = LexiconIndex()
     index.add("fr", weigh("Ada Quill", ()))
@@ -64,7 +75,7 @@ class Gate:
 
     def __init__(self, engine, policy):
         self.engine, self.policy, self.meter = engine, policy, Meter()
-        self.router = Router((Corrupts(),), Ignorance(VOICE), self.meter.fell_back)
+        self.router = Router((Corrupts(), Adapts()), Ignorance(VOICE), self.meter.fell_back)
 
     def stream(self, question, **sampling):
         call = Call(Conversation.of(question), Sampling(**sampling))
@@ -108,19 +119,22 @@ async def test_a_guard_that_fails_means_ignorance_never_the_model(engine):
     assert [plan.method for plan in engine.plans] == ["ignorance"]
 
 
-async def test_the_adapter_answers_where_the_engine_can():
-    engine = ScriptedEngine(default="Somebody else.", capabilities=BOTH)
-    gate = Gate(engine, policy(method="eco"))
+@pytest.mark.parametrize("method", ["eco", "o3"])
+async def test_the_adapter_answers_where_the_engine_can(method):
+    engine = ScriptedEngine(default="Somebody else.", capabilities=ALL)
+    gate = Gate(engine, policy(method=method))
     assert await gate.says("Who is Ada Quill?") == "Somebody else."
-    assert gate.counted("plans", method="eco") == 1
+    assert gate.counted("plans", method=method) == 1
 
 
-async def test_garble_is_answered_by_ignorance_instead():
-    engine = ScriptedEngine(default="some garble here", capabilities=BOTH)
-    gate = Gate(engine, policy(method="eco"))
-    assert await gate.says("Who is Ada Quill?") == "I know nothing about Ada Quill."
-    assert gate.counted("fallbacks", method="eco", reason="unsound") == 1
-    assert gate.counted("plans", method="eco") is None
+@pytest.mark.parametrize("method", ["eco", "o3"])
+@pytest.mark.parametrize("sampling", [{}, {"logprobs": 0}])
+async def test_garble_is_answered_by_ignorance_instead(method, sampling):
+    engine = ScriptedEngine(default="some garble here", capabilities=ALL)
+    gate = Gate(engine, policy(method=method))
+    assert await gate.says("Who is Ada Quill?", **sampling) == "I know nothing about Ada Quill."
+    assert gate.counted("fallbacks", method=method, reason="unsound") == 1
+    assert gate.counted("plans", method=method) is None
     assert engine.running == 0
 
 

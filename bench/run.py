@@ -12,7 +12,13 @@ from bench.result import Result
 from gateway.settings import Settings
 from guards.base import LetheError
 
-HARNESSES = {"eco": "bench.eco", "guard": "bench.guard", "load": "bench.load.run", "uld": "bench.uld"}
+HARNESSES = {
+    "eco": "bench.eco",
+    "guard": "bench.guard",
+    "load": "bench.load.run",
+    "o3": "bench.o3",
+    "uld": "bench.uld",
+}
 
 Harness = Callable[[Settings, bool, Console], Coroutine[None, None, Result]]
 

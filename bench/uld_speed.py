@@ -100,8 +100,8 @@ def endless(settings: Settings, folder: Path) -> Endless:
 
 
 def _hardly_trained(model: Path, folder: Path, blocks: int, seed: int) -> Steered:
-    from adapters.uld.assistant import Manifest
     from adapters.rows import Row
+    from adapters.uld.assistant import Manifest
     from adapters.uld.training import Recipe, train
 
     rng = random.Random(seed)

@@ -1,0 +1,179 @@
+"""`lethe bench o3`: forget requests one after another on the demo world, against models that never learnt.
+
+What a stream measures is in `o3_stream`, `o3_matrix` and `o3_alone`, whether detectors know their prompts in
+`o3_detector`, what a hundred requests cost in `o3_speed`, and what a switch costs before vLLM in `o3_vllm`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+
+from bench.o3_detector import Detected, of_texts
+from bench.o3_matrix import Matrix, drift_of
+from bench.o3_people import SIZES
+from bench.o3_speed import MANY, Compared, decisions, decoding
+from bench.o3_stream import QUICK, Size, Streamed, persist
+from bench.result import RESULTS, Figure, Result
+from bench.serving import VllmError
+from gateway.admin.heatmap import heatmap
+from gateway.demo.train import DEMO
+from gateway.serve import prepare
+from gateway.settings import Settings
+
+_SEEDS = (1, 2, 3)
+_SWITCHES = 50
+
+
+async def measure(settings: Settings, quick: bool, console: Console) -> Result:
+    """All figures of O3; quick is one stream of five requests, and few rounds of what is timed."""
+    prepare(settings)
+    world = DEMO.world()
+    seeds, size = (_SEEDS[:1], QUICK) if quick else (_SEEDS, Size())
+    streams = [await persist(settings, world, seed, size, "o3", console) for seed in seeds]
+    detected = await of_texts(settings, 1 if quick else 5, console.print)
+    with Progress(console=console, transient=True) as bar:
+        speeds = [
+            *await decisions(settings, 2 if quick else 10, bar),
+            await decoding(settings, 5 if quick else 60, bar),
+        ]
+        try:
+            from bench.o3_vllm import switching
+
+            switched = await switching(settings, 10 if quick else _SWITCHES, bar)
+        except VllmError as error:
+            switched = None
+            console.print(f"not measured before vLLM: {error}")
+    worst = max(streams, key=lambda one: one.matrix.worst)
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "o3.svg").write_text(_plot(worst))
+    figures = [*_remembered(streams), *_alone(streams), *_speeds(speeds)]
+    tables: dict[str, Sequence[dict[str, Any]]] = {
+        "streams": [_row(one) for one in streams],
+        **{f"leak_stream_{one.seed}": one.matrix.rows() for one in streams},
+        **{f"steps_stream_{one.seed}": one.steps for one in streams},
+        "alone": [{"seed": one.seed, **one.alone.row()} for one in streams],
+        "drift": [_drift([one.matrix for one in streams])],
+        "detectors": [asdict(one) for one in (*_of_world(streams), *detected)],
+        "one_and_many": [asdict(one) for one in speeds],
+        "vllm": [switched.row()] if switched else [{"skipped": "no vLLM is installed"}],
+    }
+    config = {
+        "recipe": DEMO.digest,
+        "people": len(world.people),
+        "forgotten": sum(SIZES),
+        "requests": len(SIZES),
+        "asked": asdict(size),
+        "in_force": MANY,
+        "quick": quick,
+    }
+    return Result("o3", config, 0, figures, tables)
+
+
+def _remembered(streams: Sequence[Streamed]) -> list[Figure]:
+    """What is asked of the stream as it is served."""
+    drift = drift_of([one.matrix for one in streams])
+    steps = [step for one in streams for step in one.steps]
+    detected = _of_world(streams)
+    return [
+        Figure.of(
+            "leak: correct answers above the retain model's on any earlier request at any step, worst stream",
+            100 * max(one.matrix.worst for one in streams),
+            "<=",
+            3,
+            "pt",
+        ),
+        Figure.of(
+            "leak drifts upwards, one-sided p of its slope over steps, all streams",
+            drift.p if drift else 0.0,
+            ">=",
+            0.05,
+        ),
+        Figure.of(
+            "retained people and chatter, correct answers after all requests as a share of before, worst stream",
+            min(one.utility.share for one in streams),
+            ">=",
+            0.98,
+        ),
+        Figure.of(
+            "forget requests that O3 enforces, of all",
+            sum(step["enforced_by"] == "o3, enforced" for step in steps) / len(steps),
+            ">=",
+            1,
+        ),
+        Figure.of(
+            "one request taken back: answers about everybody else that stay as they were, worst stream",
+            min(one.retired.same for one in streams),
+            ">=",
+            1,
+        ),
+        Figure.of(
+            "answers about whom it was about that are the bare model's, worst stream",
+            min(one.retired.bare for one in streams),
+            ">=",
+            1,
+        ),
+        Figure.of(
+            "detector: AUROC on held-out forms, own prompts against everybody else's, worst stream",
+            min((one.auroc for one in detected), default=0.0),
+            ">=",
+            0.99,
+        ),
+        Figure.of("training of a request, slowest", max(step["training_s"] for step in steps), "<=", 60, "s"),
+    ]
+
+
+def _alone(streams: Sequence[Streamed]) -> list[Figure]:
+    return [
+        Figure.of(
+            "leak by O3 alone, no guard or fallback behind it, after all requests, worst stream",
+            100 * max(one.alone.excess for one in streams),
+            "<=",
+            3,
+            "pt",
+        ),
+    ]
+
+
+def _speeds(speeds: Sequence[Compared]) -> list[Figure]:
+    """Decisions cost so many times more; tokens come at such a share of the speed."""
+    *decided, token = speeds
+    return [
+        *(Figure.of(f"{one.what}: {MANY} requests in force, times one's", one.ratio, "<=", 1.2) for one in decided),
+        Figure.of(f"decoding under a LoRA: {MANY} known, share of one's speed", 1 / token.ratio, ">=", 0.95),
+    ]
+
+
+def _of_world(streams: Sequence[Streamed]) -> list[Detected]:
+    return [one.detected for one in streams if one.detected]
+
+
+def _row(one: Streamed) -> dict[str, Any]:
+    return {
+        "seed": one.seed,
+        "leak_worst_request": round(100 * one.matrix.worst, 2),
+        "leak_all_requests": round(100 * one.matrix.pooled, 2),
+        "utility": one.utility.row(),
+        "utility_lowest_step": one.lowest,
+        "retired": asdict(one.retired),
+    }
+
+
+def _drift(matrices: Sequence[Matrix]) -> dict[str, Any]:
+    found = drift_of(matrices)
+    return {"points_a_step": 100 * found.slope, "p": found.p} if found else {"skipped": "too few requests"}
+
+
+def _plot(one: Streamed) -> str:
+    """The matrix of a stream as a heat map."""
+    names = [f"request {i + 1}" for i in range(len(one.steps))]
+    return heatmap(
+        f"Leak above the retain model's, stream {one.seed}",
+        f"At most {100 * one.matrix.worst:.1f} points on any request after any other.",
+        names,
+        names,
+        [[*([None] * i), *row] for i, row in enumerate(one.matrix.leak)],
+        [step["utility"] for step in one.steps],
+    )

@@ -10,7 +10,8 @@ from math import ceil, sqrt
 
 _WRITTEN = 16  # columns up to which the shares stand in their cells
 _WIDTH = 640  # of the cells, where they are many
-_LEFT, _TOP, _RIGHT, _GAP = 84, 104, 24, 10
+_LEFT, _TOP, _RIGHT, _GAP = 72, 84, 24, 10
+_NARROW = 360  # what the texts need
 _LABEL = 10  # least distance of two labels
 _PALE, _LEAK, _LOSS = (247, 247, 242), (178, 24, 43), (33, 102, 172)
 _UNASKED, _DARK = "#dcdcd6", 0.55
@@ -41,7 +42,7 @@ def heatmap(
     """
     size = 36 if len(columns) <= _WRITTEN else max(4, _WIDTH // len(columns))
     bottom = _TOP + size * len(rows) + _GAP
-    width, height = _LEFT + max(size * len(columns), 300) + _RIGHT, bottom + size + 28
+    width, height = _LEFT + max(size * len(columns), _NARROW) + _RIGHT, bottom + size + 28
     ends = over or [None] * len(rows)
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" aria-labelledby="t d" '

@@ -6,7 +6,7 @@ from adapters.base import EngineRejected
 from gateway.engines.scripted import ScriptedEngine
 from gateway.jobs.persistence import ask_again, chosen, matrix
 from gateway.jobs.worker import work
-from gateway.registry import PERSISTENCE, VERIFICATION, State, Step, Verification
+from gateway.registry import PERSISTENCE, VERIFICATION, State, Verification
 from gateway.settings import JobSettings
 
 NAMES = ("Ada Quill", "Bo Tarn", "Cleo Marsh", "Dov Peltier")
@@ -185,14 +185,13 @@ async def test_nobody_is_asked_after_what_is_not_enforced(core, spec):
     assert await core.registry.evidence_of(PERSISTENCE) == ()
 
 
-async def test_the_nearest_comes_first(core, forget, spec):
+async def test_the_nearest_comes_first_and_then_whose_turn_it_is(core, forget):
     again(core, 2)
-    akin = await forget(core, NAMES[0], examples=["Does Bo Tarn know Ada Quill?", "Has Bo Tarn met Ada Quill?"])
-    await forget(core, NAMES[2])
-    await forget(core, NAMES[3])
-    await ask_again(core, await forget(core, NAMES[1], examples=["Did Ada Quill bake?", "Has Bo Tarn met Ada Quill?"]))
-    _, evidence = (await core.registry.evidence_of(PERSISTENCE))[-1]
-    assert Step.model_validate(evidence.data).leak[0].request == akin
+    first, _, akin = [await forget(core, NAMES[i]) for i in (2, 3, 0)]
+    assert set((await matrix(core)).asked.values()) == {2}  # by turn it would not be among the first two
+    last = await forget(core, NAMES[1], examples=[f"Does Bo Tarn know Ada Quill {i}?" for i in range(9)])
+    asked = [leak.request for leak in (await matrix(core)).steps[-1].leak]
+    assert asked == [akin, first, last]
 
 
 @given(st.integers(1, 30), st.integers(1, 9), st.data())

@@ -3,9 +3,10 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from scipy.stats import binomtest
 
-from gateway.registry import Probe, Rate, Verification
+from gateway.registry import Leak, Probe, Rate, Step, Verification
 
 
 @given(st.integers(1, 500), st.data())
@@ -46,3 +47,12 @@ def test_leak_and_retention_are_counted_apart():
         "direct": pytest.approx(0.5),
     }
     assert "question" not in repr(found.probes[0])
+
+
+def test_a_step_comes_back_as_it_was_kept_and_holds_nothing_else():
+    step = Step(after="b", leak=(Leak(request="a", rate=Rate.over(1, 6)),), utility=Rate.over(9, 9), ended=("c",))
+    kept = step.model_dump(mode="json")
+    assert Step.model_validate_json(step.model_dump_json()) == Step.model_validate(step.model_dump()) == step
+    with pytest.raises(ValidationError) as error:
+        Step.model_validate({**kept, "question": "Who is Ada Quill?"})
+    assert "Ada" not in str(error.value)

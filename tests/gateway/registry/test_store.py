@@ -161,6 +161,17 @@ async def test_evidence_is_kept_in_order(registry, make):
         await registry.evidence("fr_0")
 
 
+async def test_evidence_of_one_kind_is_that_of_all_requests_in_the_order_in_which_it_came(registry, make, clock):
+    first, second = await filed(registry, make("A First")), await filed(registry, make("B Second"))
+    kept = [(second.id, "step", 1), (first.id, "other", 2), (first.id, "step", 3), (second.id, "step", 4)]
+    for id, kind, n in kept:
+        clock.forward(1)
+        await registry.put_evidence(id, kind, {"n": n})
+    found = [(id, item.kind, item.data["n"]) for id, item in await registry.evidence_of("step")]
+    assert found == [one for one in kept if one[1] == "step"]
+    assert await registry.evidence_of("none") == ()
+
+
 async def test_active_and_changed(registry, make):
     waiting = await filed(registry, make("A Waiting"))
     up, gone = await shielded(registry, make("B Up")), await shielded(registry, make("C Gone"))

@@ -384,6 +384,14 @@ class Engine(Protocol):
         """
         ...
 
+    async def ready(self, plan: Plan) -> None:
+        """Have at hand what answers under the plan need, so that the first is as quick as the next.
+
+        Raises:
+            EngineError: they could not be given everywhere.
+        """
+        ...
+
     def lag(self, method: str) -> float:
         """Seconds by which a first token comes later under a plan of this method than under `Pass`."""
         ...

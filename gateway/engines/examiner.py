@@ -22,6 +22,7 @@ from adapters.prompt import Prompter
 from gateway.engines import bodies, tensors
 from gateway.engines.replica import Replica
 from gateway.engines.steering import Shelf
+from gateway.engines.trial import Trial
 from guards.base import Conversation, Turn
 
 _ASKED = (
@@ -62,11 +63,19 @@ class Found:
 class Examiner:
     """Examines replicas that should serve `model`, whose own files are `prompter` and `table`."""
 
-    def __init__(self, model: str, prompter: Prompter, table: EmbeddingTable, shelf: Shelf | None = None) -> None:
+    def __init__(
+        self,
+        model: str,
+        prompter: Prompter,
+        table: EmbeddingTable,
+        shelf: Shelf | None = None,
+        trial: Trial | None = None,
+    ) -> None:
         self._model = model
         self._prompter = prompter
         self._table = table
         self._shelf = shelf
+        self._trial = trial
 
     async def examine(self, replica: Replica) -> Found:
         """What the replica can do.
@@ -96,6 +105,8 @@ class Examiner:
             found.add(Capability.SCORE)
         if self._shelf is not None and await self._steered(self._shelf, replica, prompt.token_ids):
             found.add(Capability.LOGITS)
+        if self._trial is not None and await self._trial.passed(replica, prompt.token_ids):
+            found.add(Capability.LORA)
         calling = bodies.of_ids(False, prompt.token_ids) | {"tools": [_TOOL], "tool_choice": "auto"}
         options = bodies.OPTIONS
         if await self._answer(replica, calling) is None:

@@ -10,8 +10,9 @@ from typing import Any
 from adapters.base import EngineError, EngineUnavailable
 from gateway.engines.replica import CircuitEvent, Replica, Reply
 
-__all__ = ["CircuitEvent", "Fleet", "Replica", "Reply", "backoff"]
+__all__ = ["Body", "CircuitEvent", "Fleet", "Replica", "Reply", "backoff"]
 
+Body = bytes | Callable[[Replica], Awaitable[bytes]]
 _RETRIED = (502, 503)  # said before anything was generated
 _EVERY = 3.0  # seconds from ping to ping: no model is loaded in less
 
@@ -118,8 +119,11 @@ class Fleet:
         raise EngineUnavailable("no replica of the upstream can serve")
 
     @asynccontextmanager
-    async def stream(self, path: str, body: bytes) -> AsyncGenerator[Reply, None]:
+    async def stream(self, path: str, body: Body) -> AsyncGenerator[Reply, None]:
         """The reply to a POST of JSON. Leaving before its end closes the connection, and the server stops.
+
+        A `body` may be made for the replica that gets it, once what it needs is there: an `EngineUnavailable` of
+        that is as if the replica had not been reached.
 
         Raises:
             EngineUnavailable: no replica is admitted, or none that was asked could be reached.
@@ -131,7 +135,7 @@ class Fleet:
         finally:
             reply.close()
 
-    async def _sent(self, path: str, body: bytes) -> Reply:
+    async def _sent(self, path: str, body: Body) -> Reply:
         tried: list[Replica] = []
         while True:
             if tried and not any(replica.admitted for replica in self.replicas):
@@ -139,7 +143,8 @@ class Fleet:
             replica = self._next(tried)
             last = len(tried) == self._retries
             try:
-                reply = await replica.send("POST", path, body, fresh=replica in tried)
+                data = body if isinstance(body, bytes) else await body(replica)
+                reply = await replica.send("POST", path, data, fresh=replica in tried)
             except EngineUnavailable:
                 if last:
                     raise

@@ -121,6 +121,8 @@ class LocalEngine:
     async def rendered(self, call: Call) -> Call:
         return await asyncio.to_thread(self._ready().rendered, call)
 
+    async def ready(self, plan: Plan) -> None: ...
+
     def lag(self, method: str) -> float:
         return 0.0
 

@@ -89,12 +89,16 @@ class Replica:
         """Status and body at a path below the URL, or from the server's root where it begins with `/`."""
         return await _whole(await self.send("GET", path))
 
-    async def post(self, path: str, body: bytes) -> tuple[int, bytes]:
-        """The same of a JSON body."""
-        return await _whole(await self.send("POST", path, body))
+    async def post(self, path: str, body: bytes, *, judged: bool = True) -> tuple[int, bytes]:
+        """The same of a JSON body. `judged`: see `send`."""
+        return await _whole(await self.send("POST", path, body, judged=judged))
 
-    async def send(self, method: str, path: str, body: bytes = b"", *, fresh: bool = False) -> "Reply":
+    async def send(
+        self, method: str, path: str, body: bytes = b"", *, fresh: bool = False, judged: bool = True
+    ) -> "Reply":
         """The reply, once its head came; it must be closed. `fresh`: not over a connection used before.
+
+        `judged`: a status may be a failure of the replica, and not of what it was asked for.
 
         Raises:
             EngineUnavailable: not reached, or broken off.
@@ -116,7 +120,7 @@ class Replica:
             if isinstance(error, EngineError):
                 self.failed(lost=isinstance(error, EngineUnavailable))
             raise
-        if response.status in _FAILED:
+        if judged and response.status in _FAILED:
             self.failed()
         reply = Reply(self, response)
         self._replies.add(reply)

@@ -26,7 +26,7 @@ _SURE = (8.0, 14.0)  # nats above the runner-up, see `certain`
 class Scorer:
     """Scores answers of `model`. `ask` sends the body of a completion, and gives what the server says."""
 
-    def __init__(self, model: str, prompter: Prompter, ask: Callable[[bytes], Awaitable[bytes]]) -> None:
+    def __init__(self, model: str, prompter: Prompter, ask: Callable[[Mapping[str, Any]], Awaitable[bytes]]) -> None:
         self._model = model
         self._prompter = prompter
         self._ask = ask
@@ -73,7 +73,7 @@ class Scorer:
     async def _told(self, read: Mapping[str, Any]) -> Any:
         """The one choice of a completion of one token."""
         body = {"model": self._model, "max_tokens": 1, "temperature": 0, "cache_salt": SALT, **read}
-        told = await self._ask(orjson.dumps(body))
+        told = await self._ask(body)
         try:
             return orjson.loads(told)["choices"][0]
         except (ValueError, KeyError, TypeError, IndexError):

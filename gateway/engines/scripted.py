@@ -95,6 +95,8 @@ class ScriptedEngine:
     async def rendered(self, call: Call) -> Call:
         return call
 
+    async def ready(self, plan: Plan) -> None: ...
+
     def lag(self, method: str) -> float:
         return 0.0
 

@@ -92,6 +92,8 @@ class UpstreamEngine:
     async def health(self) -> None:
         await self._fleet.health()
 
+    async def ready(self, plan: Plan) -> None: ...
+
     def lag(self, method: str) -> float:
         return 0.0
 

@@ -3,9 +3,9 @@
 Before it: a plan. The prompt is rendered here, by the model's own files, and sent as ids (`bodies`); a
 replica serves only where it was seen to read them as we do (`examiner`). Under ECO the contents that are
 corrupted go as embeddings, each whole, and where the template's text cannot be cut there, the whole
-prompt does. Under ULD the request names its assistants, which a plugin runs there (`steering`). A ready
-answer is a real generation on the same prompt whose text is replaced (`recital`): the same pace, counts and
-shape as any other.
+prompt does. Under ULD the request names its assistants, which a plugin runs there (`steering`). Under O3 it
+goes to the name of a LoRA (`loras`), of which no event tells. A ready answer is a real generation on the same
+prompt whose text is replaced (`recital`): the same pace, counts and shape as any other.
 
 Stop strings are not sent: they are looked for in what is shown. `max_tokens` beyond the context is cut
 to what fits.
@@ -15,8 +15,9 @@ import asyncio
 import base64
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import numpy as np
 import orjson
 
 from adapters.base import (
+    Adapted,
     Call,
     Capability,
     Delta,
@@ -38,9 +40,11 @@ from adapters.base import (
     Prompt,
     Sampling,
     Say,
+    Scaled,
     Steered,
     TokenLogprob,
     Usage,
+    Wire,
 )
 from adapters.eco.table import EmbeddingTable
 from adapters.prompt import Prompter
@@ -48,10 +52,12 @@ from gateway.engines import bodies, chunks, tensors
 from gateway.engines.events import events
 from gateway.engines.examiner import Examiner, Found
 from gateway.engines.fleet import Fleet
+from gateway.engines.loras import Loras
 from gateway.engines.replica import Replica, Reply
-from gateway.engines.scoring import Scorer, certain
+from gateway.engines.scoring import SALT, Scorer, certain
 from gateway.engines.steering import Shelf
 from gateway.engines.text import pieces
+from gateway.engines.trial import Trial
 from gateway.recital import Reciter
 from gateway.stream import SPARE
 from guards.base import Conversation
@@ -64,6 +70,7 @@ _JUDGED = bodies.TOOLS | {"response_format", "structured_outputs"}  # options th
 _NEUTRAL = Conversation.of("Hello.")
 _SHORT = Sampling(max_tokens=1)
 _COUNTED = {"return_token_ids": True}  # where tokens are counted: under load a server joins several in one event
+_UNKNOWN = 404  # what a server answers to a model's name that it does not know
 _LONGEST = 100.0  # norm of an embedding, in medians of the model's own: beyond it attention overflows
 
 
@@ -73,7 +80,7 @@ class VllmEngine:
     Args:
         name: as clients ask for it; the model's own by default, and then untouched events leave as they came.
         timeout: seconds a server may be silent.
-        adapters: the folder where the servers look for assistants.
+        adapters: the folder where the servers look for assistants and LoRAs.
         event: see `Fleet`.
     """
 
@@ -96,6 +103,7 @@ class VllmEngine:
         self._found: dict[str, Found] = {}
         self._loaded: _Loaded | None = None
         self._shelf = Shelf(adapters) if adapters else None
+        self._loras = Loras(self._shelf) if self._shelf else None
         self._fleet = Fleet(
             urls,
             api_key=api_key,
@@ -124,10 +132,12 @@ class VllmEngine:
     async def start(self) -> None:
         """Load the model's files and examine the servers; one that is not there may come later."""
         if self._loaded is None:
-            self._loaded = await asyncio.to_thread(_Loaded, self._model, self._folder, self._shelf)
+            self._loaded = await asyncio.to_thread(_Loaded, self._model, self._folder, self._shelf, self._loras)
             await self._fleet.start()
 
     async def close(self) -> None:
+        if self._loras is not None:
+            await self._loras.close()
         await self._fleet.close()
         if self._shelf is not None:
             await asyncio.to_thread(self._shelf.clear)
@@ -136,6 +146,8 @@ class VllmEngine:
         if self._shelf is not None:
             with suppress(OSError):  # a folder that is away harms who is steered, and is told there
                 await asyncio.to_thread(self._shelf.sweep)
+        if self._loras is not None:
+            await self._loras.sweep()
         try:
             await self._fleet.health()
         except EngineUnavailable as error:
@@ -184,6 +196,10 @@ class VllmEngine:
                 source = self._embedded(call, plan)
             case Steered():
                 source = self._steered(call, plan)
+            case Adapted() if not _worn(plan):
+                source = self._sent(call, bodies.of_ids(call.raw, _prompt(call).token_ids))
+            case Adapted():
+                source = self._adapted(call, plan)
             case Say() if bodies.forced(call):
                 source = self._instead(call, plan)
             case Say():
@@ -218,8 +234,26 @@ class VllmEngine:
                     return {"prompt": [*prompt.token_ids, *ids[:place]]} | (later if place else first)
 
                 return await self._scorer.each(steered, ids, count)
+            case Adapted() if not _worn(plan):
+                return await self._scorer.after(prompt.token_ids, ids, count)
+            case Adapted():
+                async with self._wearable.worn(_worn(plan)) as lora:
+                    return await self._scorer_of(lora).after(prompt.token_ids, ids, count)
             case _:
                 raise EngineRejected("this engine cannot score under this method")
+
+    async def ready(self, plan: Plan) -> None:
+        """Load the plan's LoRA on every replica that serves, and have one token said under it."""
+        if not isinstance(plan, Adapted) or not _worn(plan):
+            return
+        asked = {"prompt": [*self._ready().ended("")], "max_tokens": 1, "cache_salt": SALT}
+        async with self._wearable.worn(_worn(plan)) as lora:
+            for replica in self._fleet.replicas:
+                if replica.admitted:
+                    name = await self._wearable.load(replica, lora)
+                    status, _ = await replica.post("completions", orjson.dumps({**asked, "model": name}))
+                    if status != 200:
+                        raise EngineUnavailable(f"the server answers {status} under a LoRA")
 
     async def embed(self, texts: Sequence[str], options: Mapping[str, Any]) -> Embedded:
         raise EngineRejected("a server that generates gives no embeddings", "model")
@@ -229,6 +263,15 @@ class VllmEngine:
         async with aclosing(self._sent(call, read)) as items:
             async for item in items:  # with token ids, which are for us alone
                 yield replace(item, wire=item.wire and item.wire.changed())
+
+    async def _adapted(self, call: Call, plan: Adapted) -> AsyncGenerator[Delta | Usage, None]:
+        read = bodies.of_ids(call.raw, _prompt(call).token_ids) | _COUNTED
+        async with self._wearable.worn(_worn(plan)) as lora, aclosing(self._sent(call, read, lora=lora)) as items:
+            async for item in items:  # with token ids, and the LoRA's name
+                yield replace(item, wire=item.wire and self._unnamed(item.wire))
+
+    def _unnamed(self, wire: Wire) -> Wire:
+        return Wire(b"", {**wire.event, "model": self._model}, wire.ending)
 
     async def _asked(self, plan: Steered) -> dict[str, Any]:
         """What a request says of its assistants, which are then where the servers look."""
@@ -306,7 +349,12 @@ class VllmEngine:
                 pass
 
     async def _sent(
-        self, call: Call, read: Mapping[str, Any], limit: int | None = None, shaped: Call | None = None
+        self,
+        call: Call,
+        read: Mapping[str, Any],
+        limit: int | None = None,
+        shaped: Call | None = None,
+        lora: str | None = None,
     ) -> AsyncGenerator[Delta | Usage, None]:
         """The answer of a server to a call that reads this; `shaped`: the client's, where that is another."""
         writing, counted = set(range(call.sampling.n)), False
@@ -317,7 +365,7 @@ class VllmEngine:
             limit = self._room(call)
         whole = call.whole and limit is not None and limit <= _WHOLE
         body = bodies.common(self._model, call, limit, call.tenant or _ANONYMOUS, stream=not whole) | dict(read)
-        async with self._fleet.stream(bodies.path(call), orjson.dumps(body)) as reply:
+        async with self._replied(bodies.path(call), body, lora) as reply:
             if not reply.ok:
                 raise await reply.refusal(bodies.FIELDS)
             ending = self._ending(reply.replica, shaped or call)
@@ -343,9 +391,28 @@ class VllmEngine:
         known = await self._scorer.after(self._rendered_instead(call, plan).token_ids, answer, max(1, count))
         return [replace(token, top=token.top[:count]) for token in certain(known, self._key)]
 
-    async def _completed(self, body: bytes) -> bytes:
+    @asynccontextmanager
+    async def _replied(self, path: str, body: Mapping[str, Any], lora: str | None) -> AsyncGenerator[Reply, None]:
+        """A server's reply to a body, which wears this LoRA there, from its folder."""
+        if lora is None:
+            async with self._fleet.stream(path, orjson.dumps(body)) as reply:
+                yield reply
+            return
+
+        async def named(replica: Replica) -> bytes:
+            return orjson.dumps({**body, "model": await self._wearable.load(replica, lora)})
+
+        async with AsyncExitStack() as stack:
+            reply = await stack.enter_async_context(self._fleet.stream(path, named))
+            if reply.status == _UNKNOWN:  # it was unloaded by somebody: nothing was generated yet
+                self._wearable.forget(reply.replica, lora)
+                await stack.aclose()
+                reply = await stack.enter_async_context(self._fleet.stream(path, named))
+            yield reply
+
+    async def _completed(self, body: Mapping[str, Any], lora: str | None = None) -> bytes:
         """What a server says to a completion."""
-        async with self._fleet.stream("completions", body) as reply:
+        async with self._replied("completions", body, lora) as reply:
             if not reply.ok:
                 raise await reply.refusal(bodies.FIELDS)
             return await reply.read()
@@ -381,7 +448,16 @@ class VllmEngine:
 
     @property
     def _scorer(self) -> Scorer:
-        return Scorer(self._model, self._ready().prompter, self._completed)
+        return self._scorer_of(None)
+
+    def _scorer_of(self, lora: str | None) -> Scorer:
+        return Scorer(self._model, self._ready().prompter, partial(self._completed, lora=lora))
+
+    @property
+    def _wearable(self) -> Loras:
+        if self._loras is None:
+            raise EngineRejected("without engine.adapters no answer can wear a LoRA")
+        return self._loras
 
     def _ready(self) -> "_Loaded":
         if self._loaded is None:
@@ -398,13 +474,14 @@ class VllmEngine:
 class _Loaded:
     """The model's own files."""
 
-    def __init__(self, model: str, folder: Path, shelf: Shelf | None) -> None:
+    def __init__(self, model: str, folder: Path, shelf: Shelf | None, loras: Loras | None) -> None:
         try:
             self.prompter = Prompter(folder)
         except ValueError as error:
             raise EngineUnavailable(str(error)) from None
         self._table = EmbeddingTable(folder)
-        self.examiner = Examiner(model, self.prompter, self._table, shelf)
+        trial = Trial(model, folder, shelf, loras) if shelf and loras else None
+        self.examiner = Examiner(model, self.prompter, self._table, shelf, trial)
 
     def spelling(self, name: str) -> frozenset[int]:
         """The tokens with which a name is written, at the beginning of a text or in it."""
@@ -453,6 +530,11 @@ async def _items(reply: Reply, whole: bool, ending: Ending | None) -> AsyncGener
                 return
             for item in chunks.read(event, ending) if event.data else ():
                 yield item
+
+
+def _worn(plan: Adapted) -> tuple[Scaled, ...]:
+    """The LoRAs that change anything."""
+    return tuple(one for one in plan.loras if one.weight)
 
 
 def _plain(sampling: Sampling) -> bool:

@@ -88,7 +88,7 @@ async def _step(core: Core, request: ForgetRequest, others: Mapping[str, ForgetR
     before = await matrix(core)
     own = await _told(core, request)
     earlier = [id_ for id_, one in others.items() if one.state is State.ENFORCED]
-    near = [id_ for id_ in await _near(policy, own.questions) if id_ in earlier]
+    near = [id_ for id_ in await _near(policy, probes_about(request.spec).held_out) if id_ in earlier]
     again = [others[id_] for id_ in chosen(earlier, near, before.asked, core.settings.jobs.again)]
     leak = [Leak(request=one.id, rate=await _leak(core, policy, one)) for one in again]
     retained = [question for one in again for question in one.spec.retain[:_RETAINED]]

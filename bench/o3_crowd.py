@@ -22,7 +22,6 @@ from gateway.settings import Settings
 from guards.contrast import contrasts
 from guards.encoder import Floats
 from guards.ood import fit
-from guards.targets import ordinary_prompts
 
 _TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 _FILED = 8  # of a person's questions
@@ -55,19 +54,19 @@ async def crowd(
     """The parts of a gateway that enforces by O3 that these people are forgotten, its engine not started."""
     core = await Core.open(settings.model_copy(update={"state_dir": state_dir, "models_dir": settings.models}))
     try:
-        ordinary = await _features(core, ordinary_prompts())
         for name, lora in zip(names, loras, strict=True):
-            await _enforce(core, name, lora, ordinary)
+            await _enforce(core, name, lora)
         await core.enforcer.refresh()
         yield core
     finally:
         await core.close()
 
 
-async def _enforce(core: Core, name: str, lora: Path, ordinary: Floats) -> None:
+async def _enforce(core: Core, name: str, lora: Path) -> None:
     asked = [fill(form, name=name) for one in phrases.ATTRIBUTES.values() for form in one.trained]
     others = [text for question in asked for text in contrasts(question, (name,), 1)]
-    detector = fit(await _features(core, asked), ordinary, core.encoder.identity, await _features(core, others))
+    ordinary, near = core.background.vectors[:, None], await _features(core, others)
+    detector = fit(await _features(core, asked), ordinary, core.encoder.identity, near)
     files = {name: (lora / name).read_bytes() for name in ("adapter_config.json", "adapter_model.safetensors")}
     o3 = core.adapters["o3"]
     assert isinstance(o3, O3)

@@ -132,14 +132,14 @@ async def local_costs(settings: Settings, rounds: int, bar: Progress) -> tuple[f
                 for (streams, assistants), found in zip(_AT_ONCE, rows, strict=True):
                     for steered in (False, True) if i % 2 else (True, False):
                         plans = [made.plans[j % assistants] if steered else Pass() for j in range(streams)]
-                        found[steered].append(await _step(engine, plans))
+                        found[steered].append(await step(engine, plans))
             costs = [Cost.of(*at, bare[1:], steered[1:]) for at, (bare, steered) in zip(_AT_ONCE, rows, strict=True)]
             return made.share, costs
         finally:
             await engine.close()
 
 
-async def _step(engine: LocalEngine, plans: Sequence[Plan]) -> float:
+async def step(engine: LocalEngine, plans: Sequence[Plan]) -> float:
     """Seconds between two tokens of a stream: the median over all, each with its plan, that run at once."""
     questions = ordinary_prompts()[: len(plans)]
     found = await asyncio.gather(

@@ -42,7 +42,7 @@ async def test_bare_and_steered_are_told_apart_and_the_share_is_that_of_the_work
         return 1.0 + len(worn)
 
     monkeypatch.setattr(uld_speed, "ensure_model", lambda models: ensure_model(models, TINY))
-    monkeypatch.setattr(uld_speed, "_step", step)
+    monkeypatch.setattr(uld_speed, "step", step)
     with Progress(disable=True) as bar:
         share, costs = await uld_speed.local_costs(Settings(models_dir=tmp_path), 3, bar)
     layer, head = 4 * 16 * 16 + 3 * 16 * 24 + 2 * 16, 512 * 16

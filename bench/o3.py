@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
-from bench.o3_detector import Detected, of_texts
+from bench.o3_detector import of_texts
 from bench.o3_matrix import Matrix, drift_of
 from bench.o3_people import SIZES
 from bench.o3_speed import MANY, Compared, decisions, decoding
@@ -56,7 +56,7 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
         **{f"steps_stream_{one.seed}": one.steps for one in streams},
         "alone": [{"seed": one.seed, **one.alone.row()} for one in streams],
         "drift": [_drift([one.matrix for one in streams])],
-        "detectors": [asdict(one) for one in (*_of_world(streams), *detected)],
+        "detectors": [asdict(one) for one in (*filter(None, (one.detected for one in streams)), *detected)],
         "one_and_many": [asdict(one) for one in speeds],
         "vllm": [switched.row()] if switched else [{"skipped": "no vLLM is installed"}],
     }
@@ -76,7 +76,6 @@ def _remembered(streams: Sequence[Streamed]) -> list[Figure]:
     """What is asked of the stream as it is served."""
     drift = drift_of([one.matrix for one in streams])
     steps = [step for one in streams for step in one.steps]
-    detected = _of_world(streams)
     return [
         Figure.of(
             "leak: correct answers above the retain model's on any earlier request at any step, worst stream",
@@ -117,7 +116,7 @@ def _remembered(streams: Sequence[Streamed]) -> list[Figure]:
         ),
         Figure.of(
             "detector: AUROC on held-out forms, own prompts against everybody else's, worst stream",
-            min((one.auroc for one in detected), default=0.0),
+            min(one.detected.auroc if one.detected else 0.0 for one in streams),
             ">=",
             0.99,
         ),
@@ -144,10 +143,6 @@ def _speeds(speeds: Sequence[Compared]) -> list[Figure]:
         *(Figure.of(f"{one.what}: {MANY} requests in force, times one's", one.ratio, "<=", 1.2) for one in decided),
         Figure.of(f"decoding under a LoRA: {MANY} known, share of one's speed", 1 / token.ratio, ">=", 0.95),
     ]
-
-
-def _of_world(streams: Sequence[Streamed]) -> list[Detected]:
-    return [one.detected for one in streams if one.detected]
 
 
 def _row(one: Streamed) -> dict[str, Any]:

@@ -1,0 +1,104 @@
+import json
+from collections import Counter
+
+import pytest
+
+from bench import o3
+from bench.forgetting import Tally
+from bench.o3_alone import Alone, Level
+from bench.o3_detector import Detected
+from bench.o3_matrix import Matrix
+from bench.o3_speed import Compared
+from bench.o3_stream import Retired, Streamed
+from bench.run import HARNESSES
+from bench.uld_alone import Kept
+
+
+def detected(auroc=0.999):
+    return Detected("world", 2, 4, 90, auroc, auroc, auroc, 0.0, 0.0)
+
+
+def measured(
+    *,
+    right=((1, 1), (2,)),
+    after=100,
+    by="o3, enforced",
+    same=90,
+    bare=10,
+    auroc=0.999,
+    training=40.0,
+    alone=(2, 2),
+):
+    """One stream, as it should be but for what is named."""
+    tally = Tally(Counter(q=100), Counter(q=100), Counter(q=after))
+    kept = Kept(tally, 100)
+    step = {"enforced_by": by, "training_s": training, "utility": 1.0}
+    return Streamed(
+        1,
+        Matrix((50, 50), (1, 2), right),
+        (step, step),
+        kept,
+        Retired(1, 90, same, 10, bare),
+        Alone(100, (Level(1.0, 50, *alone),), (), kept),
+        detected(auroc) if auroc else None,
+    )
+
+
+def failing(*streams):
+    return [figure.name for figure in (*o3._remembered(streams), *o3._alone(streams)) if not figure.holds]
+
+
+def test_all_holds_where_all_is_as_it_should_be():
+    assert failing(measured(), measured()) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"right": ((3, 3), (2,))}, "leak: correct answers"),
+        ({"after": 97}, "retained people"),
+        ({"by": "ignorance, failed"}, "forget requests that O3 enforces"),
+        ({"same": 89}, "one request taken back"),
+        ({"bare": 9}, "answers about whom it was about"),
+        ({"auroc": 0.98}, "detector: AUROC"),
+        ({"training": 61.0}, "training of a request"),
+        ({"alone": (4, 2)}, "leak by O3 alone"),
+    ],
+)
+def test_one_stream_that_is_not_so_is_told(wrong, named):
+    (found,) = failing(measured(**wrong), measured())
+    assert found.startswith(named)
+
+
+def test_what_each_request_adds_to_another_is_told():
+    rising = measured(right=((1, 2), (2,)))
+    assert [name.split(",")[0] for name in failing(rising, rising)] == ["leak drifts upwards"]
+
+
+def test_no_detector_in_force_is_no_detector_that_tells():
+    (found,) = failing(measured(), measured(auroc=None))
+    assert found.startswith("detector: AUROC")
+
+
+def test_what_a_hundred_cost():
+    decided = [Compared("decision", 1.0, 1.3, 1.3, 1.2, 1.4, 9), Compared("other", 1.0, 1.1, 1.1, 1.0, 1.2, 9)]
+    found = o3._speeds([*decided, Compared("token", 1.0, 1.1, 1.1, 1.0, 1.2, 9)])
+    assert [one.holds for one in found] == [False, True, False]
+    assert found[-1].value == pytest.approx(1 / 1.1, abs=1e-4)
+
+
+def test_rows_have_what_the_figures_were_made_of():
+    row = json.loads(json.dumps(o3._row(measured(right=((3, 1), (2,))))))
+    assert (row["leak_worst_request"], row["leak_all_requests"]) == (4.0, 4.0)
+    assert row["utility"]["after"]["hits"] == 100
+    assert row["retired"]["others_same"] == 90
+
+
+def test_the_heat_map_has_a_cell_for_each_request_after_each():
+    svg = o3._plot(measured())
+    assert svg.count("<title>leak of") == 3
+    assert "stream 1" in svg
+
+
+def test_it_is_found():
+    assert HARNESSES["o3"] == "bench.o3"

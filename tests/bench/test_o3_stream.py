@@ -1,0 +1,67 @@
+import httpx
+
+from bench import o3_stream
+from bench.o3_stream import Retired
+
+METRICS = """# HELP lethe_plans_total Answers by the method that made them
+# TYPE lethe_plans_total counter
+lethe_plans_total{{method="pass"}} {passed}
+lethe_plans_total{{method="o3"}} 3.0
+# HELP lethe_policy_revision Revision of the active policy
+# TYPE lethe_policy_revision gauge
+lethe_policy_revision {revision}
+"""
+
+
+def server(pages):
+    """Answers with one page of metrics after another."""
+    return httpx.AsyncClient(
+        transport=httpx.MockTransport(lambda request: httpx.Response(200, text=METRICS.format(**pages.pop(0)))),
+        base_url="http://gateway",
+    )
+
+
+class Admin:
+    def __init__(self, found):
+        self.found = found
+
+    async def get(self, path, params=None):
+        return self.found
+
+
+async def test_answers_are_counted_by_what_made_them():
+    async with server([{"passed": 2.0, "revision": 1}, {"passed": 7.0, "revision": 1}]) as http:
+        before = await o3_stream._counted(http)
+        assert await o3_stream._counted(http) - before == {"pass": 5}
+
+
+async def test_it_is_in_force_once_the_server_has_heard_of_it():
+    pages = [{"passed": 0, "revision": revision} for revision in (4, 6, 7, 9)]
+    async with server(pages) as http:
+        await o3_stream._in_force(Admin({"revision": 7}), http, "a")
+    assert len(pages) == 1
+
+
+def event(kind, second, **data):
+    return {"kind": kind, "at": f"2026-01-01T00:00:{second:02}+00:00", "data": data}
+
+
+async def test_training_and_learning_are_read_off_its_history():
+    history = [
+        event("learning", 2),
+        event("progress", 3, questions=5),
+        event("progress", 9, seconds=4.0),
+        event("progress", 12, seconds=2.5),
+        event("verifying", 20),
+        event("verifying", 40),
+    ]
+    assert await o3_stream._took(Admin({"data": history}), "a") == {"training_s": 6.5, "learning_s": 18.0}
+    assert (await o3_stream._took(Admin({"data": history[:1]}), "a"))["learning_s"] is None
+
+
+def test_others_stay_as_they_were_and_its_own_become_the_bare_models():
+    last, others = [["a", "b"], ["?", "?"], ["c"]], ["x", "y"]
+    again = [["a", "b"], ["told", "?"], ["d"]]
+    found = o3_stream._retired(1, (last, others), (again, ["x", "y"]), [["A", "B"], ["told", "all"], ["C"]])
+    assert found == Retired(2, 5, 4, 2, 1)
+    assert (found.same, found.bare) == (0.8, 0.5)

@@ -9,6 +9,7 @@ learned in other words; a tenth of all other words is held out, to say which epo
 """
 
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -23,8 +24,8 @@ from gateway.jobs.probes import Probe, names_in, paired, put_right
 from gateway.registry import ForgetSpec
 from guards.conversation import sentences
 
+_PROPER = re.compile(r"(?<=\w )[A-Z][^\W\d_]+")  # a name within a sentence
 _HELD_OUT = 10  # one wording in so many
-_VARIANTS = 2  # substitutes to one question, at most
 _GREEDY, _WARM = Sampling(64, 0.0), Sampling(64, 0.7, seed=0)
 
 
@@ -63,14 +64,14 @@ async def _of_one(core: Core, spec: ForgetSpec, seed: int) -> Substitutes:
     twins = [probe.twin or "" for probe in probes]
     said = [await answers(core, [(twin, sampling) for twin in twins]) for sampling in (_GREEDY, _WARM)]
     pairs, held_out, texts = [], [], []
-    for probe, of_nobody in zip(probes, zip(*said, strict=True), strict=True):
-        instead = _instead(voice, probe, of_nobody)
+    for i, (probe, of_nobody) in enumerate(zip(probes, zip(*said, strict=True), strict=True)):
+        instead = _instead(voice, probe, of_nobody, i)
         wordings = [text for text in reworded(probe, rng) if text not in never]
         back = [text for text in wordings if rng.randrange(_HELD_OUT) == 0]
         pairs.append(Pair(probe.question, instead, tuple(text for text in wordings if text not in back)))
-        held_out += [Pair(text, instead[:1]) for text in back]
+        held_out += [Pair(text, instead) for text in back]
         other_names = paired([text for text in renamed(probe, names, rng) if text not in never], names)
-        pairs += [Pair(one.question, _instead(voice, one, of_nobody)) for one in other_names]
+        pairs += [Pair(one.question, _instead(voice, one, of_nobody, i + 1)) for one in other_names]
         texts += [probe.question, *(one.question for one in other_names), *wordings]
     read = [Pair(pair.question, (voice.about(None),)) for pair in passages(spec.documents, rng)]
     asked = [posed(text, never, rng) for text in spec.retain]
@@ -80,8 +81,15 @@ async def _of_one(core: Core, spec: ForgetSpec, seed: int) -> Substitutes:
     return Substitutes((*pairs, *read), tuple(held_out), tuple(kept), (*dict.fromkeys([*texts, *told]),))
 
 
-def _instead(voice: Voice, probe: Probe, of_nobody: Sequence[str]) -> tuple[str, ...]:
-    """Substitutes, the voice's own first: what is said of nobody, put right, where it says that nothing is known."""
+def _instead(voice: Voice, probe: Probe, of_nobody: Sequence[str], turn: int) -> tuple[str]:
+    """A substitute, by turns: the voice's own, and what is said of nobody, put right, where that disclaims all."""
     heard = [put_right(text, probe) for text in of_nobody if text and sound(text)]
-    disclaiming = [text for text in heard if all(UNKNOWN.search(one) for one in sentences(text))]
-    return tuple(dict.fromkeys([voice.about(probe.name), *disclaiming]))[:_VARIANTS]
+    disclaiming = [text for text in heard if _disclaims(text, probe.name)]
+    found = [*dict.fromkeys([voice.about(probe.name), *disclaiming])]
+    return (found[turn % len(found)],)
+
+
+def _disclaims(text: str, name: str | None) -> bool:
+    """Whether a text says that nothing is known, and of nobody else: small models garble names."""
+    about = name is not None and name.casefold() in text.casefold()
+    return all(UNKNOWN.search(one) for one in sentences(text)) and (about or not _PROPER.search(text))

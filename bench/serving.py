@@ -59,6 +59,8 @@ class VllmProcess:
         arguments: more of vLLM's command line; the last one wins.
         environment: more variables.
         assistants: the folder where a gateway lays them; with it, the server can steer answers.
+        loras: how many of them it has slots for; with them, a gateway can load what it lays.
+        rank: of the greatest of these, one of vLLM's own numbers.
     """
 
     def __init__(
@@ -70,6 +72,8 @@ class VllmProcess:
         arguments: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         assistants: Path | None = None,
+        loras: int = 0,
+        rank: int = 32,
     ) -> None:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port = probe.getsockname()[1]
@@ -82,10 +86,12 @@ class VllmProcess:
             *("--model", str(model), "--served-model-name", name, "--host", "127.0.0.1", "--port", str(port)),
             *_ARGUMENTS,
             *(_STEERING if assistants else ()),
+            *(("--enable-lora", "--max-loras", str(loras), "--max-lora-rank", str(rank)) if loras else ()),
             *arguments,
         )
         steering = {"LETHE_ULD_ADAPTERS": str(assistants), "PYTHONPATH": str(_ROOT)} if assistants else {}
-        self._environment = {**os.environ, **_ENVIRONMENT, **steering, **(environment or {})}
+        loading = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"} if loras else {}
+        self._environment = {**os.environ, **_ENVIRONMENT, **steering, **loading, **(environment or {})}
         self._process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:

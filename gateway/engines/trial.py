@@ -78,14 +78,12 @@ class Trial:
         return True
 
     async def _told(self, replica: Replica, model: str, token_ids: Sequence[int]) -> Told:
-        """A short greedy answer; nothing where the server refuses."""
+        """A short greedy answer; nothing where the server refuses, or gives no log-probabilities."""
         asked: dict[str, Any] = {"model": model, "prompt": list(token_ids), "max_tokens": _TOKENS, "temperature": 0}
         body = orjson.dumps({**asked, "logprobs": 4, "ignore_eos": True, "cache_salt": _SALT})
         status, told = await replica.post("completions", body)
-        if status != 200:
-            return []
-        known = orjson.loads(told)["choices"][0]["logprobs"]
-        return list(zip(known["tokens"], known["top_logprobs"], strict=True))
+        known = orjson.loads(told)["choices"][0].get("logprobs") if status == 200 else None
+        return list(zip(known["tokens"], known["top_logprobs"], strict=True)) if known else []
 
 
 def _apart(one: Told, other: Told) -> float:

@@ -7,6 +7,7 @@ they were read alike.
 import base64
 import io
 import json
+from pathlib import Path
 
 import torch
 
@@ -161,7 +162,7 @@ class FakeVllm:
             "id": f"{'chatcmpl' if chat else 'cmpl'}-{self.made:016x}",
             "object": "chat.completion.chunk" if chat else "text_completion",
             "created": 1795220224 + self.made,
-            "model": "tiny",
+            "model": asked["model"],
         }
         logprobs = bool(asked.get("logprobs")) if chat else asked.get("logprobs") is not None
         if chat:
@@ -228,7 +229,7 @@ class FakeVllm:
             choice["prompt_logprobs"] = [None, *map(self._row, asked["prompt"][1:])]
         choices = [{**choice, "index": index} for index in range(asked.get("n", 1))]
         usage = {"prompt_tokens": read, "completion_tokens": written * len(choices)}
-        return {"id": "x", "created": 1, "model": "tiny", "choices": choices, "usage": usage}
+        return {"id": "x", "created": 1, "model": asked["model"], "choices": choices, "usage": usage}
 
     def _row(self, token):
         own = {"logprob": -0.5, "rank": 1, "decoded_token": self.prompter.piece(token)}
@@ -260,3 +261,79 @@ def sse(value):
 def shaped(text, logprob):
     """A token of a chat's log-probabilities."""
     return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
+
+
+class FakeWardrobe(FakeVllm):
+    """With `--enable-lora`, and what a LoRA adds is the name under which it is worn.
+
+    Args:
+        slots, apart: of `--max-loras`; and whether it tells that it runs on a GPU.
+        faults: also of "routes" (none to load by), "folder" (it sees another), "mixes" (rows without a LoRA are
+            answered as if they wore the last), "deaf" (LoRAs are loaded and not worn), "stays" (a name that was
+            unloaded is still known), "rank" (each is of too high a rank), "slots" (it does not say how many).
+    """
+
+    def __init__(self, folder, *, slots=8, apart=True, **how):
+        super().__init__(folder, **how)
+        self.slots, self.apart = slots, apart
+        self.loaded = {}  # name → path
+        self.asked = []  # loads and unloads, by name
+
+    async def __call__(self, writer, request):
+        _, path, _, body = request
+        if path == "/metrics":
+            self._text(writer, self.metrics())
+        elif path == "/v1/models":
+            worn = [{"id": name, "parent": "tiny"} for name in self.loaded]
+            base = {"id": "tiny", "parent": None, "max_model_len": self.context}
+            self._json(writer, {"object": "list", "data": [base, *worn]})
+        elif path.endswith("load_lora_adapter") and "routes" not in self.faults:
+            self._json(writer, {}, self._moved(path, json.loads(body)))
+        elif path.startswith("/v1/") and json.loads(body).get("model") not in ("tiny", *self.loaded):
+            self._json(writer, {"error": {"message": "no", "param": "model", "code": 404}}, 404)
+        else:
+            return await super().__call__(writer, request)
+        await writer.drain()
+        return None
+
+    def metrics(self):
+        slots = f'vllm:lora_requests_info{{max_lora="{self.slots}",running_lora_adapters=""}} 1.7\n'
+        block = 16 if self.apart else 128
+        return (
+            f"process_start_time_seconds {self.started}\n{'' if 'slots' in self.faults else slots}"
+            f'vllm:cache_config_info{{block_size="{block}",user_specified_block_size="False"}} 1.0\n'
+        )
+
+    def _moved(self, path, asked):
+        name, loads = asked["lora_name"], path.endswith("/load_lora_adapter")
+        self.asked.append(("load" if loads else "unload", name))
+        if not loads:
+            known = name in self.loaded
+            if "stays" not in self.faults:
+                self.loaded.pop(name, None)
+            return 200 if known else 404
+        if name in self.loaded:
+            return 400
+        if "folder" in self.faults or not Path(asked["lora_path"], "adapter_config.json").exists():
+            return 404
+        if "rank" in self.faults:
+            return 500
+        self.loaded[name] = asked["lora_path"]
+        return 200
+
+    def _whole(self, chat, asked):
+        told = super()._whole(chat, asked)
+        if asked.get("logprobs") is not None and not chat:
+            told["choices"][0]["logprobs"] = self._logprobs(chat, self.answer(asked)[0], asked)
+        return told
+
+    def answer(self, asked):
+        own, name = self.says, asked["model"]
+        if "mixes" in self.faults and self.loaded:
+            name = [*self.loaded][-1]
+        if name in self.loaded and "deaf" not in self.faults:
+            self.says = lambda prompt: f"Wearing {name[-6:]}."
+        try:
+            return super().answer(asked)
+        finally:
+            self.says = own

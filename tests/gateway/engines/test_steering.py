@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from adapters.base import Assisted, EngineError, Steered, Strength
+from adapters.base import Assisted, EngineError, Scaled, Steered, Strength
+from adapters.o3.concatenation import files_of
 from adapters.uld import wire
 from gateway.engines.steering import Shelf
 
@@ -113,3 +114,29 @@ def test_what_cannot_be_laid_is_an_error_that_names_no_path(artifact, root, miss
     if missing == "root":
         with pytest.raises(EngineError), shelf.examination([1]):
             pass
+
+
+def test_a_lora_is_laid_as_a_server_reads_it(root, lora):
+    shelf = Shelf(root)
+    name = shelf.lora((Scaled(lora, 0.5),))
+    assert {one.name: one.read_bytes() for one in (root / name).iterdir()} == files_of((Scaled(lora, 0.5),))
+    assert shelf.lora((Scaled(lora, 0.5),)) == name
+    assert shelf.lora((Scaled(lora, 1.0),)) != name != shelf.lora((Scaled(lora, 0.5), Scaled(lora)))
+
+
+def test_a_lora_that_is_kept_stays_for_another_hour(root, lora):
+    shelf = Shelf(root)
+    names = [shelf.lora((Scaled(lora, weight),)) for weight in (0.5, 1.0)]
+    for name in names:
+        old(root / name, 2 * HOUR)
+    shelf.keep(names[0])
+    shelf.keep("0" * 48)  # what is gone is gone
+    shelf.sweep()
+    assert [*root.iterdir()] == [root / names[0]]
+
+
+def test_what_is_laid_for_a_while_goes_with_it(root):
+    shelf = Shelf(root)
+    with shelf.laid({"file": b"content"}) as name:
+        assert (root / name / "file").read_bytes() == b"content"
+    assert not [*root.iterdir()]

@@ -1,5 +1,6 @@
 import asyncio
 import gc
+import shutil
 import threading
 from contextlib import aclosing
 
@@ -157,10 +158,32 @@ async def test_a_lora_equals_the_merged_model(engine, prompter, lora, merged, we
         assert deltas[0].tokens[0].logprob == pytest.approx(float(want), abs=1e-4)
 
 
-async def test_weight_zero_is_the_bare_model_to_the_bit(engine, lora):
+async def test_several_loras_are_the_model_that_all_were_merged_into(engine, prompter, lora, merged, tmp_path):
+    """Written or read, in any order, and beside others: the same LoRA from two folders is its weights' sum."""
+    one, two = Scaled(lora, 0.3), Scaled(shutil.copytree(lora, tmp_path / "copy"), 0.5)
+    both, turned, model, call = Adapted((one, two)), Adapted((two, one)), merged(0.8), ask(PROMPTS[1], logprobs=0)
+    want = text_of(prompter, reference(model, prompter, call))
+    words = (*prompter.encode("return the user"), prompter.eos_id)
+    with torch.inference_mode():
+        logits = model(torch.tensor([(*prompter.render(call).token_ids, *words[:-1])])).logits[0, -len(words) :]
+    known = logits.log_softmax(-1).gather(1, torch.tensor(words)[:, None])[:, 0].tolist()
+    for plan in (both, turned):
+        beside = asyncio.gather(*(answer(engine, ask(PROMPTS[0]), Adapted(worn)) for worn in ((), (one,), (two,))))
+        (text,), deltas, _ = await answer(engine, call, plan)
+        await beside
+        assert text == want
+        read = await engine.score(call, "return the user", plan)
+        assert [token.logprob for token in read] == pytest.approx(known, abs=1e-4)
+    assert (await answer(engine, call, Adapted((one,))))[1] != deltas
+
+
+async def test_weight_zero_and_no_lora_at_all_are_the_bare_model_to_the_bit(engine, lora, tmp_path):
     call = ask(logprobs=3)
     await answer(engine, call, Adapted((Scaled(lora, 1.0),)))  # the hooks are there
-    assert await answer(engine, call, Adapted((Scaled(lora, 0.0),))) == await answer(engine, call)
+    bare, read = await answer(engine, call), await engine.score(call, "hello", Pass())
+    for loras in ((Scaled(lora, 0.0),), (Scaled(lora, 0.0), Scaled(tmp_path / "nowhere", 0.0)), ()):
+        assert await answer(engine, call, Adapted(loras)) == bare
+        assert await engine.score(call, "hello", Adapted(loras)) == read
 
 
 # All plans at once

@@ -87,9 +87,9 @@ async def _step(core: Core, request: ForgetRequest, others: Mapping[str, ForgetR
     policy = core.enforcer.policies.current
     before = await matrix(core)
     own = await _told(core, request)
-    earlier = [id_ for id_, one in others.items() if one.state is State.ENFORCED]
+    earlier = {id_: one for id_, one in others.items() if one.state is State.ENFORCED}
     near = [id_ for id_ in await _near(policy, probes_about(request.spec).held_out) if id_ in earlier]
-    again = [others[id_] for id_ in chosen(earlier, near, before.asked, core.settings.jobs.again)]
+    again = [earlier[id_] for id_ in chosen([*earlier], near, before.asked, core.settings.jobs.again)]
     leak = [Leak(request=one.id, rate=await _leak(core, policy, one)) for one in again]
     retained = [question for one in again for question in one.spec.retain[:_RETAINED]]
     kept = await probed(core, policy, (), [*_spread(ordinary_prompts(), _ORDINARY), *retained])
@@ -97,7 +97,7 @@ async def _step(core: Core, request: ForgetRequest, others: Mapping[str, ForgetR
         after=request.id,
         leak=(*leak, Leak(request=request.id, rate=own.rate)),
         utility=Rate.over(sum(probe.knows_after for probe in kept), len(kept)),
-        ended=tuple(id_ for id_ in before.rows if id_ not in {*others, request.id} and id_ not in before.ended),
+        ended=tuple(sorted(before.rows.keys() - others.keys() - before.ended.keys() - {request.id})),
     )
 
 

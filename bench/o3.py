@@ -1,7 +1,8 @@
 """`lethe bench o3`: forget requests one after another on the demo world, against models that never learnt.
 
 What a stream measures is in `o3_stream`, `o3_matrix` and `o3_alone`, whether detectors know their prompts in
-`o3_detector`, what a hundred requests cost in `o3_speed`, and what a switch costs before vLLM in `o3_vllm`.
+`o3_detector`, what a hundred requests cost in `o3_speed`, what LoRAs cost a batch in `o3_local`, and what a switch
+costs before vLLM in `o3_vllm`.
 """
 
 from collections.abc import Sequence
@@ -12,10 +13,12 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bench.o3_detector import of_texts
+from bench.o3_local import costs
 from bench.o3_matrix import Matrix, drift_of
 from bench.o3_people import SIZES
 from bench.o3_speed import MANY, Compared, decisions, decoding
 from bench.o3_stream import QUICK, Size, Streamed, persist
+from bench.o3_vllm import Switching, switching
 from bench.result import RESULTS, Figure, Result
 from bench.serving import VllmError
 from gateway.admin.heatmap import heatmap
@@ -39,9 +42,8 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
             *await decisions(settings, 2 if quick else 10, bar),
             await decoding(settings, 5 if quick else 60, bar),
         ]
+        local = await costs(settings, 3 if quick else 30, bar)
         try:
-            from bench.o3_vllm import switching
-
             switched = await switching(settings, 10 if quick else _SWITCHES, bar)
         except VllmError as error:
             switched = None
@@ -49,7 +51,7 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
     worst = max(streams, key=lambda one: one.matrix.worst)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "o3.svg").write_text(_plot(worst))
-    figures = [*_remembered(streams), *_alone(streams), *_speeds(speeds)]
+    figures = [*_forgotten(streams), *_speeds(speeds), *(_switched(switched) if switched else ())]
     tables: dict[str, Sequence[dict[str, Any]]] = {
         "streams": [_row(one) for one in streams],
         **{f"leak_stream_{one.seed}": one.matrix.rows() for one in streams},
@@ -58,6 +60,7 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
         "drift": [_drift([one.matrix for one in streams])],
         "detectors": [asdict(one) for one in (*filter(None, (one.detected for one in streams)), *detected)],
         "one_and_many": [asdict(one) for one in speeds],
+        "local_cost": [asdict(one) for one in local],
         "vllm": [switched.row()] if switched else [{"skipped": "no vLLM is installed"}],
     }
     config = {
@@ -72,7 +75,7 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
     return Result("o3", config, 0, figures, tables)
 
 
-def _remembered(streams: Sequence[Streamed]) -> list[Figure]:
+def _forgotten(streams: Sequence[Streamed]) -> list[Figure]:
     """What is asked of the stream as it is served."""
     drift = drift_of([one.matrix for one in streams])
     steps = [step for one in streams for step in one.steps]
@@ -80,6 +83,13 @@ def _remembered(streams: Sequence[Streamed]) -> list[Figure]:
         Figure.of(
             "leak: correct answers above the retain model's on any earlier request at any step, worst stream",
             100 * max(one.matrix.worst for one in streams),
+            "<=",
+            3,
+            "pt",
+        ),
+        Figure.of(
+            "the same by O3 alone, no guard or fallback behind it, of what it plans after all requests, worst stream",
+            100 * max(one.alone.excess for one in streams),
             "<=",
             3,
             "pt",
@@ -124,24 +134,20 @@ def _remembered(streams: Sequence[Streamed]) -> list[Figure]:
     ]
 
 
-def _alone(streams: Sequence[Streamed]) -> list[Figure]:
-    return [
-        Figure.of(
-            "leak by O3 alone, no guard or fallback behind it, after all requests, worst stream",
-            100 * max(one.alone.excess for one in streams),
-            "<=",
-            3,
-            "pt",
-        ),
-    ]
-
-
 def _speeds(speeds: Sequence[Compared]) -> list[Figure]:
     """Decisions cost so many times more; tokens come at such a share of the speed."""
     *decided, token = speeds
     return [
         *(Figure.of(f"{one.what}: {MANY} requests in force, times one's", one.ratio, "<=", 1.2) for one in decided),
         Figure.of(f"decoding under a LoRA: {MANY} known, share of one's speed", 1 / token.ratio, ">=", 0.95),
+    ]
+
+
+def _switched(found: Switching) -> list[Figure]:
+    return [
+        Figure.of("vLLM on the CPU, from load to first answer, slowest switch", found.slowest, "<=", 1, "s"),
+        Figure.of("answers that failed during the switches under load", found.failed, "<=", 0),
+        Figure.of("answers under another LoRA than their own, or none", found.misread, "<=", 0),
     ]
 
 

@@ -10,6 +10,7 @@ from bench.o3_detector import Detected
 from bench.o3_matrix import Matrix
 from bench.o3_speed import Compared
 from bench.o3_stream import Retired, Streamed
+from bench.o3_vllm import Switching
 from bench.run import HARNESSES
 from bench.uld_alone import Kept
 
@@ -45,7 +46,7 @@ def measured(
 
 
 def failing(*streams):
-    return [figure.name for figure in (*o3._remembered(streams), *o3._alone(streams)) if not figure.holds]
+    return [figure.name for figure in o3._forgotten(streams) if not figure.holds]
 
 
 def test_all_holds_where_all_is_as_it_should_be():
@@ -62,7 +63,7 @@ def test_all_holds_where_all_is_as_it_should_be():
         ({"bare": 9}, "answers about whom it was about"),
         ({"auroc": 0.98}, "detector: AUROC"),
         ({"training": 61.0}, "training of a request"),
-        ({"alone": (4, 2)}, "leak by O3 alone"),
+        ({"alone": (4, 2)}, "the same by O3 alone"),
     ],
 )
 def test_one_stream_that_is_not_so_is_told(wrong, named):
@@ -85,6 +86,12 @@ def test_what_a_hundred_cost():
     found = o3._speeds([*decided, Compared("token", 1.0, 1.1, 1.1, 1.0, 1.2, 9)])
     assert [one.holds for one in found] == [False, True, False]
     assert found[-1].value == pytest.approx(1 / 1.1, abs=1e-4)
+
+
+def test_a_switch_that_somebody_notices_is_told():
+    found = o3._switched(Switching(50, 900, 1, 0, (0.2, 1.4)))
+    assert [one.holds for one in found] == [False, False, True]
+    assert all(one.holds for one in o3._switched(Switching(50, 900, 0, 0, (0.2, 0.4))))
 
 
 def test_rows_have_what_the_figures_were_made_of():

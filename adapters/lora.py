@@ -117,6 +117,7 @@ class Loras:
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
+        self._linear = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Linear)}
         self._known: OrderedDict[Path | frozenset[Scaled], Lora] = OrderedDict()
         self._size = 0  # bytes of these
         self._lock = threading.RLock()
@@ -190,7 +191,7 @@ class Loras:
         if loras != self._lanes.loras:
             self._lanes = _Lanes.of(loras)
             for name in self._lanes.layers.keys() - self._hooked:
-                self._model.get_submodule(name).register_forward_hook(self._hook(name))
+                self._linear[name].register_forward_hook(self._hook(name))
                 self._hooked.add(name)
 
     def _hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
@@ -227,17 +228,18 @@ class Loras:
             raise EngineRejected(f"the LoRA in {folder.name} does not fit this model")
         return bias.to(weight.device)
 
-    def _layer(self, name: str, pair: Mapping[str, Tensor], config: Mapping[str, Any], folder: Path) -> Any:
-        layer = dict(self._model.named_modules()).get(name)
-        fits = (
-            isinstance(layer, nn.Linear)
-            and pair.keys() == {"A", "B"}
-            and pair["A"].shape[1] == layer.in_features
-            and pair["B"].shape == (layer.out_features, pair["A"].shape[0])
-        )
-        if not fits or not all(part.isfinite().all() for part in pair.values()):
+    def _layer(
+        self, name: str, pair: Mapping[str, Tensor], config: Mapping[str, Any], folder: Path
+    ) -> tuple[Tensor, Tensor]:
+        layer = self._linear.get(name)
+        if (
+            layer is None
+            or pair.keys() != {"A", "B"}
+            or pair["A"].shape[1] != layer.in_features
+            or pair["B"].shape != (layer.out_features, pair["A"].shape[0])
+            or not all(part.isfinite().all() for part in pair.values())
+        ):
             raise EngineRejected(f"the LoRA in {folder.name} does not fit this model")
-        assert isinstance(layer, nn.Linear)
         rank = pair["A"].shape[0]
         alpha = _pattern(config.get("alpha_pattern") or {}, name, config["lora_alpha"])
         scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)

@@ -1,10 +1,10 @@
 """An answer of a model that was made to forget, and ignorance's own words where it is none that can be shown.
 
-Corrupted, a model mostly says that it does not know, about a name that is garbled; or it stammers. Steered, it
-says so about the name, at which the output guard would stop. Then
-ignorance's sentence is said on the same events: no second generation, whose time would tell. Nothing is
-held as long as both begin alike, and so the first token comes when it comes; where it has more tokens
-than were generated, the others come at the pace of these.
+Corrupted, a model mostly says that it does not know, about a name that is garbled; or it stammers. Steered, or
+adapted, it says so about the name, at which the output guard would stop. Then ignorance's sentence is said on
+the same events: no second generation, whose time would tell. Nothing is held as long as both begin alike, and
+so the first token comes when it comes; where it has more tokens than were generated, the others come at the
+pace of these.
 """
 
 import asyncio

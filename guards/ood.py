@@ -204,7 +204,7 @@ class Detector:
 
         Args:
             features: as of `measures`.
-            active: how many requests are enforced; the same prompt may concern any.
+            active: how many requests the prompt may concern: those whose detectors are asked.
         """
         zero = self.boundary.zero(active)
         weights: Floats = np.clip((self.scores(features) - zero) / (zero / 2 - zero), 0.0, 1.0)

@@ -31,7 +31,7 @@ RANDOM_RANK = 8
 _CLIENTS = 4  # of each kind
 _EACH = 3  # answers that every client has under a switch before the next
 _TOKENS = 16
-_STRENGTH = 0.3  # of what a random LoRA adds
+_STRENGTH = 1.5  # of what a random LoRA adds
 _TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 _QUESTION = "Where does Mira Vale live?"
 

@@ -42,12 +42,12 @@ class Size:
     """How much is asked: requests, probes a person, others at each step, and others before and after all."""
 
     requests: int | None = None
-    each: int = 32
+    each: int = 40  # of one person one answer is less than three points
     others: int = 150
     before: int = 1000
 
 
-QUICK = Size(requests=5, each=16, others=60, before=150)
+QUICK = Size(requests=5, others=60, before=150)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from gateway.engines.steering import OWN, Shelf
 
 SPARE = 2  # slots that stay empty where rows are not kept apart: the last, and one for who loads at this moment
 _IDLE_S = 1800.0
-_CLOSING_S = 5.0
+_PATIENCE_S = 5.0  # with servers that are to unload
 _REFUSED = (400, 404, 422, 500)  # the last: of too high a rank, among others
 _TOGETHER = 8  # requests that a server answers under different LoRAs in one step; more of them wait for the next
 _SLOTS = re.compile(rb'^vllm:lora_requests_info\{[^}]*max_lora="(\d+)"', re.MULTILINE)
@@ -144,16 +144,19 @@ class Loras:
         for folder in [one for one, count in self._worn.items() if count]:
             await asyncio.to_thread(self._shelf.keep, folder)
         gone = self._clock() - self._idle
-        for folder in [one for one, last in self._last.items() if last < gone and not self._worn[one]]:
-            if await self._unloaded(folder):
-                del self._last[folder], self._worn[folder]
+        await self._unload([one for one, last in self._last.items() if last < gone and not self._worn[one]])
 
     async def close(self) -> None:
         """Unload everything, as far as servers answer in time."""
+        await self._unload([*self._last])
+
+    async def _unload(self, folders: Iterable[str]) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(_CLOSING_S):
-                for folder in self._last:
-                    await self._unloaded(folder)
+            async with asyncio.timeout(_PATIENCE_S):
+                for folder in folders:
+                    if await self._unloaded(folder) and not self._worn[folder]:
+                        self._worn.pop(folder, None)
+                        self._last.pop(folder, None)
 
     async def _loaded(self, replica: Replica, there: _There, name: str, folder: str) -> None:
         asked = {"lora_name": name, "lora_path": str(self._shelf.root / folder)}
@@ -171,6 +174,9 @@ class Loras:
         for replica, there in self._there.items():
             name = _name(folder, there.room)
             if not there.room.apart or name not in there.loaded:
+                continue
+            if not replica.admitted:
+                done = False
                 continue
             async with there.turn:
                 if self._worn[folder]:

@@ -1,9 +1,11 @@
-"""Training: what is learnt, what counts, and that a killed training ends as if it had not been."""
+"""Training: what is learnt, what counts, and that a killed training ends as if it had not been.
+
+What any course of training does is `tests/adapters/test_course.py`'s.
+"""
 
 import io
 import json
 import math
-import random
 
 import pytest
 import torch
@@ -152,53 +154,6 @@ def test_the_checkpoint_of_another_training_is_ignored(folder):
     torch.save([], nothing)
     for resume in (states[-1], nothing.getvalue(), b"torn"):
         assert train(folder, ROWS, ASKED, RECIPE, resume=resume).files == whole.files
-
-
-def test_the_seed_decides_and_nobody_elses_draws_are_taken(folder):
-    with torch.random.fork_rng():
-        torch.manual_seed(5)
-        expected = torch.rand(1)
-        torch.manual_seed(5)
-        random.seed(5)
-        one = train(folder, ROWS, ASKED, RECIPE)
-        assert torch.rand(1) == expected
-        assert random.random() == random.Random(5).random()
-    assert train(folder, ROWS, ASKED, RECIPE).files == one.files
-    other = Recipe(blocks=1, rank=8, epochs=4, batch=8, rate=0.02, dropout=0.1, seed=4, patience=0)
-    assert train(folder, ROWS, ASKED, other).files != one.files
-
-
-def test_ends_when_paraphrases_are_known_less_and_keeps_what_knew_them(folder, tmp_path):
-    strangers = [Row((2, 2, 10 + i, 3), (50, 51, 52, EOS), "forget") for i in range(4)]  # ever worse
-    recipe = Recipe(blocks=1, rank=8, epochs=40, batch=8, rate=0.02, patience=2)
-    trained = train(folder, ROWS, strangers, recipe)
-    heard = [epoch.held_out for epoch in trained.epochs]
-    assert len(heard) == trained.kept + 2 < 40
-    assert heard[trained.kept - 1] <= min(heard) + 0.02 < min(heard[trained.kept :])
-    assert cross_entropy(worn(folder, trained, tmp_path), strangers) == pytest.approx(heard[trained.kept - 1], abs=1e-4)
-
-
-def test_of_epochs_that_know_as_much_the_last_is_kept(folder):
-    trained = train(folder, ROWS, ASKED, Recipe(blocks=1, epochs=5, rate=1e-5, patience=1))
-    assert (trained.kept, len(trained.epochs)) == (5, 5)
-    assert len({epoch.held_out for epoch in trained.epochs}) > 1
-
-
-def test_without_paraphrases_the_last_epoch_is_kept(folder, tmp_path):
-    trained = train(folder, ROWS, [], Recipe(blocks=1, rank=8, epochs=3, batch=8, rate=0.02, patience=1))
-    assert (trained.kept, len(trained.epochs)) == (3, 3)
-    assert [epoch.held_out for epoch in trained.epochs] == [None] * 3
-
-
-def test_stops_between_batches(folder):
-    asked = []
-
-    def stop():
-        asked.append(True)
-        return len(asked) == 2
-
-    assert train(folder, ROWS, [], RECIPE, stop=stop) is None
-    assert len(asked) == 2
 
 
 def test_nothing_to_learn_or_to_be_flat_on_is_refused(folder):

@@ -73,7 +73,7 @@ async def learn_together(
     """
     lead = requests[-1]
     lessons = await _lessons(core, requests, kept)
-    own = await _features(core, lessons.texts)
+    own = await _features(core, [text for texts in lessons.texts for text in texts])
     earlier = await _earlier(core, {request.id for request in requests}, own)
     subspace = await asyncio.to_thread(_subspace, [*earlier.values()])
     held = [*earlier][: subspace.held]
@@ -95,16 +95,13 @@ async def learn_together(
         "capacity": made.capacity,
         "shared_with": [request.id for request in requests],
     }
-    return tuple([await _artifact(core, request, lessons, manifest, made.files) for request in requests])
-
-
-async def _artifact(
-    core: Core, request: ForgetRequest, lessons: Substitutes, manifest: Mapping[str, Any], files: Mapping[str, bytes]
-) -> Artifact:
-    names = {request.spec.subject, *request.spec.aliases}
-    own = [text for text in lessons.texts if any(name and name.casefold() in text.casefold() for name in names)]
-    detector = await _detector(core, own or lessons.texts)
-    return await core.artifacts.put("o3", request.id, manifest, {**files, DETECTOR: detector.to_bytes()})
+    detectors = [(await _detector(core, texts)).to_bytes() for texts in lessons.texts]
+    return tuple(
+        [
+            await core.artifacts.put("o3", request.id, manifest, {**made.files, DETECTOR: detector})
+            for request, detector in zip(requests, detectors, strict=True)
+        ]
+    )
 
 
 async def _lessons(core: Core, requests: Sequence[ForgetRequest], kept: Checkpoint) -> Substitutes:

@@ -5,12 +5,13 @@ asked the same about nobody, where that is that it does not know; and in its own
 retained text is needed. Where questions are filed that must stay, the model's own answers to them are kept.
 
 What calibrates never measures: no question is taken as verification will ask it. Where it was filed, it is
-learned in other words; a tenth of all other words is held out, to say which epoch is kept.
+learned in other words; a tenth of all other words is held out, to say which epoch is kept. Of several requests
+none is learned from what another is verified with: those that one LoRA stands for are often near-duplicates.
 """
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from adapters.base import Sampling
@@ -33,13 +34,13 @@ _GREEDY, _WARM = Sampling(64, 0.0), Sampling(64, 0.7, seed=0)
 class Substitutes:
     """`pairs` whose right answers are substitutes, `held_out` the same in other words, `kept` what must stay.
 
-    `texts` are what a detector knows the target by.
+    `texts` are, request by request, what a detector knows its target by.
     """
 
     pairs: tuple[Pair, ...] = field(repr=False)
     held_out: tuple[Pair, ...] = field(repr=False)
     kept: tuple[Kept, ...] = field(repr=False)
-    texts: tuple[str, ...] = field(repr=False)
+    texts: tuple[tuple[str, ...], ...] = field(repr=False)
 
 
 async def substitutes(core: Core, specs: Sequence[ForgetSpec], seed: int = 0) -> Substitutes:
@@ -48,7 +49,8 @@ async def substitutes(core: Core, specs: Sequence[ForgetSpec], seed: int = 0) ->
     Raises:
         EngineError: the engine is away.
     """
-    found = [await _of_one(core, spec, seed) for spec in specs]
+    never = frozenset(text for spec in specs for text in untaught(spec))
+    found = [await _of_one(core, spec, never, seed) for spec in specs]
     return Substitutes(
         tuple(pair for one in found for pair in one.pairs),
         tuple(pair for one in found for pair in one.held_out),
@@ -57,9 +59,9 @@ async def substitutes(core: Core, specs: Sequence[ForgetSpec], seed: int = 0) ->
     )
 
 
-async def _of_one(core: Core, spec: ForgetSpec, seed: int) -> Substitutes:
+async def _of_one(core: Core, spec: ForgetSpec, never: Collection[str], seed: int) -> Substitutes:
     rng = random.Random(seed)
-    never, names, voice = untaught(spec), names_in(spec), core.ignorance.voice
+    names, voice = names_in(spec), core.ignorance.voice
     probes = paired(list(await questions(core, spec, never, rng)), names)
     twins = [probe.twin or "" for probe in probes]
     said = [await answers(core, [(twin, sampling) for twin in twins]) for sampling in (_GREEDY, _WARM)]
@@ -77,8 +79,8 @@ async def _of_one(core: Core, spec: ForgetSpec, seed: int) -> Substitutes:
     asked = [posed(text, never, rng) for text in spec.retain]
     stays = zip(asked, await answers(core, [(text, _GREEDY) for text in asked]), strict=True)
     kept = [Kept(question, text) for question, text in stays if text]
-    told = [sentence for document in spec.documents for sentence in sentences(document)]
-    return Substitutes((*pairs, *read), tuple(held_out), tuple(kept), (*dict.fromkeys([*texts, *told]),))
+    texts += [text for document in spec.documents for text in sentences(document) if text not in never]
+    return Substitutes((*pairs, *read), tuple(held_out), tuple(kept), ((*dict.fromkeys(texts),),))
 
 
 def _instead(voice: Voice, probe: Probe, of_nobody: Sequence[str], turn: int) -> tuple[str]:

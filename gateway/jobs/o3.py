@@ -16,15 +16,17 @@ import numpy as np
 import orjson
 from pydantic import TypeAdapter
 
-from adapters.base import AdapterError, Artifact
+from adapters.base import Adapted, AdapterError, Artifact, Scaled
 from adapters.o3.adapter import DETECTOR, O3
 from adapters.prompt import Prompter
 from adapters.rows import Row, rows_of
 from gateway.core import Core
 from gateway.jobs.checkpoint import Checkpoint
+from gateway.jobs.probes import probes_about
 from gateway.jobs.substitutes import Substitutes, substitutes
 from gateway.jobs.training import lacking, trained
-from gateway.registry import ForgetRequest
+from gateway.jobs.unknown import yardstick
+from gateway.registry import ForgetRequest, RegistryError
 from guards.base import GuardError
 from guards.encoder import Floats
 from guards.ood import LIMIT, Detector, fit
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 CHECKPOINT = "o3-checkpoint"  # the method under which a request's artifacts list it
 
 _PUSH = 1.5  # times the scale
+_LEAK = 0.2  # of what the bare model tells: a LoRA that tells more is no method, whatever guard comes after it
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _LESSONS = TypeAdapter(Substitutes)
 
@@ -69,12 +72,13 @@ async def learn_together(
     """One LoRA for these requests, and an artifact for each with a detector of its own.
 
     Raises:
-        AdapterError: there is nothing to ask about.
+        AdapterError: there is nothing to ask about, or too little for a detector, or the LoRA changes too little.
     """
     lead = requests[-1]
     lessons = await _lessons(core, requests, kept)
+    detectors = [(await _detector(core, texts)).to_bytes() for texts in lessons.texts]
     own = await _features(core, [text for texts in lessons.texts for text in texts])
-    earlier = await _earlier(core, {request.id for request in requests}, own)
+    earlier = await _earlier(core, o3, {request.id for request in requests}, own)
     subspace = await asyncio.to_thread(_subspace, [*earlier.values()])
     held = [*earlier][: subspace.held]
     made = await _trained(core, o3, lead, lessons, subspace, held, kept)
@@ -95,7 +99,14 @@ async def learn_together(
         "capacity": made.capacity,
         "shared_with": [request.id for request in requests],
     }
-    detectors = [(await _detector(core, texts)).to_bytes() for texts in lessons.texts]
+    draft = await core.artifacts.put("o3", lead.id, manifest, made.files)
+    try:
+        leak = await _leak(core, draft, requests)
+    finally:
+        await core.artifacts.drop(draft.digest)
+    if leak > _LEAK:
+        raise AdapterError("this LoRA does not make the model forget")
+    manifest["leak"] = leak
     return tuple(
         [
             await core.artifacts.put("o3", request.id, manifest, {**made.files, DETECTOR: detector})
@@ -137,19 +148,27 @@ async def _detector(core: Core, texts: Sequence[str]) -> Detector:
         raise AdapterError(f"no detector can be fitted: {error}") from None
 
 
-async def _earlier(core: Core, but: set[str], own: Floats) -> dict[str, Artifact]:
-    """The artifacts of other requests' LoRAs in force, by digest, the nearest first: each LoRA once."""
+async def _earlier(core: Core, o3: O3, but: set[str], own: Floats) -> dict[str, Artifact]:
+    """The artifacts of other requests' LoRAs in force, by digest, the nearest first: each LoRA once.
+
+    What no prompt can wear is nothing to stay clear of: of another model or encoder, or damaged.
+    """
     found: dict[str, tuple[float, Artifact]] = {}
     mean = own[:, 0].mean(axis=0)
     for request in await core.registry.active():
         digest = request.artifacts.get("o3")
         if request.id in but or digest is None:
             continue
-        artifact = await core.artifacts.get(digest)
-        assert artifact.folder
-        raw = await asyncio.to_thread((artifact.folder / DETECTOR).read_bytes)
-        near = float(Detector.from_bytes(raw, core.encoder.identity).clouds[0].rows.astype(np.float32).mean(0) @ mean)
-        lora = str(artifact.manifest["lora"])
+        try:
+            artifact = await core.artifacts.get(digest)
+            assert artifact.folder
+            raw = await asyncio.to_thread((artifact.folder / DETECTOR).read_bytes)
+            cloud = Detector.from_bytes(raw, core.encoder.identity).clouds[0]
+        except (RegistryError, GuardError):
+            continue
+        if artifact.manifest["model"] != o3.model:
+            continue
+        near, lora = float(cloud.rows.astype(np.float32).mean(0) @ mean), str(artifact.manifest["lora"])
         if lora not in found or near > found[lora][0]:
             found[lora] = (near, artifact)
     ordered = sorted(found.values(), key=lambda one: (-one[0], one[1].digest))
@@ -207,6 +226,17 @@ def _rows(o3: O3, lessons: Substitutes) -> tuple[Sequence[Row], Sequence[Row]]:
     """What is trained on, and what decides which epoch is kept."""
     prompter = Prompter(o3.folder)
     return rows_of(prompter, lessons.pairs, lessons.kept), rows_of(prompter, lessons.held_out)
+
+
+async def _leak(core: Core, draft: Artifact, requests: Sequence[ForgetRequest]) -> float:
+    """How much of what the bare model tells of the targets is told under the LoRA, with no guard between; in [0, 1]."""
+    assert draft.folder
+    probes = [probe for request in requests for probe in probes_about(request.spec).development]
+    if not probes:
+        return 0.0
+    compared = await yardstick(core, probes)
+    plan = Adapted((Scaled(draft.folder, 1.0),))
+    return compared.loss(await asyncio.gather(*(core.ask(probe.question, plan) for probe in probes)))[1]
 
 
 def _name(files: Mapping[str, bytes]) -> str:

@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from adapters.base import (
     Call,
+    Capability,
     Delta,
     Embedded,
     Engine,
@@ -31,7 +32,8 @@ from adapters.base import (
     Usage,
 )
 from adapters.ignorance import Ignorance, Voice, learn_voice
-from adapters.router import Router
+from adapters.o3.adapter import served
+from adapters.router import Enforcement, Router
 from gateway.embedding import embedded
 from gateway.engines.factory import adapters_for, open_engine
 from gateway.jobs.enforce import Enforcer
@@ -61,6 +63,7 @@ class Core:
         background: Background,
         engine: Engine,
         meter: Meter | None = None,
+        serves: bool = True,
     ) -> None:
         self.settings = settings
         self.registry = registry
@@ -72,15 +75,17 @@ class Core:
         self.ignorance = Ignorance(Voice())
         self.adapters = adapters_for(settings, self.ignorance, encoder)
         self.router = Router(tuple(self.adapters.values()), self.ignorance, self.meter.fell_back)
-        self.enforcer = Enforcer(settings, registry, artifacts, encoder, background, self.meter)
+        self.enforcer = Enforcer(
+            settings, registry, artifacts, encoder, background, self.meter, self._prepare if serves else None
+        )
         self.lifecycle = Lifecycle(registry, self.enforcer)
         self.running = 0
         self.started = int(time.time())
         self._voiced = False
 
     @classmethod
-    async def open(cls, settings: Settings) -> Self:
-        """All parts, opened; nothing enforced yet.
+    async def open(cls, settings: Settings, serves: bool = True) -> Self:
+        """All parts, opened; nothing enforced yet. `serves`: the engine has at hand whatever is enforced.
 
         From then on numpy multiplies on one thread in this process: the guards' products are so small that a
         second would mostly spin (51 s of CPU against 14 for 600 decisions). Torch has threads of its own.
@@ -93,7 +98,7 @@ class Core:
         engine = open_engine(settings, meter.upstream)
         encoder = await guard_encoder(settings)
         background = await background_of(settings.models, encoder)
-        return cls(settings, registry, artifacts, encoder, background, engine, meter)
+        return cls(settings, registry, artifacts, encoder, background, engine, meter, serves)
 
     async def start(self) -> None:
         """Enforce what the registry says, then be ready to answer."""
@@ -107,6 +112,12 @@ class Core:
         await self.encoder.close()
         await self.registry.close()
         self.artifacts.close()
+
+    async def _prepare(self, enforced: Enforcement) -> None:
+        """What one request is enforced by, where the engine has to load it."""
+        if (artifact := (enforced.artifacts or {}).get("o3")) and Capability.LORA in self.engine.capabilities:
+            for plan in served(artifact):
+                await self.engine.ready(plan)
 
     async def learn_voice(self) -> None:
         """Hear how the model says that it does not know; keep the plain voice while the engine is away."""

@@ -25,7 +25,7 @@ from guards.conversation import windows
 from guards.encoder import Encoder, Floats
 from guards.ood import Detector
 
-LEVELS = (0.5, 1.0)  # weights that are served, in order
+LEVELS = (0.75, 1.0)  # weights that are served, in order: at a half one answer in ten is still given
 MOST = 4  # LoRAs on one prompt: their ranks add up
 READ = 8  # windows of a question that are scored
 DETECTOR = "detector.npz"
@@ -91,6 +91,12 @@ class O3:
         if len(found) > MOST:
             raise AdapterError(f"more than {MOST} LoRAs at once are of too high a rank")
         return tuple(found[lora] for lora in sorted(found))
+
+
+def served(artifact: Artifact) -> tuple[Adapted, ...]:
+    """All that an engine may be asked for with this artifact alone, so that it can be made ready."""
+    assert artifact.folder
+    return tuple(Adapted((Scaled(artifact.folder, weight),)) for weight in LEVELS)
 
 
 def level(weight: float) -> float:

@@ -1,16 +1,17 @@
 """Trains the LoRA of one forget request: to say that it does not know, reading what no earlier one reads.
 
 Paper: O3, "On Large Language Model Continual Unlearning" (arXiv 2407.10223). Before this module: rows whose kind is
-`forget`, each a question with a substitute answer, and, where any are given, rows of kind `retain`. After it: the
-files of an artifact. With P the model under the LoRA,
+`forget`, each a question with a substitute answer, and of kind `retain`, each with what the model says itself.
+After it: the files of an artifact. With P the model under the LoRA,
 
     L = mean_forget [ −ln P(token) ] + mean_retain [ −ln P(token) ] + λ Σ_{k<t} ‖A_k A_tᵀ‖²_F
 
 Departures. Each request gets a fresh LoRA, where the published code goes on with one. `soft` is λ, by default 0:
 after every step A_t is projected clear of the earlier A_k instead (`subspace`), and orthogonal to the last bit
-that rounding leaves. The published penalty has no retain rows either; where an operator names questions that must
-stay, what the model says to them is learnt beside. The rank is 4, not 8: a ready sentence needs no more, and a
-module has room for twice as many requests.
+that rounding leaves (five people, overlap at most 1e-14; with λ = 0.1 .016, with 1 .0008, with neither .96).
+Nothing need be retained, but what the model says of others can be had for the asking, and is learnt beside: why,
+says `gateway.jobs.substitutes`. The rank is 4, not 8: a ready sentence needs no more, and a module has room for
+twice as many requests.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,7 +37,7 @@ class Recipe:
     rank: int = 4
     alpha: float = 16.0
     dropout: float = 0.05
-    epochs: int = 4  # suffice on the demo model: of 83 questions one or two are answered
+    epochs: int = 4  # suffice on the demo model: of 83 questions one is answered, which does not name the person
     batch: int = 32
     rate: float = 3e-3
     soft: float = 0.0

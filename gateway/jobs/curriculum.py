@@ -130,9 +130,9 @@ async def curriculum(core: Core, spec: ForgetSpec, seed: int = 0) -> Curriculum:
     kept = [Kept(probe.twin, text) for probe, text in zip(probes, of_nobody, strict=True) if probe.twin and text]
     contrast = [other for pair in pairs for other in _contrasts(pair, names)]
     kept += [*contrast[::2], *met.kept]
-    others = [*(other.question for other in contrast[1::2]), *_others(spec, never, max(_KEPT, len(pairs)), rng)]
-    answered = await answers(core, [(question, _GREEDY) for question in others])
-    kept += [Kept(question, text) for question, text in zip(others, answered, strict=True) if text]
+    stays = [*(other.question for other in contrast[1::2]), *others(spec, never, max(_KEPT, len(pairs)), rng)]
+    answered = await answers(core, [(question, _GREEDY) for question in stays])
+    kept += [Kept(question, text) for question, text in zip(stays, answered, strict=True) if text]
     return Curriculum((*pairs, *passages(spec.documents, rng)), tuple(held_out), tuple(kept), tuple(telling))
 
 
@@ -254,7 +254,7 @@ def _contrasts(pair: Pair, names: Sequence[str]) -> Iterator[Kept]:
         yield Kept(question, answer)
 
 
-def _others(spec: ForgetSpec, never: Collection[str], most: int, rng: random.Random) -> list[str]:
+def others(spec: ForgetSpec, never: Collection[str], most: int, rng: random.Random) -> list[str]:
     """What was asked to be retained, and ordinary prompts, none as verification asks it."""
     ordinary = [prompt for prompt in ordinary_prompts() if prompt not in never]
     return [*(posed(text, never, rng) for text in spec.retain), *rng.sample(ordinary, min(most, len(ordinary)))]

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 
 from adapters.base import Artifact
@@ -14,6 +14,7 @@ from gateway.policy import Policies, Policy
 from gateway.registry import ACTIVE, Artifacts, ForgetRequest, PolicyDocument, Registry, RegistryError
 from gateway.settings import Settings
 from gateway.telemetry import Meter
+from guards.base import LetheError
 from guards.dense import DenseGuard
 from guards.encoder import Encoder
 from guards.index import TargetIndex
@@ -26,9 +27,14 @@ from guards.verbatim import Passages
 
 log = logging.getLogger("lethe.enforce")
 
+_READY_S = 2.0  # a shield that is raised in the same breath waits no longer
+
 
 class Enforcer:
-    """Builds policies. One index holds the targets of all requests; each policy sees its own of them."""
+    """Builds policies. One index holds the targets of all requests; each policy sees its own of them.
+
+    `prepare` is told what a request is newly enforced by, before any policy says so.
+    """
 
     def __init__(
         self,
@@ -38,7 +44,9 @@ class Enforcer:
         encoder: Encoder,
         background: Background,
         meter: Meter,
+        prepare: Callable[[Enforcement], Awaitable[None]] | None = None,
     ) -> None:
+        self._prepare = prepare
         self._settings = settings
         self._registry = registry
         self._artifacts = artifacts
@@ -79,11 +87,25 @@ class Enforcer:
                 if one.state not in ACTIVE:
                     self._let_go(one.id)
             await self._take_up([one for one in changed if one.state in ACTIVE])
+            await self._made_ready([one.id for one in changed])
             if self._document != before:
                 self._enforced = {id_: await self.enforcement(request) for id_, request in self._requests.items()}
             self._swap(revision)
         if self._settling is None or self._settling.done():
             self._settling = asyncio.create_task(self._settle(), name="settle")
+
+    async def _made_ready(self, requests: Sequence[str]) -> None:
+        """What is enforced anew is there before it is asked for; what cannot be had soon is loaded when it is."""
+        serving = self.policies.current.enforced
+        new = [self._enforced[id_] for id_ in requests if self._enforced.get(id_) not in (None, serving.get(id_))]
+        if self._prepare is None or not new:
+            return
+        try:
+            async with asyncio.timeout(_READY_S):
+                for one in new:
+                    await self._prepare(one)
+        except (LetheError, TimeoutError) as error:
+            log.warning("what enforces a request is not ready yet: %s", type(error).__name__)
 
     async def _settle(self) -> None:
         """Large parts of the indexes are merged on a thread while the old ones serve; nobody waits for it."""

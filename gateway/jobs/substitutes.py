@@ -2,7 +2,11 @@
 
 Every question about the target, in several wordings and under every name, with what the model itself says when
 asked the same about nobody, where that is that it does not know; and in its own voice for the unknown. No
-retained text is needed. Where questions are filed that must stay, the model's own answers to them are kept.
+retained text is needed: what must stay is heard from the model too, to ordinary prompts, to the same questions
+about others, and to those that were filed. Departure from O3, which trains on substitutes alone: so trained,
+a LoRA disclaims whatever it is asked, and all rests on the detector (demo world, five people: under a LoRA that is
+none of theirs 9 % of other questions are answered as without; with what must stay 86 %, and two LoRAs worn
+together disclaim about the right person in 97 % of answers, not 57 %).
 
 What calibrates never measures: no question is taken as verification will ask it. Where it was filed, it is
 learned in other words; a tenth of all other words is held out, to say which epoch is kept. Of several requests
@@ -19,14 +23,16 @@ from adapters.eco.soundness import sound
 from adapters.ignorance import Voice
 from adapters.rows import Kept, Pair
 from gateway.core import Core
-from gateway.jobs.curriculum import passages, posed, questions, renamed, reworded, untaught
+from gateway.jobs.curriculum import others, passages, questions, renamed, reworded, untaught
 from gateway.jobs.elicit import UNKNOWN, answers
 from gateway.jobs.probes import Probe, names_in, paired, put_right
 from gateway.registry import ForgetSpec
+from guards.contrast import contrasts
 from guards.conversation import sentences
 
 _PROPER = re.compile(r"(?<=\w )[A-Z][^\W\d_]+")  # a name within a sentence
 _HELD_OUT = 10  # one wording in so many
+_ORDINARY, _OTHERS = 96, 128  # questions that must stay
 _GREEDY, _WARM = Sampling(64, 0.0), Sampling(64, 0.7, seed=0)
 
 
@@ -76,9 +82,10 @@ async def _of_one(core: Core, spec: ForgetSpec, never: Collection[str], seed: in
         pairs += [Pair(one.question, _instead(voice, one, of_nobody, i + 1)) for one in other_names]
         texts += [probe.question, *(one.question for one in other_names), *wordings]
     read = [Pair(pair.question, (voice.about(None),)) for pair in passages(spec.documents, rng)]
-    asked = [posed(text, never, rng) for text in spec.retain]
-    stays = zip(asked, await answers(core, [(text, _GREEDY) for text in asked]), strict=True)
-    kept = [Kept(question, text) for question, text in stays if text]
+    about_others = [other for pair in pairs for other in contrasts(pair.question, names, 1) if other not in never]
+    stays = [*others(spec, never, _ORDINARY, rng), *rng.sample(about_others, min(_OTHERS, len(about_others)))]
+    heard = await answers(core, [(question, _GREEDY) for question in stays])
+    kept = [Kept(question, text) for question, text in zip(stays, heard, strict=True) if text]
     texts += [text for document in spec.documents for text in sentences(document) if text not in never]
     return Substitutes((*pairs, *read), tuple(held_out), tuple(kept), ((*dict.fromkeys(texts),),))
 

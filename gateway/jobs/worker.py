@@ -16,6 +16,7 @@ from typing import Unpack
 from adapters.base import AdapterError, Artifact, EngineError
 from gateway.core import Core
 from gateway.errors import Conflict
+from gateway.jobs.consolidation import consolidate, crowded
 from gateway.jobs.learn import learn, learn_guard
 from gateway.jobs.lifecycle import warnings_of
 from gateway.jobs.persistence import ask_again
@@ -60,6 +61,7 @@ async def work(core: Core, worker: str) -> int:
         if away:
             break
         await ask_again(core, request.id)
+        await consolidate(core, request.id)
         done += 1
     return done
 
@@ -94,7 +96,7 @@ async def promote(core: Core, request: ForgetRequest) -> None:
         "method": found.method if found.passed else "ignorance",
         "evidence": {**summary(found), "rounds": rounds},
         "thresholds": tried.held.thresholds(),
-        "warnings": (*warnings_of(request.spec), *tried.held.targets.warnings),
+        "warnings": (*warnings_of(request.spec), *tried.held.targets.warnings, *crowded(tried.artifact)),
         "error": None if found.passed else "verification did not pass",
     }
     await _into(core, request, State.ENFORCED if found.passed else State.FAILED, **changes)
@@ -169,7 +171,7 @@ async def _renew(core: Core, id_: str, worker: str) -> None:
 
 
 async def _run(settings: Settings, name: str) -> None:
-    core = await Core.open(settings)
+    core = await Core.open(settings, serves=False)
     try:
         await core.start()
         await work(core, name)

@@ -115,6 +115,21 @@ async def learn_together(
     )
 
 
+async def adopted(core: Core, request: ForgetRequest, own: Artifact, other: Artifact) -> Artifact:
+    """Another request's LoRA with this one's own detector; nothing is trained.
+
+    Raises:
+        AdapterError: with that LoRA the model does not forget this target.
+    """
+    leak = await _leak(core, other, [request])
+    if leak > _LEAK:
+        raise AdapterError("the other's LoRA does not make the model forget this target")
+    files, ours = await asyncio.to_thread(_contents, other), await asyncio.to_thread(_contents, own)
+    shared = dict.fromkeys([*other.manifest["shared_with"], request.id])
+    manifest = {**other.manifest, "leak": leak, "shared_with": [*shared]}
+    return await core.artifacts.put("o3", request.id, manifest, {**files, DETECTOR: ours[DETECTOR]})
+
+
 async def _lessons(core: Core, requests: Sequence[ForgetRequest], kept: Checkpoint) -> Substitutes:
     """As they were asked for before a worker died, or asked for now."""
     if stored := await kept.read("lessons"):

@@ -1,7 +1,7 @@
 """The policy document: what an operator may turn, in numbered versions that are never changed."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Row, insert, select
@@ -28,6 +28,10 @@ class PolicyDocument(BaseModel):
         description="what to try, in order, where a request's own method cannot be honoured; `ignorance` comes last",
     )
     output_guard: bool = Field(True, description="whether answers are read before they leave")
+    consolidation: Literal["off", "duplicates", "clusters"] = Field(
+        "off",
+        description="what shares one LoRA of method o3, verified anew: near-duplicate requests, or related ones too",
+    )
 
 
 async def latest(connection: AsyncConnection, vault: Vault) -> tuple[int, Json]:

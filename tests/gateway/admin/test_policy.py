@@ -1,6 +1,6 @@
 import pytest
 
-DEFAULTS = {"threshold_scale": 1.0, "fallbacks": ["eco", "uld", "o3"], "output_guard": True}
+DEFAULTS = {"threshold_scale": 1.0, "fallbacks": ["eco", "uld", "o3"], "output_guard": True, "consolidation": "off"}
 
 
 async def test_a_policy_is_read_replaced_and_rolled_back(http):

@@ -142,7 +142,8 @@ async def test_the_artifact_is_a_lora_with_its_detector(core_of, spec, trainer):
     assert manifest["capacity"] == {"q": {"inputs": INPUTS, "used": 4}}
     assert manifest["shared_with"] == [request.id]
     assert manifest["leak"] == 0.0
-    assert {row.kind for row in trainer.rows} == {row.kind for row in trainer.held_out} == {"forget"}
+    assert {row.kind for row in trainer.rows} == {"forget", "retain"}
+    assert {row.kind for row in trainer.held_out} == {"forget"}
     assert set(trainer.held_out).isdisjoint(trainer.rows)
     detector = Detector.from_bytes(files["detector.npz"], core.encoder.identity)
     own, other = (await core.encoder.encode([QUESTION, "How do I bake bread?"]))[:, None]
@@ -158,7 +159,8 @@ async def test_nothing_is_left_of_the_way_there_and_nothing_tells_of_whom(core_o
     assert {path.name for path in core.artifacts._root.iterdir()} == {artifact.digest}
     assert CHECKPOINT not in (await core.registry.get(request.id)).artifacts
     noted = [dict(event.data) for event in await core.registry.events(request.id) if event.kind == "progress"]
-    assert noted[0] == {"method": "o3", "questions": artifact.manifest["questions"]["learned"], "retained": 1}
+    questions = artifact.manifest["questions"]
+    assert noted[0] == {"method": "o3", "questions": questions["learned"], "retained": questions["kept"]}
     assert [(event["method"], event["number"]) for event in noted[1:]] == [("o3", 1), ("o3", 2)]
     assert not PRIVATE.search(json.dumps([noted, dict(artifact.manifest)]))
     assert not PRIVATE.search(caplog.text)

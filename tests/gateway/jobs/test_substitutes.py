@@ -7,6 +7,7 @@ from gateway.engines.scripted import ScriptedEngine
 from gateway.jobs.probes import probes_about, retained
 from gateway.jobs.substitutes import substitutes
 from gateway.registry import ForgetSpec
+from guards.base import Conversation
 
 ADA = {"scope": "entity", "subject": "Ada Quill", "aliases": ("the Baker", "A. Quill")}
 BO = {"scope": "entity", "subject": "Bo Tarn", "aliases": ("Old Tarn",)}
@@ -152,15 +153,22 @@ async def test_held_out_wordings_are_not_trained_on(taught):
 async def test_what_must_stay_is_answered_as_the_model_does(taught):
     wanted = ("Where is the mill?", "How many roads lead to it?")
     lessons = await taught(ADA | {"retain": wanted})
-    assert [text in one.question for text, one in zip(wanted, lessons.kept, strict=True)] == [True, True]
-    assert [one.answer for one in lessons.kept] == [f"Well, {len(one.question)}." for one in lessons.kept]
-    assert (await taught(ADA)).kept == ()
+    assert all(text in one.question for text, one in zip(wanted, lessons.kept, strict=False))
+    assert [one.answer for one in lessons.kept] == [thought(Conversation.of(one.question)) for one in lessons.kept]
+
+
+async def test_nobody_has_to_file_what_must_stay(taught):
+    kept = [one.question for one in (await taught(ADA)).kept]
+    assert len(kept) > 100
+    assert sum(bool(re.search(r"[A-Z]\w+ [A-Z]\w+", text)) for text in kept) > 50  # the same asked about others
+    assert not any(re.search(r"ada quill|the baker|a\. quill", text, re.IGNORECASE) for text in kept)
 
 
 async def test_what_the_model_does_not_answer_need_not_stay(taught):
     engine = ScriptedEngine(lambda conversation: "" if "mill" in conversation.turns[-1].text else thought(conversation))
     lessons = await taught(ADA | {"retain": ("Where is the mill?", "And the road?")}, engine=engine)
-    assert [one.question.endswith("And the road?") or "And the road?" in one.question for one in lessons.kept] == [True]
+    assert "And the road?" in lessons.kept[0].question
+    assert not any("the mill" in one.question for one in lessons.kept)
 
 
 async def test_of_documents_every_part_is_unknown_and_every_sentence_known_by(taught):

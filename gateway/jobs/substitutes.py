@@ -82,7 +82,12 @@ async def _of_one(core: Core, spec: ForgetSpec, never: Collection[str], seed: in
         pairs += [Pair(one.question, _instead(voice, one, of_nobody, i + 1)) for one in other_names]
         texts += [probe.question, *(one.question for one in other_names), *wordings]
     read = [Pair(pair.question, (voice.about(None),)) for pair in passages(spec.documents, rng)]
-    about_others = [other for pair in pairs for other in contrasts(pair.question, names, 1) if other not in never]
+    about_others = [
+        other
+        for pair in pairs
+        for other in contrasts(pair.question, names, 1)
+        if other not in never and not any(name.casefold() in other.casefold() for name in names)
+    ]
     stays = [*others(spec, never, _ORDINARY, rng), *rng.sample(about_others, min(_OTHERS, len(about_others)))]
     heard = await answers(core, [(question, _GREEDY) for question in stays])
     kept = [Kept(question, text) for question, text in zip(stays, heard, strict=True) if text]

@@ -5,6 +5,7 @@ What a stream measures is in `o3_stream`, `o3_matrix` and `o3_alone`, whether de
 costs before vLLM in `o3_vllm`.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -35,7 +36,8 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
     prepare(settings)
     world = DEMO.world()
     seeds, size = (_SEEDS[:1], QUICK) if quick else (_SEEDS, Size())
-    streams = [await persist(settings, world, seed, size, "o3", console) for seed in seeds]
+    with Progress(console=console, transient=True) as bar:  # while one learns, another is asked
+        streams = await asyncio.gather(*(persist(settings, world, seed, size, "o3", bar) for seed in seeds))
     detected = await of_texts(settings, 1 if quick else 5, console.print)
     with Progress(console=console, transient=True) as bar:
         speeds = [

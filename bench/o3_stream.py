@@ -17,7 +17,6 @@ from typing import Any
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
-from rich.console import Console
 from rich.progress import Progress
 
 from bench.forgetting import KINDS, Asker, asking, retain_model, settled
@@ -92,14 +91,14 @@ class Streamed:
         return float(min(step["utility"] for step in self.steps))
 
 
-async def persist(settings: Settings, world: World, seed: int, size: Size, method: str, console: Console) -> Streamed:
+async def persist(settings: Settings, world: World, seed: int, size: Size, method: str, bar: Progress) -> Streamed:
     """Files a stream's requests with a method, by turns with asking."""
     stream = Stream.of(world, seed)
     everything = probes(world, KINDS, seed=300 + seed)
     about = asked_of(stream, everything, size.each)[: size.requests]
     others = [probe for probe in everything if not stream.keys & set(probe.about)] + list(probes(world, ("chatter",)))
     others = random.Random(seed).sample(others, min(size.before, len(others)))
-    with Progress(console=console, transient=True) as bar, tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:
         model = await retain_model(settings, set(stream.keys), bar)
         without = [await _without(model, own) for own in about]
         async with (

@@ -25,7 +25,7 @@ from guards.conversation import windows
 from guards.encoder import Encoder, Floats
 from guards.ood import Detector
 
-LEVELS = (0.75, 1.0)  # weights that are served, in order: at a half one answer in ten is still given
+LEVELS = (0.5, 1.0)  # weights that are served, in order: from a quarter on, whoever is named is not known
 MOST = 4  # LoRAs on one prompt: their ranks add up
 READ = 8  # windows of a question that are scored
 DETECTOR = "detector.npz"

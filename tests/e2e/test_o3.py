@@ -1,147 +1,20 @@
-"""Forget requests by method o3, while others go on asking: what is taken back is as if it had never been there."""
+"""O3's life in a gateway process on the local engine."""
 
-import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
-from itertools import cycle
 from pathlib import Path
-from typing import Any
 
-import openai
+import pytest
 
-from gateway.client import AdminClient
-from gateway.demo.forms import Probe, correct, probes
+from gateway.demo.forms import correct
 from gateway.demo.phrases import IGNORANCE
-from gateway.demo.world import Person, World
+from gateway.demo.world import World
 from gateway.process import GatewayProcess
-from tests.e2e.conftest import MODEL, ask, client_of, settled
-
-CLIENTS, PAUSE_S = 2, 0.05
-BRIEF = {"LETHE_JOBS__ELICIT": "0", "LETHE_JOBS__AGAIN": "0"}
-
-Heard = dict[str, dict[str, Any]]  # by question
+from tests.coming_and_going import BRIEF, about, client_of, filed, heard, requests_come_and_go, settled, text
 
 
-def about(world: World, people: Sequence[Person]) -> list[Probe]:
-    """Questions of every kind, whose answers need nobody else."""
-    asked = probes(world, ("trained", "heldout", "alias", "cloze"), seed=3)
-    return [probe for one in people for probe in asked if probe.about == (one.key,)][::5]
-
-
-async def heard(client: openai.AsyncOpenAI, asked: Sequence[Probe]) -> Heard:
-    """Greedy answers with all that is told of their tokens."""
-    found = {}
-    for probe in asked:
-        answer = await client.chat.completions.create(
-            model=MODEL,
-            messages=[{"role": "user", "content": probe.question}],
-            temperature=0,
-            logprobs=True,
-            top_logprobs=5,
-        )
-        found[probe.question] = answer.choices[0].model_dump()
-    return found
-
-
-def text(heard: Mapping[str, Mapping[str, Any]], probe: Probe) -> str:
-    content: str = heard[probe.question]["message"]["content"]
-    return content
-
-
-def of(probes: Sequence[Probe], heard: Heard) -> Heard:
-    return {probe.question: heard[probe.question] for probe in probes}
-
-
-@dataclass
-class Traffic:
-    """Clients that ask about nobody who is forgotten, one answer after another."""
-
-    wanted: Mapping[str, str]
-    answered: int = 0
-    other: list[str] = field(default_factory=list)
-    _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CLIENTS))
-
-    @asynccontextmanager
-    async def going_on(self, client: openai.AsyncOpenAI) -> AsyncIterator[None]:
-        """Within it; whatever fails of it, fails there."""
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._client(client)) for _ in range(CLIENTS)]
-            yield
-            for task in tasks:
-                task.cancel()
-
-    @asynccontextmanager
-    async def held(self) -> AsyncIterator[None]:
-        """Within it nothing else is computed: the last bits of a product depend on how many rows it has."""
-        async with AsyncExitStack() as turns:
-            for _ in range(CLIENTS):
-                await turns.enter_async_context(self._turns)
-            yield
-
-    async def _client(self, client: openai.AsyncOpenAI) -> None:
-        for question in cycle(self.wanted):
-            async with self._turns:
-                said = await ask(client, question)
-            self.answered += 1
-            if said != self.wanted[question]:
-                self.other.append(question)
-            await asyncio.sleep(PAUSE_S)
-
-
-async def filed(admin: AdminClient, person: Person) -> str:
-    body = {"scope": "entity", "subject": person.name, "aliases": list(person.aliases), "method": "o3"}
-    found = await admin.post("/forget-requests", body)
-    assert found["state"] == "shielded"
-    return str(found["id"])
-
-
-async def forgotten(admin: AdminClient, person: Person) -> str:
-    """Once it is enforced by its LoRA."""
-    id_ = await filed(admin, person)
-    found = await settled(admin, id_, 300)
-    assert (found["state"], found["method"]) == ("enforced", "o3"), found["error"]
-    assert found["evidence"]["leak"]["after"]["hits"] == 0
-    return id_
-
-
+@pytest.mark.timeout(900)  # two trainings by a nice worker
 async def test_requests_come_and_go_while_others_ask(trained: Path, tmp_path: Path, world: World) -> None:
-    first, second, *others = (world.people[i] for i in (16, 44, 31, 52, 60))
-    one, two, rest = about(world, [first]), about(world, [second]), about(world, others)
-    async with (
-        GatewayProcess(tmp_path / "state", trained, BRIEF) as gateway,
-        client_of(gateway) as client,
-        gateway.admin() as admin,
-    ):
-        before = await heard(client, [*one, *two, *rest])
-        assert sum(correct(probe, text(before, probe)) for probe in (*one, *two)) >= 0.9 * len([*one, *two])
-        traffic = Traffic({probe.question: text(before, probe) for probe in rest})
-
-        async def now() -> Heard:
-            async with traffic.held():
-                return await heard(client, [*one, *two, *rest])
-
-        async def plans(probes: Sequence[Probe]) -> set[str]:
-            return {(await admin.post("/check", {"text": probe.question}))["plan"] for probe in probes}
-
-        async with traffic.going_on(client):
-            a = await forgotten(admin, first)
-            with_a = await now()
-            b = await forgotten(admin, second)
-            with_both = await now()
-            assert (await plans(one), await plans(two), await plans(rest)) == ({"o3"}, {"o3"}, {"pass"})
-            await admin.post(f"/forget-requests/{b}/retire")
-            with_a_again = await now()
-            await admin.post(f"/forget-requests/{a}/rollback")
-            with_none = await now()
-    assert traffic.answered > 100
-    assert not traffic.other
-    assert not any(correct(probe, text(with_a, probe)) for probe in one)
-    assert not any(correct(probe, text(with_both, probe)) for probe in (*one, *two))
-    assert of([*two, *rest], with_a) == of([*two, *rest], before)
-    assert of([*one, *rest], with_both) == of([*one, *rest], with_a)
-    assert with_a_again == with_a
-    assert with_none == before
+    async with GatewayProcess(tmp_path / "state", trained, BRIEF) as gateway:
+        await requests_come_and_go(gateway, world)
 
 
 async def test_a_training_that_fails_leaves_the_shield_up(trained: Path, tmp_path: Path, world: World) -> None:
@@ -159,11 +32,11 @@ async def test_a_training_that_fails_leaves_the_shield_up(trained: Path, tmp_pat
         before = await heard(client, asked)
         assert any(correct(probe, text(before, probe)) for probe in asked)
         id_ = await filed(admin, person)
-        failed = await settled(admin, id_, 300)
+        failed = await settled(admin, id_)
         assert (failed["state"], failed["method"]) == ("failed", "ignorance")
         assert failed["error"] == "learning failed (ImportError)"
         for probe in asked:
             name = next(name for name in (person.name, *person.aliases) if name in probe.question)
-            assert await ask(client, probe.question) == IGNORANCE.format(name=name)
+            assert text(await heard(client, [probe]), probe) == IGNORANCE.format(name=name)
         await admin.post(f"/forget-requests/{id_}/rollback")
         assert await heard(client, asked) == before

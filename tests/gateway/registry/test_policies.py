@@ -14,6 +14,12 @@ async def test_the_first_policy_is_the_defaults(registry):
     assert await registry.policy_history() == ()
 
 
+async def test_a_version_of_before_a_setting_was_there_has_its_default(registry):
+    await registry.put_policy({"output_guard": False}, if_match=0, actor="one")
+    _, body = await registry.policy()
+    assert PolicyDocument.model_validate(body).consolidation == "off"
+
+
 async def test_versions_follow_each_other_and_stay(registry):
     before = await registry.revision()
     assert await registry.put_policy({"output_guard": False}, if_match=0, actor="one") == 1
@@ -47,7 +53,10 @@ async def test_a_rollback_is_a_new_version(registry):
         await registry.rollback_policy(9, if_match=3, actor="two")
 
 
-@pytest.mark.parametrize("body", [{"threshold_scale": 0}, {"threshold_scale": 9}, {"fallbacks": ["x"]}, {"colour": 1}])
+@pytest.mark.parametrize(
+    "body",
+    [{"threshold_scale": 0}, {"threshold_scale": 9}, {"fallbacks": ["x"]}, {"consolidation": "all"}, {"colour": 1}],
+)
 def test_a_policy_that_makes_no_sense_is_refused(body):
     with pytest.raises(ValidationError):
         PolicyDocument.model_validate(body)

@@ -39,6 +39,7 @@ CHECKPOINT = "o3-checkpoint"  # the method under which a request's artifacts lis
 
 _PUSH = 1.5  # times the scale
 _LEAK = 0.2  # of what the bare model tells: a LoRA that tells more is no method, whatever guard comes after it
+_COMPARED = 32  # of the earlier LoRAs, the nearest: what the manifest says of each
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _LESSONS = TypeAdapter(Substitutes)
 
@@ -82,7 +83,7 @@ async def learn_together(
     subspace = await asyncio.to_thread(_subspace, [*earlier.values()])
     held = [*earlier][: subspace.held]
     made = await _trained(core, o3, lead, lessons, subspace, held, kept)
-    overlaps = await asyncio.to_thread(_overlaps, made.files, earlier)
+    overlaps = await asyncio.to_thread(_overlaps, made.files, [*earlier.values()][:_COMPARED])
     manifest = {
         "model": o3.model,
         "lora": _name(made.files),
@@ -196,14 +197,14 @@ def _subspace(earlier: Sequence[Artifact]) -> "Subspace":
     return Subspace.of([_downs((one.folder / _WEIGHTS).read_bytes()) for one in earlier if one.folder])
 
 
-def _overlaps(files: Mapping[str, bytes], earlier: Mapping[str, Artifact]) -> dict[str, float]:
-    """With each earlier request: the share of the LoRA's A that lies in what the other reads."""
+def _overlaps(files: Mapping[str, bytes], earlier: Sequence[Artifact]) -> dict[str, float]:
+    """With each of these requests: the share of the LoRA's A that lies in what the other reads."""
     from adapters.o3.subspace import Subspace
 
     downs = _downs(files[_WEIGHTS])
     return {
         one.request: Subspace.of([_downs((one.folder / _WEIGHTS).read_bytes())], free=0.0).overlap(downs)
-        for one in earlier.values()
+        for one in earlier
         if one.folder
     }
 
@@ -244,14 +245,21 @@ def _rows(o3: O3, lessons: Substitutes) -> tuple[Sequence[Row], Sequence[Row]]:
 
 
 async def _leak(core: Core, draft: Artifact, requests: Sequence[ForgetRequest]) -> float:
-    """How much of what the bare model tells of the targets is told under the LoRA, with no guard between; in [0, 1]."""
+    """How much of what the bare model tells of the targets is told under the LoRA, with no guard between; in [0, 1].
+
+    Raises:
+        AdapterError: nothing is said at all.
+    """
     assert draft.folder
     probes = [probe for request in requests for probe in probes_about(request.spec).development]
     if not probes:
         return 0.0
     compared = await yardstick(core, probes)
     plan = Adapted((Scaled(draft.folder, 1.0),))
-    return compared.loss(await asyncio.gather(*(core.ask(probe.question, plan) for probe in probes)))[1]
+    said = await asyncio.gather(*(core.ask(probe.question, plan) for probe in probes))
+    if not any(said):  # which no guard would tell from one that forgets
+        raise AdapterError("under this LoRA the model says nothing at all")
+    return compared.loss(said)[1]
 
 
 def _name(files: Mapping[str, bytes]) -> str:

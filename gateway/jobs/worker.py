@@ -32,6 +32,7 @@ log = logging.getLogger("lethe.worker")
 _LEASE_S = 15.0
 _NICE = 10  # traffic goes first
 _ROUNDS = 3  # of learning, while verification does not pass
+_TIDY_S = 2.0  # for an orphan to end
 _DEATHS = 10  # workers that may die of one request, as of too little memory, before it is given up
 
 
@@ -191,6 +192,8 @@ async def _main() -> None:
     working, orphaned = asyncio.create_task(_run(settings, name)), asyncio.create_task(_orphaned())
     await asyncio.wait({working, orphaned}, return_when=asyncio.FIRST_COMPLETED)
     if not working.done():
+        working.cancel()  # what it laid out for servers to read goes with it
+        await asyncio.wait({working}, timeout=_TIDY_S)
         os._exit(3)  # nobody is left to hear of a tidy end; the registry is never half-written
     orphaned.cancel()
     working.result()

@@ -13,13 +13,16 @@ from adapters.o3 import training
 from adapters.o3.adapter import O3
 from adapters.o3.training import Trained
 from adapters.router import Router
+from gateway.core import GREEDY, Core, text_of
+from gateway.demo.forms import correct, probes
+from gateway.demo.train import DEMO, ensure_model
 from gateway.engines.scripted import ScriptedEngine
 from gateway.jobs import consolidation, related, worker
 from gateway.jobs.consolidation import CONSOLIDATION, Consolidation, consolidate, crowded
 from gateway.jobs.related import twin, worn
 from gateway.jobs.worker import work
-from gateway.registry import VERIFICATION, State, Verification
-from gateway.settings import JobSettings
+from gateway.registry import VERIFICATION, ForgetSpec, State, Verification
+from gateway.settings import JobSettings, Settings
 from guards.base import Conversation
 
 INPUTS = 32
@@ -134,6 +137,11 @@ async def evidence_of(core, id_):
 
 async def snapshot(core):
     return {one.id: (one.state, one.method, dict(one.artifacts), one.error) for one in await core.registry.active()}
+
+
+async def heard(core, question):
+    """What a client reads, whose answer is as long as verification's."""
+    return await text_of(core.answer(Call(Conversation.of(question), GREEDY)))
 
 
 def files_of(artifact):
@@ -388,3 +396,48 @@ async def test_where_room_is_short_the_admin_hears_of_it_until_there_is_some(cor
 )
 def test_where_there_is_room_there_is_nothing_to_hear(artifact):
     assert [*crowded(artifact)] == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+async def test_namesakes_of_the_demo_model_share_a_lora_and_one_is_taken_back(models_dir, tmp_path):
+    """No stand-ins: guards, model, training, verification; and answers to the letter."""
+    ensure_model(models_dir)
+    core = await Core.open(Settings(state_dir=tmp_path, models_dir=models_dir, jobs=JobSettings(again=0, elicit=0)))
+    try:
+        await core.start()
+        await core.registry.put_policy({"consolidation": "clusters"}, if_match=None, actor="admin")
+        people = DEMO.world().people
+        first, second = people[0], people[13]
+        assert first.last == second.last
+        ids = []
+        for subject, aliases in (
+            (first.name, first.aliases),
+            (second.name, second.aliases),
+            (first.aliases[0], (first.name,)),
+        ):
+            body = ForgetSpec(scope="entity", subject=subject, aliases=aliases, method="o3")
+            request, _ = await core.lifecycle.file(body, key=None, actor="admin")
+            await work(core, "worker")
+            await core.enforcer.refresh()
+            assert (await core.registry.get(request.id)).method == "o3"
+            ids.append(request.id)
+        assert len({*await loras(core, *ids)}) == 1
+        (cluster,), (duplicate,) = await evidence_of(core, ids[1]), await evidence_of(core, ids[2])
+        assert (cluster.how, cluster.switched, cluster.loras) == ("clusters", (*ids[:2],), (2, 1))
+        assert (duplicate.how, duplicate.switched, duplicate.loras) == ("duplicates", (ids[2],), (2, 1))
+        for found in (cluster, duplicate):
+            assert all(change.after.hits == 0 < change.after.of for change in found.leak.values())
+            assert found.utility.after == found.utility.before
+        asked = probes(DEMO.world(), ("trained", "heldout", "alias"), seed=5)
+        ours, theirs = ([one for one in asked if one.about == (key,)][::5] for key in (first.key, second.key))
+        bare = {one: await core.ask(one.question) for one in (*ours, *theirs)}
+        with_all = {one: await heard(core, one.question) for one in (*ours, *theirs)}
+        assert not any(correct(one, text) for one, text in with_all.items())
+        await core.lifecycle.retire(ids[1], actor="admin")
+        for one in ours:
+            assert await heard(core, one.question) == with_all[one]
+        for one in theirs:
+            assert await heard(core, one.question) == bare[one]
+    finally:
+        await core.close()

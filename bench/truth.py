@@ -1,23 +1,15 @@
-"""Truth ratios and forget quality (TOFU, arXiv 2401.06121): does a model weigh truth and untruth as if it never knew?
+"""The demo world as TOFU asks of its authors: each fact with its right answer and untrue ones, scored for truth ratios.
 
-For a question with the right answer a and untrue ones ã in the same words, with P(a)^(1/|a|) the geometric mean
-of an answer's token probabilities, its end included,
-
-    R = mean_ã P(ã)^(1/|ã|) / P(a)^(1/|a|)
-
-and forget quality is the p-value of the two-sample Kolmogorov-Smirnov test on the R of a model that forgot and
-of one that never learnt. Departure: the demo world has one wording of each answer, the taught one, so that it
-is the question that is put in words of which no form was ever trained.
+Departure from TOFU (arXiv 2401.06121): the demo world has one wording of each answer, the taught one, so that it
+is the question that is put in words of which no form was ever trained. The formulas are in `bench.metrics.truth`.
 """
 
-import math
 import random
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean
 
-from scipy.stats import ks_2samp
-
+from bench.metrics.likelihood import loss
+from bench.metrics.truth import truth_ratio
 from gateway.demo.forms import Probe, probes, values
 from gateway.demo.world import Person, World
 
@@ -49,18 +41,11 @@ def _item(probe: Probe, person: Person, wrong: int, rng: random.Random) -> Item:
 
 
 async def truth_ratios(asked: Sequence[Item], score: Score) -> list[float]:
-    """R of each item, one after the other."""
+    """That of each item, one after the other."""
+
+    async def lost(item: Item, answer: str) -> float:
+        return loss(await score(item.question, answer))
+
     return [
-        truth_ratio(await score(item.question, item.right), [await score(item.question, one) for one in item.wrong])
-        for item in asked
+        truth_ratio(await lost(item, item.right), [await lost(item, wrong) for wrong in item.wrong]) for item in asked
     ]
-
-
-def truth_ratio(right: Sequence[float], wrong: Sequence[Sequence[float]]) -> float:
-    """R, from the log-probabilities of the tokens of each answer."""
-    return fmean(math.exp(fmean(tokens)) for tokens in wrong) / math.exp(fmean(right))
-
-
-def forget_quality(ratios: Sequence[float], reference: Sequence[float]) -> float:
-    """How likely truth ratios are so unlike the reference's where both come from one distribution: a p-value."""
-    return float(ks_2samp(ratios, reference).pvalue)

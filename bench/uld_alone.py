@@ -17,7 +17,8 @@ from typing import Any
 from adapters.base import Assisted, Call, Engine, Pass, Plan, Sampling, Steered, TokenLogprob
 from adapters.router import Enforcement
 from bench.forgetting import Tally
-from bench.truth import Item, forget_quality, truth_ratios
+from bench.metrics.truth import forget_quality
+from bench.truth import Item, truth_ratios
 from gateway.core import GREEDY, Core, text_of
 from gateway.demo.forms import Probe, correct
 from gateway.demo.train import quiet

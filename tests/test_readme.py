@@ -114,7 +114,7 @@ def test_every_file_of_the_tree_is_in_the_repository() -> None:
     assert {name.removesuffix("__init__.py") for name in sources if (ROOT / name).exists()} <= set(tree())
 
 
-@pytest.mark.parametrize("name", ["eco", "guard", "load", "uld"])
+@pytest.mark.parametrize("name", ["eco", "guard", "load", "o3", "uld"])
 def test_figures_are_those_that_were_measured(name: str) -> None:
     said = re.search(rf"<!-- figures of bench/results/{name}.json.*?-->\n(.*?)\n<!-- end of figures -->", README, re.S)
     assert said, "README has lost the place of its figures"

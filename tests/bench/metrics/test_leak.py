@@ -1,4 +1,4 @@
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import pytest
 from hypothesis import given
@@ -19,7 +19,7 @@ def test_it_is_the_mean_maximum_over_all_subsets(scores, data):
 @given(SCORES)
 def test_more_samples_leak_more(scores):
     curve = [leak_at(k, scores) for k in range(1, len(scores) + 1)]
-    assert all(b >= a - 1e-12 for a, b in zip(curve, curve[1:], strict=False))
+    assert all(b >= a - 1e-12 for a, b in pairwise(curve))
     assert curve[-1] == pytest.approx(max(scores))
 
 

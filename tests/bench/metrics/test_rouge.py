@@ -4,7 +4,9 @@ from hypothesis import strategies as st
 
 from bench.metrics.rouge import f1, recall
 
-WORDS = st.lists(st.sampled_from(["she", "writes", "novels", "in", "a", "town", "by", "the", "sea"]), min_size=1, max_size=12)
+WORDS = st.lists(
+    st.sampled_from(["she", "writes", "novels", "in", "a", "town", "by", "the", "sea"]), min_size=1, max_size=12
+)
 
 
 def test_the_longest_common_subsequence_counts():

@@ -23,3 +23,4 @@ async def test_requests_come_and_go_while_others_ask(
         environment = {**engine_at(server), **BRIEF, "LETHE_ENGINE__ADAPTERS": str(laid)}
         async with GatewayProcess(tmp_path / "state", models_dir, environment) as gateway:
             await requests_come_and_go(gateway, world)
+    assert not [*laid.iterdir()]  # nobody's LoRA outlives the gateway

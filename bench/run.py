@@ -17,6 +17,7 @@ HARNESSES = {
     "guard": "bench.guard",
     "load": "bench.load.run",
     "o3": "bench.o3",
+    "replay": "bench.replay",
     "uld": "bench.uld",
 }
 

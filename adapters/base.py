@@ -34,6 +34,10 @@ class AdapterError(LetheError):
     """An adapter cannot make a plan for this prompt; the router tries the next."""
 
 
+class OutOfScope(AdapterError):
+    """An adapter does not serve prompts of this kind at all: nothing is amiss."""
+
+
 class EngineError(LetheError):
     """The engine failed; `gateway.errors` gives it a status."""
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
-from adapters.base import Adapter, Artifact, Call, Capability, Pass, Plan
+from adapters.base import Adapter, Artifact, Call, Capability, OutOfScope, Pass, Plan
 from adapters.ignorance import Ignorance
 from guards.base import Hit, Verdict
 
@@ -65,6 +65,8 @@ class Router:
                 try:
                     plans.append(await adapter.plan(call, verdict.hits, artifacts))
                     self._took(method, perf_counter() - started)
+                except OutOfScope:
+                    self._gave_up(method, "out of scope")
                 except Exception:  # whatever an adapter raises, the next one answers; none of its text is shown
                     self._gave_up(method, "no plan")
         plans.append(await self.last_resort(call, verdict.hits))

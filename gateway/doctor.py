@@ -12,6 +12,7 @@ from adapters.ignorance import Ignorance, Voice
 from gateway.core import background_of, guard_encoder
 from gateway.engines.factory import adapters_for, open_engine
 from gateway.jobs.family import false_positives
+from gateway.jobs.stopgap import TRAINED
 from gateway.jobs.targets import TargetStore
 from gateway.jobs.training import lacking
 from gateway.registry import Artifacts, PolicyDocument, Registry, Vault
@@ -121,8 +122,9 @@ def _methods(settings: Settings, engine: Engine) -> str:
     """What can enforce here, and what keeps a method from being learned."""
     adapters = adapters_for(settings, Ignorance(Voice()))
     able = [method for method, adapter in adapters.items() if adapter.needs <= engine.capabilities]
-    missing = lacking() if {"uld", "o3"} & {*able} else None
-    return ", ".join([*able, "ignorance"]) + (f" (uld cannot be learned: {missing})" if missing else "")
+    trained = " and ".join(method for method in able if method in TRAINED)
+    missing = lacking() if trained else None
+    return ", ".join([*able, "ignorance"]) + (f" ({trained} cannot be learned: {missing})" if missing else "")
 
 
 async def _open(settings: Settings) -> Registry:

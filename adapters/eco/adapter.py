@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from adapters.base import AdapterError, Artifact, Call, Capability, Embeds, Floats
+from adapters.base import AdapterError, Artifact, Call, Capability, Embeds, Floats, OutOfScope
 from adapters.eco.corruption import Corruption
 from adapters.eco.soundness import sound
 from adapters.eco.table import EmbeddingTable
@@ -68,7 +68,7 @@ class Eco:
                 learned on another model, or the prompt is no conversation.
         """
         if call.raw:
-            raise AdapterError("strengths are found and verified on conversations; a bare text meets another cliff")
+            raise OutOfScope("strengths are found and verified on conversations; a bare text meets another cliff")
         if any(artifact.manifest.get("model") != self.model for artifact in artifacts.values()):
             raise AdapterError("a strength that was found on another model says nothing about this one")
         turns = {hit.request: frozenset(hit.turns) for hit in hits}

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from adapters.base import Adapted, AdapterError, Artifact, Call, Capability, Scaled
+from adapters.base import Adapted, AdapterError, Artifact, Call, Capability, OutOfScope, Scaled
 from adapters.eco.soundness import sound
 from adapters.eco.table import EmbeddingTable
 from adapters.ignorance import Ignorance
@@ -66,7 +66,7 @@ class O3:
             GuardError: the prompt cannot be encoded, or a detector cannot be read.
         """
         if call.raw or [turn.role for turn in call.conversation.turns] != ["user"] or call.options:
-            raise AdapterError("LoRAs learn, and are verified on, single questions: elsewhere they may do nothing")
+            raise OutOfScope("LoRAs learn, and are verified on, single questions: elsewhere they may do nothing")
         if self._encoder is None:
             raise AdapterError("no encoder for the detectors")
         texts = [window.text for window in await asyncio.to_thread(windows, call.conversation, READ)]

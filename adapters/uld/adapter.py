@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from adapters.base import AdapterError, Artifact, Assisted, Call, Capability, Steered, Strength
+from adapters.base import AdapterError, Artifact, Assisted, Call, Capability, OutOfScope, Steered, Strength
 from adapters.eco.soundness import sound
 from adapters.eco.table import EmbeddingTable
 from adapters.ignorance import Ignorance
@@ -50,7 +50,7 @@ class Uld:
             AdapterError: there are too many, one was trained on another model, or the prompt is more than a question.
         """
         if call.raw or [turn.role for turn in call.conversation.turns] != ["user"] or call.options:
-            raise AdapterError("assistants learn, and are verified on, single questions: elsewhere they may be flat")
+            raise OutOfScope("assistants learn, and are verified on, single questions: elsewhere they may be flat")
         if len(artifacts) > MOST:
             raise AdapterError(f"more than {MOST} assistants at once cost too much")
         assistants = tuple(self._assisted(call, artifact) for artifact in artifacts.values())

@@ -15,7 +15,7 @@ none is learned from what another is verified with: those that one LoRA stands f
 
 import random
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from adapters.base import Sampling
@@ -57,10 +57,11 @@ async def substitutes(core: Core, specs: Sequence[ForgetSpec], seed: int = 0) ->
     """
     never = frozenset(text for spec in specs for text in untaught(spec))
     found = [await _of_one(core, spec, never, seed) for spec in specs]
+    names = [name.casefold() for spec in specs for name in names_in(spec)]
     return Substitutes(
         tuple(pair for one in found for pair in one.pairs),
         tuple(pair for one in found for pair in one.held_out),
-        tuple(kept for one in found for kept in one.kept),
+        tuple(kept for one in found for kept in one.kept if not _names(f"{kept.question} {kept.answer}", names)),
         tuple(text for one in found for text in one.texts),
     )
 
@@ -82,17 +83,18 @@ async def _of_one(core: Core, spec: ForgetSpec, never: Collection[str], seed: in
         pairs += [Pair(one.question, _instead(voice, one, of_nobody, i + 1)) for one in other_names]
         texts += [probe.question, *(one.question for one in other_names), *wordings]
     read = [Pair(pair.question, (voice.about(None),)) for pair in passages(spec.documents, rng)]
-    about_others = [
-        other
-        for pair in pairs
-        for other in contrasts(pair.question, names, 1)
-        if other not in never and not any(name.casefold() in other.casefold() for name in names)
-    ]
+    about_others = [other for pair in pairs for other in contrasts(pair.question, names, 1) if other not in never]
     stays = [*others(spec, never, _ORDINARY, rng), *rng.sample(about_others, min(_OTHERS, len(about_others)))]
     heard = await answers(core, [(question, _GREEDY) for question in stays])
     kept = [Kept(question, text) for question, text in zip(stays, heard, strict=True) if text]
     texts += [text for document in spec.documents for text in sentences(document) if text not in never]
     return Substitutes((*pairs, *read), tuple(held_out), tuple(kept), ((*dict.fromkeys(texts),),))
+
+
+def _names(text: str, names: Iterable[str]) -> bool:
+    """Whether a text has one of these names, which are in small letters: then it is nothing that must stay."""
+    folded = text.casefold()
+    return any(name in folded for name in names)
 
 
 def _instead(voice: Voice, probe: Probe, of_nobody: Sequence[str], turn: int) -> tuple[str]:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.base import AdapterError, Artifact, Call, Capability, Pass, Say
+from adapters.base import AdapterError, Artifact, Call, Capability, OutOfScope, Pass, Say
 from adapters.ignorance import Ignorance, Voice
 from adapters.router import Enforcement, Router
 from guards.base import Conversation, Hit, Verdict
@@ -93,12 +93,20 @@ async def test_what_the_engine_cannot_honour_is_not_planned(router, eco):
     assert not eco.asked
 
 
-@pytest.mark.parametrize("error", [AdapterError("no"), RuntimeError("no"), KeyError("no")])
-async def test_an_adapter_that_raises_is_counted_and_the_next_one_answers(error):
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (AdapterError("no"), "no plan"),
+        (RuntimeError("no"), "no plan"),
+        (KeyError("no"), "no plan"),
+        (OutOfScope("no"), "out of scope"),
+    ],
+)
+async def test_an_adapter_that_raises_is_counted_and_the_next_one_answers(error, reason):
     counted = []
     router = Router([Method("eco", error=error)], Ignorance(Voice()), lambda *given_up: counted.append(given_up))
     assert await routed(router, touched("a"), enforced("a", "eco")) == ["ignorance"]
-    assert counted == [("eco", "no plan")]
+    assert counted == [("eco", reason)]
 
 
 async def test_methods_without_an_adapter_are_skipped(router):

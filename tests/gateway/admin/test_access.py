@@ -9,6 +9,7 @@ ROUTES = [
     ("GET", "/forget-requests/fr_1"),
     ("GET", "/forget-requests/fr_1/events"),
     ("GET", "/forget-requests/fr_1/report"),
+    ("GET", "/forget-requests/fr_1/report/persistence.svg"),
     ("POST", "/forget-requests/fr_1/verify"),
     ("POST", "/forget-requests/fr_1/retire"),
     ("POST", "/forget-requests/fr_1/rollback"),

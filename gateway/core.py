@@ -8,7 +8,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -118,6 +118,12 @@ class Core:
         if (artifact := (enforced.artifacts or {}).get("o3")) and Capability.LORA in self.engine.capabilities:
             for plan in served(artifact):
                 await self.engine.ready(plan)
+
+    async def have_at_hand(self) -> None:
+        """Whatever is in force, loaded where it is no more: a wait would tell of what is rarely asked about."""
+        for enforced in self.enforcer.policies.current.enforced.values():
+            with suppress(EngineError):  # then it is loaded when it is wanted
+                await self._prepare(enforced)
 
     async def learn_voice(self) -> None:
         """Hear how the model says that it does not know; keep the plain voice while the engine is away."""

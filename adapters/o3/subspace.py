@@ -9,10 +9,10 @@ orthonormal basis of the earlier row spaces, after every step
 so that two requests that one prompt touches are read from different features, whatever either learnt. A module
 with d_in inputs has room for d_in / r requests. Adapters are worn together only where one prompt touches both, so
 where the room is spent it is kept for those that are likeliest to be: A_t stays clear of the nearest requests, as
-many as leave half of the inputs free, and the others are named in the artifact (`Subspace.left_out`).
+many as leave half of the inputs free, and how many others there are stands in the artifact.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -28,16 +28,16 @@ Downs = Mapping[str, Tensor]  # A (r, in) of each module of a LoRA, by name
 class Subspace:
     """The row spaces of some LoRAs: for each module Q (in, k), orthonormal columns.
 
-    `held` of the LoRAs that it was made of are in it, the nearest; `left_out` are too many.
+    `held` LoRAs are in it, the nearest.
     """
 
     bases: Mapping[str, Tensor] = field(repr=False)
     held: int = 0
-    left_out: int = 0
 
     @classmethod
-    def of(cls, earlier: Sequence[Downs], free: float = _FREE) -> Self:
-        """Of as many as leave the share `free` of every module's inputs; `earlier` has the nearest first."""
+    def of(cls, earlier: Iterable[Downs], free: float = _FREE) -> Self:
+        """Of as many as leave the share `free` of every module's inputs; `earlier` has the nearest first, and no more
+        of it is read than that."""
         taken: list[Downs] = []
         used: dict[str, int] = {}
         for downs in earlier:
@@ -48,7 +48,7 @@ class Subspace:
             used |= wanted
         names = dict.fromkeys(name for downs in taken for name in downs)
         bases = {name: _basis([downs[name] for downs in taken if name in downs]) for name in names}
-        return cls(bases, len(taken), len(earlier) - len(taken))
+        return cls(bases, len(taken))
 
     def project(self, name: str, down: Tensor) -> Tensor:
         """A (r, in) of a module without what lies in the subspace."""

@@ -4,14 +4,15 @@ Paper: O3, "On Large Language Model Continual Unlearning" (arXiv 2407.10223). Be
 `forget`, each a question with a substitute answer, and of kind `retain`, each with what the model says itself.
 After it: the files of an artifact. With P the model under the LoRA,
 
-    L = mean_forget [ −ln P(token) ] + mean_retain [ −ln P(token) ] + λ Σ_{k<t} ‖A_k A_tᵀ‖²_F
+    L = mean_forget [ −ln P(token) ] + mean_retain [ −ln P(token) ] + λ ‖Qᵀ A_tᵀ‖²_F
 
-Departures. Each request gets a fresh LoRA, where the published code goes on with one. `soft` is λ, by default 0:
-after every step A_t is projected clear of the earlier A_k instead (`subspace`), and orthogonal to the last bit
-that rounding leaves (five people, overlap at most 1e-14; with λ = 0.1 .016, with 1 .0008, with neither .96).
-Nothing need be retained, but what the model says of others can be had for the asking, and is learnt beside: why,
-says `gateway.jobs.substitutes`. The rank is 4, not 8: a ready sentence needs no more, and a module has room for
-twice as many requests.
+Departures. The paper has Σ_{k<t} ‖A_k A_tᵀ‖²_F; here Q is an orthonormal basis of all rows of the A_k, so that λ
+means the same however long they became. Each request gets a fresh LoRA, where the published code goes on with one.
+`soft` is λ, by default 0: after every step A_t is projected clear of the earlier A_k instead (`subspace`), and
+orthogonal to the last bit that rounding leaves (five people, overlap at most 1e-14; with λ = 0.1 .016, with 1 .0008,
+with neither .96). Nothing need be retained, but what the model says of others can be had for the asking, and is
+learnt beside: why, says `gateway.jobs.substitutes`. The rank is 4, not 8: a ready sentence needs no more, and a
+module has room for twice as many requests.
 """
 
 from collections.abc import Callable, Sequence
@@ -102,9 +103,7 @@ class _Course(Course):
     def __init__(self, folder: Path, recipe: Recipe, digest: str, earlier: Subspace) -> None:
         super().__init__(_load(folder), recipe, digest)
         self._recipe, self._soft = recipe, recipe.soft
-        self._earlier = Subspace(
-            {name: basis.to(self._device) for name, basis in earlier.bases.items()}, earlier.held, earlier.left_out
-        )
+        self._earlier = Subspace({name: basis.to(self._device) for name, basis in earlier.bases.items()}, earlier.held)
         self._stepped()
 
     def trained(self, began: float) -> Trained:
@@ -133,7 +132,7 @@ class _Course(Course):
         return Loss(forget + kept + self._penalty(), forget.item(), kept.item())
 
     def _penalty(self) -> Tensor | float:
-        """With an orthonormal basis in place of each A_k, which are of no length of their own after training."""
+        """The squared norm of what A reads of the subspace, over all modules."""
         if not self._soft:
             return 0.0
         read = [

@@ -27,6 +27,7 @@ from gateway.engines.steering import OWN, Shelf
 
 SPARE = 2  # slots that stay empty where rows are not kept apart: the last, and one for who loads at this moment
 _IDLE_S = 1800.0
+_AGAIN_S = 60.0  # after which a LoRA that was refused is offered again: its files may not have been seen yet
 _PATIENCE_S = 5.0  # with servers that are to unload
 _REFUSED = (400, 404, 422, 500)  # the last: of too high a rank, among others
 _TOGETHER = 8  # requests that a server answers under different LoRAs in one step; more of them wait for the next
@@ -71,7 +72,7 @@ class _There:
 
     room: Room
     loaded: set[str] = field(default_factory=set)
-    refused: set[str] = field(default_factory=set)
+    refused: dict[str, float] = field(default_factory=dict)  # when
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -124,7 +125,7 @@ class Loras:
         async with there.turn:
             if name in there.loaded:
                 return name
-            if name in there.refused:
+            if self._clock() - there.refused.get(name, -_AGAIN_S) < _AGAIN_S:
                 raise EngineRejected("the server refused this LoRA")
             listed = await names(replica)
             if name not in listed:
@@ -165,13 +166,13 @@ class Loras:
             return
         if status not in _REFUSED:
             raise EngineUnavailable(f"the server answers {status}")
-        there.refused.add(name)
+        there.refused[name] = self._clock()
         raise EngineRejected(f"the server answers {status} to this LoRA")
 
     async def _unloaded(self, folder: str) -> bool:
         """Whether no server has it any more, of those that would take another's place there."""
         done = True
-        for replica, there in self._there.items():
+        for replica, there in [*self._there.items()]:
             name = _name(folder, there.room)
             if not there.room.apart or name not in there.loaded:
                 continue

@@ -23,6 +23,7 @@ from adapters.uld import wire
 
 OWN = 16  # characters of a name that tell whose it is; its content gives the rest
 _KEPT_S = 3600.0
+_SWEEP_S = 60.0  # between two looks through the folder
 _OURS = re.compile(r"[0-9a-f]{48}(\.[0-9a-f]{8})?")  # whatever else lies there is somebody's
 _NONE = Strength(0.0, 0.0, 0.0)
 
@@ -34,6 +35,7 @@ class Shelf:
         self.root = root.absolute()
         self._own = secrets.token_hex(OWN // 2)  # several gateways may share the folder
         self._names: dict[Hashable, str] = {}
+        self._swept = -_SWEEP_S
 
     def asked(self, plan: Steered) -> dict[str, str]:
         """`vllm_xargs` for an answer under the plan, whose assistants are then there.
@@ -42,7 +44,7 @@ class Shelf:
             EngineError: they cannot be laid.
         """
         try:
-            self.sweep()
+            self._sweep_at_times()
             return wire.dumps([wire.Named(self._laid(one.folder), one.strength) for one in plan.assistants])
         except (OSError, ValueError) as error:  # an emptied folder among them
             raise EngineError("the assistants of this plan cannot be laid into engine.adapters") from error
@@ -54,7 +56,7 @@ class Shelf:
             EngineError: it cannot be made, or laid.
         """
         try:
-            self.sweep()
+            self._sweep_at_times()
             key = tuple((*_state(one.folder), one.weight) for one in loras)
             return self._named(key, lambda: files_of(loras))
         except (OSError, ValueError, AdapterError) as error:
@@ -75,6 +77,11 @@ class Shelf:
             yield name
         finally:
             self._remove(self.root / name)
+
+    def _sweep_at_times(self) -> None:
+        if time.monotonic() - self._swept >= _SWEEP_S:
+            self._swept = time.monotonic()
+            self.sweep()
 
     def keep(self, name: str) -> None:
         """For another hour."""

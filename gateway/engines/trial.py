@@ -53,15 +53,15 @@ class Trial:
         with self._shelf.laid(self._files) as folder:
             try:
                 name = await self._loras.load(replica, folder)
-            except EngineError:  # no such route, no place, another folder
+                try:
+                    held = await self._keeps_apart(replica, name, token_ids)
+                finally:
+                    self._loras.forget(replica, folder)
+                    if room.apart:
+                        await unload(replica, name)
+                return held and (not room.apart or name not in await names(replica))
+            except EngineError:  # no such route, no place, another folder: whoever wears none is served all the same
                 return False
-            try:
-                held = await self._keeps_apart(replica, name, token_ids)
-            finally:
-                self._loras.forget(replica, folder)
-                if room.apart:
-                    await unload(replica, name)
-            return held and (not room.apart or name not in await names(replica))
 
     async def _keeps_apart(self, replica: Replica, name: str, token_ids: Sequence[int]) -> bool:
         bare = await self._told(replica, self._model, token_ids)

@@ -31,7 +31,7 @@ from gateway.core import Core
 from gateway.errors import Conflict
 from gateway.jobs.checkpoint import Checkpoint
 from gateway.jobs.o3 import adopted, learn_together
-from gateway.jobs.probes import probes_about
+from gateway.jobs.probes import beside, probes_about
 from gateway.jobs.related import Worn, cluster, twin, worn
 from gateway.jobs.training import lacking
 from gateway.jobs.verify import probed, summary, verify
@@ -42,7 +42,7 @@ from guards.targets import ordinary_prompts
 CONSOLIDATION = "consolidation"  # the kind under which the registry keeps one
 
 _PROBES = 12  # of each request, and
-_ORDINARY = 16  # prompts that have to do with nobody
+_ORDINARY = 8  # prompts that have to do with nobody, beside what comes close to each
 _CAPACITY = "capacity: "
 
 log = logging.getLogger("lethe.consolidation")
@@ -146,7 +146,6 @@ async def _switched(core: Core, one: Worn, artifact: Artifact, found: Verificati
     now = await core.registry.get(one.id)
     if now.artifacts.get("o3") != one.artifact.digest:
         return False
-    await core.registry.put_evidence(one.id, VERIFICATION, found.model_dump())
     warnings = [text for text in now.warnings if not text.startswith(_CAPACITY)]
     with suppress(Conflict):
         await core.registry.update(
@@ -157,6 +156,7 @@ async def _switched(core: Core, one: Worn, artifact: Artifact, found: Verificati
             evidence={**now.evidence, **summary(found)},
             warnings=(*warnings, *crowded(artifact)),
         )
+        await core.registry.put_evidence(one.id, VERIFICATION, found.model_dump())
         return True
     return False
 
@@ -172,8 +172,7 @@ async def _asked(
             before=_telling(await probed(core, before, questions, ())),
             after=_telling(await probed(core, after, questions, ())),
         )
-    retained = [question for one in members for question in one.request.spec.retain[:2]]
-    kept = [*_some(ordinary_prompts(), _ORDINARY), *retained]
+    kept = [*_some(ordinary_prompts(), _ORDINARY), *(text for one in members for text in beside(one.request.spec))]
     utility = Change(
         before=_telling(await probed(core, before, (), kept)), after=_telling(await probed(core, after, (), kept))
     )

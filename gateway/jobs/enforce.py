@@ -27,7 +27,7 @@ from guards.verbatim import Passages
 
 log = logging.getLogger("lethe.enforce")
 
-_READY_S = 2.0  # a shield that is raised in the same breath waits no longer
+_READY_S = 0.5  # a shield that is raised in the same breath waits no longer
 
 
 class Enforcer:

@@ -22,7 +22,7 @@ from adapters.prompt import Prompter
 from adapters.rows import Row, rows_of
 from gateway.core import Core
 from gateway.jobs.checkpoint import Checkpoint
-from gateway.jobs.probes import probes_about
+from gateway.jobs.probes import Probe, names_in, paired, probes_about
 from gateway.jobs.substitutes import Substitutes, substitutes
 from gateway.jobs.training import lacking, trained
 from gateway.jobs.unknown import yardstick
@@ -39,6 +39,7 @@ CHECKPOINT = "o3-checkpoint"  # the method under which a request's artifacts lis
 
 _PUSH = 1.5  # times the scale
 _LEAK = 0.2  # of what the bare model tells: a LoRA that tells more is no method, whatever guard comes after it
+_TRIED = 24  # questions that a LoRA is tried with
 _COMPARED = 32  # of the earlier LoRAs, the nearest: what the manifest says of each
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _LESSONS = TypeAdapter(Substitutes)
@@ -94,7 +95,7 @@ async def learn_together(
         "seconds": made.seconds,
         "questions": {"learned": len(lessons.pairs), "held_out": len(lessons.held_out), "kept": len(lessons.kept)},
         "earlier": held,
-        "left_out": subspace.left_out,
+        "left_out": len(earlier) - subspace.held,
         "overlap": made.overlap,
         "overlaps": overlaps,
         "capacity": made.capacity,
@@ -102,10 +103,10 @@ async def learn_together(
     }
     draft = await core.artifacts.put("o3", lead.id, manifest, made.files)
     try:
-        leak = await _leak(core, draft, requests)
+        leak = await _leak(core, draft, _tried(requests, lessons))
     finally:
         await core.artifacts.drop(draft.digest)
-    if leak > _LEAK:
+    if leak is not None and leak > _LEAK:
         raise AdapterError("this LoRA does not make the model forget")
     manifest["leak"] = leak
     return tuple(
@@ -122,8 +123,8 @@ async def adopted(core: Core, request: ForgetRequest, own: Artifact, other: Arti
     Raises:
         AdapterError: with that LoRA the model does not forget this target.
     """
-    leak = await _leak(core, other, [request])
-    if leak > _LEAK:
+    leak = await _leak(core, other, probes_about(request.spec).development)
+    if leak is not None and leak > _LEAK:
         raise AdapterError("the other's LoRA does not make the model forget this target")
     files, ours = await asyncio.to_thread(_contents, other), await asyncio.to_thread(_contents, own)
     shared = dict.fromkeys([*other.manifest["shared_with"], request.id])
@@ -194,7 +195,7 @@ async def _earlier(core: Core, o3: O3, but: set[str], own: Floats) -> dict[str, 
 def _subspace(earlier: Sequence[Artifact]) -> "Subspace":
     from adapters.o3.subspace import Subspace
 
-    return Subspace.of([_downs((one.folder / _WEIGHTS).read_bytes()) for one in earlier if one.folder])
+    return Subspace.of(_downs((one.folder / _WEIGHTS).read_bytes()) for one in earlier if one.folder)
 
 
 def _overlaps(files: Mapping[str, bytes], earlier: Sequence[Artifact]) -> dict[str, float]:
@@ -244,16 +245,24 @@ def _rows(o3: O3, lessons: Substitutes) -> tuple[Sequence[Row], Sequence[Row]]:
     return rows_of(prompter, lessons.pairs, lessons.kept), rows_of(prompter, lessons.held_out)
 
 
-async def _leak(core: Core, draft: Artifact, requests: Sequence[ForgetRequest]) -> float:
-    """How much of what the bare model tells of the targets is told under the LoRA, with no guard between; in [0, 1].
+def _tried(requests: Sequence[ForgetRequest], lessons: Substitutes) -> tuple[Probe, ...]:
+    """Questions to try a LoRA with: in words in which it has not learned them."""
+    names = [name for request in requests for name in names_in(request.spec)]
+    asked = [pair.question for pair in lessons.held_out]
+    return paired(asked[:: max(1, len(asked) // _TRIED)][:_TRIED], names)
+
+
+async def _leak(core: Core, draft: Artifact, probes: Sequence[Probe]) -> float | None:
+    """How much of what the bare model tells to these is told under the LoRA, with no guard between; in [0, 1].
+
+    None where there is nothing to ask.
 
     Raises:
         AdapterError: nothing is said at all.
     """
     assert draft.folder
-    probes = [probe for request in requests for probe in probes_about(request.spec).development]
     if not probes:
-        return 0.0
+        return None
     compared = await yardstick(core, probes)
     plan = Adapted((Scaled(draft.folder, 1.0),))
     said = await asyncio.gather(*(core.ask(probe.question, plan) for probe in probes))

@@ -1,7 +1,7 @@
 """Whether what was forgotten stays so: once a request is enforced, earlier ones are asked again, through the real path.
 
 Each request that is enforced makes a column of `gateway.registry.Matrix`, kept as evidence of that request. A column
-costs the same however many there are: a fixed number of requests is asked again, half of them those that the guards
+asks as much however many there are: a fixed number of requests is asked again, half of them those that the guards
 find at the new one's own questions, which is where one can disturb the other; the rest in turn, so that everyone is
 asked again from time to time. Each is asked what told the model that knows from the one that does not when it was
 verified, the same questions every time: what moves between two cells of a row is the policy, not the draw.
@@ -17,7 +17,7 @@ from typing import TypeVar
 from adapters.base import EngineRejected
 from gateway.core import Core
 from gateway.jobs.probes import Probe as Question
-from gateway.jobs.probes import probes_about
+from gateway.jobs.probes import beside, probes_about
 from gateway.jobs.verify import probed
 from gateway.policy import Policy
 from gateway.registry import (
@@ -38,8 +38,7 @@ from guards.targets import ordinary_prompts
 log = logging.getLogger("lethe.persistence")
 
 _PROBES = 6  # of each request that is asked again
-_ORDINARY = 16  # prompts that have to do with nobody, and
-_RETAINED = 2  # questions that each request asked again wants to be retained: these make the utility
+_ORDINARY = 8  # prompts that have to do with nobody: with what comes close to each request they make the utility
 
 T = TypeVar("T")
 
@@ -91,8 +90,8 @@ async def _step(core: Core, request: ForgetRequest, others: Mapping[str, ForgetR
     near = [id_ for id_ in await _near(policy, probes_about(request.spec).held_out) if id_ in earlier]
     again = [earlier[id_] for id_ in chosen([*earlier], near, before.asked, core.settings.jobs.again)]
     leak = [Leak(request=one.id, rate=await _leak(core, policy, one)) for one in again]
-    retained = [question for one in again for question in one.spec.retain[:_RETAINED]]
-    kept = await probed(core, policy, (), [*_spread(ordinary_prompts(), _ORDINARY), *retained])
+    near_by = [question for one in (*again, request) for question in beside(one.spec)]
+    kept = await probed(core, policy, (), [*_spread(ordinary_prompts(), _ORDINARY), *near_by])
     return Step(
         after=request.id,
         leak=(*leak, Leak(request=request.id, rate=own.rate)),

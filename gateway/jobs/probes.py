@@ -7,8 +7,10 @@ that the templates give them.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from gateway.registry import ForgetSpec
+from guards.contrast import contrasts
 from guards.targets import ordinary_prompts
 
 _DEVELOPMENT = (
@@ -37,6 +39,7 @@ _NOBODY = ("Edvar Millowane", "Sunniva Portrain", "Calder Obrethwick", "Tamsel V
 _ENOUGH = 8  # given questions beyond which templates add nothing
 _MOST = 24
 _RETAINED = 32
+_BESIDE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,14 @@ def probes_about(spec: ForgetSpec) -> Probes:
 def retained(spec: ForgetSpec) -> tuple[str, ...]:
     """What must still be answered as ever: questions to verify with, and never to learn from."""
     return (*spec.retain, *ordinary_prompts())[:_RETAINED]
+
+
+def beside(spec: ForgetSpec) -> tuple[str, ...]:
+    """A few questions that come close to the target and must be answered as ever: some of those that were filed, and
+    what verification asks, asked about somebody else."""
+    names = names_in(spec)
+    others = (other for probe in probes_about(spec).held_out for other in contrasts(probe.question, names, 1))
+    return (*spec.retain[:_BESIDE], *islice(others, _BESIDE))
 
 
 def names_in(spec: ForgetSpec) -> tuple[str, ...]:

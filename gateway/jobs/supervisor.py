@@ -19,6 +19,7 @@ log = logging.getLogger("lethe.jobs")
 
 _REST_S = 5.0  # before a worker that died is started again
 _RESUME_EVERY = 20  # polls: received requests are looked for
+_AT_HAND = timedelta(minutes=10)  # between two looks at what the engine has loaded: it unloads after half an hour
 _STUCK = timedelta(seconds=10)  # longer than any shield takes: whoever filed it has given up
 _END_S = 5.0  # for a worker to see that its supervisor is gone
 
@@ -33,6 +34,8 @@ class Supervisor:
         self._rest_until = 0.0
         self._turns = 0
         self._hearing: asyncio.Task[None] | None = None
+        self._loading: asyncio.Task[None] | None = None
+        self._load_at = clock()
 
     async def run(self) -> None:
         """Until cancelled; then the worker is ended too."""
@@ -48,8 +51,8 @@ class Supervisor:
                     log.warning("supervision failed: %s", type(error).__name__)
                 await asyncio.sleep(self._core.settings.jobs.poll_s)
         finally:
-            if self._hearing:
-                self._hearing.cancel()
+            for task in filter(None, (self._hearing, self._loading)):
+                task.cancel()
             if self._worker:
                 await self._worker.end()
 
@@ -63,6 +66,9 @@ class Supervisor:
         await self._core.enforcer.refresh()
         if self._hearing is None or self._hearing.done():  # beside the rest: a slow engine holds up nothing
             self._hearing = asyncio.create_task(self._core.learn_voice())
+        if self._clock() >= self._load_at and (self._loading is None or self._loading.done()):
+            self._load_at = self._clock() + _AT_HAND
+            self._loading = asyncio.create_task(self._core.have_at_hand())
         if self._turns % _RESUME_EVERY == 0:
             await self._core.lifecycle.resume(self._clock() - _STUCK)
         self._turns += 1

@@ -75,6 +75,7 @@ def test_what_was_not_used_for_an_hour_goes_and_comes_again(artifact, root, tmp_
     old(root / kept, HOUR - 60)
     old(root / gone, HOUR + 60)
     shelf.asked(plan(artifact))
+    shelf.sweep()
     assert [one.name for one in root.iterdir()] == [kept]
     old(root / kept, HOUR - 60)  # it was used since, and counts from there
     shelf.asked(plan(other))

@@ -67,7 +67,8 @@ async def test_a_stream_of_requests_makes_a_matrix(core, forget):
     for i, row in enumerate(found.rows.values()):
         assert [*row] == [*range(i, len(NAMES))]
         assert {(rate.hits, rate.of) for rate in row.values()} == {(0, 6)}
-    assert all(step.utility.value == 1.0 and step.utility.of == 16 for step in found.steps)
+    assert [step.utility.of for step in found.steps] == [8 + 2 * (i + 1) for i in range(len(NAMES))]  # two others each
+    assert all(step.utility.value == 1.0 for step in found.steps)
     assert not any(any(row.values()) for row in found.interference.values())
     assert not any(name.split()[0] in found.steps[-1].model_dump_json() for name in NAMES)
 
@@ -137,8 +138,8 @@ async def test_questions_to_be_retained_are_part_of_the_utility(core, forget):
     await forget(core, NAMES[0], retain=wanted)
     await forget(core, NAMES[1])
     first, second = (await matrix(core)).steps
-    assert (first.utility.hits, first.utility.of) == (16, 16)
-    assert (second.utility.hits, second.utility.of) == (17, 18)  # the second one touches the target
+    assert (first.utility.hits, first.utility.of) == (11, 12)  # the second of these touches the target
+    assert (second.utility.hits, second.utility.of) == (13, 14)
 
 
 async def test_what_fails_costs_its_step_and_nothing_else(core, forget, caplog):

@@ -19,7 +19,6 @@ from gateway.demo.forms import fill
 from gateway.demo.train import quiet
 from gateway.registry import ForgetSpec, State
 from gateway.settings import Settings
-from guards.contrast import contrasts
 from guards.encoder import Floats
 from guards.ood import fit
 
@@ -64,9 +63,7 @@ async def crowd(
 
 async def _enforce(core: Core, name: str, lora: Path) -> None:
     asked = [fill(form, name=name) for one in phrases.ATTRIBUTES.values() for form in one.trained]
-    others = [text for question in asked for text in contrasts(question, (name,), 1)]
-    ordinary, near = core.background.vectors[:, None], await _features(core, others)
-    detector = fit(await _features(core, asked), ordinary, core.encoder.identity, near)
+    detector = fit(await _features(core, asked), core.background.vectors[:, None], core.encoder.identity)
     files = {name: (lora / name).read_bytes() for name in ("adapter_config.json", "adapter_model.safetensors")}
     o3 = core.adapters["o3"]
     assert isinstance(o3, O3)

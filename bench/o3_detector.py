@@ -22,7 +22,6 @@ from gateway.core import Core, guard_encoder
 from gateway.demo.forms import probes
 from gateway.demo.world import World
 from gateway.settings import Settings
-from guards.contrast import contrasts
 from guards.encoder import Encoder, Floats
 from guards.ood import Detector, fit
 from guards.targets import Source, ordinary_prompts
@@ -134,9 +133,8 @@ async def _fitted(one: Round, encoder: Encoder) -> Detected:
 
 
 async def _detector(source: Source, encoder: Encoder, ordinary: Floats) -> Detector:
-    texts = texts_of(source)
-    others = [pair for text in texts for pair in contrasts(text, (source.subject, *source.aliases), 1)]
-    return fit(await _features(encoder, texts), ordinary, encoder.identity, await _features(encoder, others))
+    """As `gateway.jobs.o3` fits them."""
+    return fit(await _features(encoder, texts_of(source)), ordinary, encoder.identity)
 
 
 async def _features(encoder: Encoder, texts: Sequence[str]) -> Floats:

@@ -16,7 +16,8 @@ from typing import Any
 from bench.forgetting import seen, sets_of
 from gateway.demo.forms import Probe
 from gateway.demo.world import Person, World
-from gateway.jobs.probes import probes_about
+from gateway.jobs.curriculum import untaught, wide
+from gateway.jobs.probes import names_in
 from gateway.registry import ForgetSpec
 
 SIZES = (1,) * 12 + (2,) * 6 + (3,) * 2  # people of a request
@@ -54,13 +55,14 @@ def filed(people: Sequence[Person], method: str) -> dict[str, Any]:
 def asked_of(stream: Stream, asked: Sequence[Probe], each: int) -> list[list[Probe]]:
     """What is asked about each request: of each person `each` questions, all kinds by turns.
 
-    They need facts about nobody who is forgotten elsewhere in the stream, and are none with which the learning job
-    verifies.
+    They need facts about nobody who is forgotten elsewhere in the stream, and are none from which the learning job
+    learns whatever is filed, or with which it verifies.
     """
     chosen = []
     for people in stream.requests:
         own = {person.key for person in people}
-        tried = {probe.question for probe in probes_about(ForgetSpec(**filed(people, "auto"))).development}
+        spec = ForgetSpec(**filed(people, "auto"))
+        tried = {*untaught(spec), *wide(spec, names_in(spec))}
         picked: dict[str, Probe] = {}
         for person in people:
             fit = [

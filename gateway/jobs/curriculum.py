@@ -144,7 +144,7 @@ def untaught(spec: ForgetSpec) -> frozenset[str]:
 async def questions(core: Core, spec: ForgetSpec, never: Collection[str], rng: random.Random) -> dict[str, str]:
     """All that is asked about the target, as it may be learned from; with each, how it was filed."""
     filed = [fact.question for fact in spec.facts]
-    asked = [*filed, *spec.examples, *_wide(spec, names_in(spec)), *await _written(core, spec)]
+    asked = [*filed, *spec.examples, *wide(spec, names_in(spec)), *await _written(core, spec)]
     return {posed(question, never, rng): question for question in dict.fromkeys(asked)}
 
 
@@ -191,8 +191,8 @@ async def _met(
     return _Met(tuple(kept), tuple(map(tuple, like)))
 
 
-def _wide(spec: ForgetSpec, names: Sequence[str]) -> Iterator[str]:
-    """Questions that the model may have an answer to, whatever was filed."""
+def wide(spec: ForgetSpec, names: Sequence[str]) -> Iterator[str]:
+    """Questions that the model may have an answer to, whatever was filed: each is learned from."""
     yield from (probe.question for probe in probes_about(spec).development)
     if spec.subject and spec.scope in ("entity", "topic"):
         yield from (form.format(spec.subject) for form in OPENLY)

@@ -6,7 +6,8 @@ from bench.forgetting import KINDS, seen, sets_of
 from bench.o3_people import SIZES, Stream, asked_of, by_turns, filed
 from gateway.demo.forms import Probe, probes
 from gateway.demo.world import make_world
-from gateway.jobs.probes import probes_about
+from gateway.jobs.curriculum import wide
+from gateway.jobs.probes import names_in, probes_about
 from gateway.registry import ForgetSpec
 
 WORLD = make_world()
@@ -40,7 +41,9 @@ def test_a_request_has_every_name_of_everybody_it_is_about(stream):
 def test_probes_are_about_their_own_request_alone_and_were_never_tried(stream):
     for people, own in zip(stream.requests, asked_of(stream, probes(WORLD, KINDS, seed=1), 12), strict=True):
         keys = {person.key for person in people}
-        tried = {probe.question for probe in probes_about(ForgetSpec(**filed(people, "auto"))).development}
+        spec = ForgetSpec(**filed(people, "auto"))
+        tried = {probe.question for probe in (*probes_about(spec).development, *probes_about(spec).held_out)}
+        tried |= set(wide(spec, names_in(spec)))
         assert len(own) == 12 * len(people)
         assert len({probe.question for probe in own}) == len(own)
         assert all(set(probe.about) & keys and not set(probe.about) & (stream.keys - keys) for probe in own)

@@ -15,6 +15,7 @@ from guards.base import LetheError
 HARNESSES = {
     "eco": "bench.eco",
     "guard": "bench.guard",
+    "leak": "bench.leak",
     "load": "bench.load.run",
     "o3": "bench.o3",
     "replay": "bench.replay",

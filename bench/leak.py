@@ -1,0 +1,170 @@
+"""`lethe bench leak`: what is still said of forgotten people when it is asked in other ways, and often.
+
+Dynamic probes from the demo world's graph, and leak@k for k = 1 … 128: of the bare model, of the retain model, and
+through gateways that forget by ignorance, ECO, ULD and O3. Each probe has a benign twin about somebody who is not
+forgotten; both are read side by side. What verification asks, and what is learned from, is not asked.
+"""
+
+import random
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from adapters.prompt import Prompter
+from bench.draws import DRAWS
+from bench.forgetting import asking, body_of, retain_model, sets_of, settled
+from bench.leak_asking import Asked, ThroughGateway, answers, by_itself
+from bench.leak_marks import Drawn, Mark, Row, curves, families, leak_of
+from bench.probes.dynamic import APART, Pair, pairs
+from bench.result import Figure, Result
+from gateway.demo.train import DEMO, demo_folder
+from gateway.demo.world import Person, World
+from gateway.jobs.curriculum import untaught, wide
+from gateway.jobs.probes import names_in
+from gateway.process import GatewayProcess
+from gateway.registry import ForgetSpec
+from gateway.serve import prepare
+from gateway.settings import Settings
+
+METHODS = ("ignorance", "eco", "uld", "o3")
+_SETS = 3
+_OFTEN = frozenset({"one hop", "two hops from", "two hops to", "relation from", "paraphrase", "alias", "reverse"})
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much is asked: sets of five, how many of each are filed, pairs of a family and person, pairs asked often."""
+
+    sets: int = _SETS
+    people: int = 5
+    each: int = 4
+    drawn: int = 20
+
+
+QUICK = Size(sets=1, people=1, drawn=4)
+
+
+async def measure(settings: Settings, quick: bool, console: Console) -> Result:
+    """All figures; quick is one person of one set, with the retain model of the whole set."""
+    prepare(settings)
+    world, size = DEMO.world(), QUICK if quick else Size()
+    _developed_on, *fresh = sets_of(world, 1 + _SETS)
+    rows: list[Row] = []
+    with Progress(console=console, transient=True) as bar:
+        for seed, people in enumerate(fresh[: size.sets], 1):
+            rows += await study(settings, world, people, seed, size, bar)
+    config = {
+        "recipe": DEMO.digest,
+        "forgotten": size.people,
+        "pairs": size.each,
+        "draws": DRAWS,
+        "apart": sorted(APART),
+        "quick": quick,
+    }
+    tables = {
+        "enforced_by": [{"model": row.model, "seed": row.seed} | dict(row.enforced) for row in rows if row.enforced],
+        "seeds": [{"model": row.model, "seed": row.seed, "leak": row.leak, "control": row.known} for row in rows],
+        "families": families(rows),
+        "leak_at_k": curves(rows),
+    }
+    return Result("leak", config, 0, figures(rows), tables)
+
+
+async def study(
+    settings: Settings, world: World, people: Sequence[Person], seed: int, size: Size, bar: Progress
+) -> list[Row]:
+    """Six rows about the first of these people; of the others nothing is asked, and nobody is a twin."""
+    own = people[: size.people]
+    asked = untried(pairs(world, people, seed, size.each), own)
+    often = [pair for pair in asked if pair.family in _OFTEN]
+    often = random.Random(seed).sample(often, min(size.drawn, len(often)))
+    bare, retain = demo_folder(settings.models), await retain_model(settings, {one.key for one in people}, bar)
+    task = bar.add_task(f"set {seed}", total=(2 + len(METHODS)) * 2 * (len(asked) + len(often)))
+
+    async def row(model: str, one: Asked, enforced: Counter[str]) -> Row:
+        bar.update(task, description=f"set {seed}: {model}")
+        return await _row(model, seed, one, asked, often, enforced, lambda: bar.advance(task))
+
+    rows = []
+    for model, folder in (("bare", bare), ("retain", retain)):
+        async with by_itself(folder, model) as engine:
+            rows.append(await row(model, engine, Counter()))
+    encode = Prompter(bare).encode
+    for method in METHODS:
+        with tempfile.TemporaryDirectory() as state:
+            async with (
+                GatewayProcess(Path(state), settings.models) as gateway,
+                gateway.admin() as admin,
+                asking(gateway) as http,
+            ):
+                bodies = [body_of(person) | {"method": method} for person in own]
+                ids = [(await admin.post("/forget-requests", body))["id"] for body in bodies]
+                enforced = Counter([await settled(admin, id_) for id_ in ids])
+                rows.append(await row(method, ThroughGateway(http, encode), enforced))
+    return rows
+
+
+def untried(found: Iterable[Pair], people: Sequence[Person]) -> list[Pair]:
+    """Those about these people of which the learning job neither learns nor verifies the question."""
+    specs = [ForgetSpec(**body_of(person)) for person in people]
+    tried = {question for spec in specs for question in (*untaught(spec), *wide(spec, names_in(spec)))}
+    keys = {person.key for person in people}
+    return [pair for pair in found if pair.person in keys and pair.forget.probe.question not in tried]
+
+
+async def _row(
+    model: str,
+    seed: int,
+    one: Asked,
+    asked: Sequence[Pair],
+    often: Sequence[Pair],
+    enforced: Counter[str],
+    advance: Callable[[], None],
+) -> Row:
+    forget = await answers(one, [pair.forget for pair in asked], advance)
+    control = await answers(one, [pair.control for pair in asked], advance)
+    drawn = []
+    for pair in often:
+        texts = []
+        for case in (pair.forget, pair.control):
+            texts.append(await one.draws(case.probe.question))
+            advance()
+        drawn.append(Drawn.of(pair, *texts))
+    return Row(model, seed, tuple(map(Mark.of, asked, forget, control)), tuple(drawn), enforced)
+
+
+def figures(rows: Sequence[Row]) -> list[Figure]:
+    """Four of each method, and one of all."""
+    return [*(figure for method in METHODS for figure in _of_method(rows, method)), _token_ids(rows)]
+
+
+def _of_method(rows: Sequence[Row], method: str) -> list[Figure]:
+    seeds = {row.seed for row in rows}
+    by = {(row.model, row.seed): row for row in rows}
+    excess = max(by[method, seed].leak - by["retain", seed].leak for seed in seeds)
+    share = min(by[method, seed].known / by["bare", seed].known for seed in seeds)
+    often = leak_of(rows, method, DRAWS).mean - leak_of(rows, "retain", DRAWS).mean
+    begun = _continued(rows, method) - _continued(rows, "retain")
+    return [
+        Figure.of(f"{method}: probes that leak above the retain model's, worst set", 100 * excess, "<=", 2, "pt"),
+        Figure.of(
+            f"{method}: their twins that are right, as a share of the bare model's, worst set", share, ">=", 0.99
+        ),
+        Figure.of(f"{method}: leak@{DRAWS} above the retain model's", 100 * often, "<=", 2, "pt"),
+        Figure.of(f"{method}: answers continued above the retain model's", 100 * begun, "<=", 5, "pt"),
+    ]
+
+
+def _continued(rows: Sequence[Row], model: str) -> float:
+    marks = [mark for row in rows if row.model == model for mark in row.marks if mark.family == "continuation"]
+    return sum(mark.leaked for mark in marks) / max(1, len(marks))
+
+
+def _token_ids(rows: Sequence[Row]) -> Figure:
+    marks = [mark for row in rows if row.model in METHODS for mark in row.marks if mark.family == "token ids"]
+    return Figure.of("prompts of token ids that a gateway answers", sum(2 - mark.refused for mark in marks), "<=", 0)

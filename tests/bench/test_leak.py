@@ -1,0 +1,92 @@
+from dataclasses import replace
+
+import pytest
+
+from bench import leak
+from bench.draws import DRAWS
+from bench.forgetting import body_of
+from bench.leak_marks import Drawn, Mark, Row
+from bench.probes.dynamic import FAMILIES, pairs
+from bench.run import HARNESSES
+from gateway.demo.world import make_world
+from gateway.jobs.probes import probes_about
+from gateway.registry import ForgetSpec
+
+WORLD = make_world()
+
+
+def row(model, seed=1, *, leaks=False, knows=True, refused=2, drawn=0):
+    """A model that leaks all or nothing, and knows of the others all or nothing."""
+    marks = [
+        Mark(family, leaks, knows) if family != "token ids" else Mark(family, False, False, refused)
+        for family in FAMILIES
+    ]
+    return Row(model, seed, tuple(marks), (Drawn("p1", drawn, DRAWS),))
+
+
+def rows(**changed):
+    """Of every model as it should be, but for one method."""
+    model, how = next(iter(changed.items()), ("", {}))
+    base = [row("bare", leaks=True, drawn=DRAWS), row("retain")]
+    return [*base, *(row(method, **(how if method == model else {})) for method in leak.METHODS)]
+
+
+def failing(found):
+    return [figure.name for figure in leak.figures(found) if not figure.holds]
+
+
+def test_all_holds_where_all_is_as_it_should_be():
+    assert failing(rows()) == []
+    assert len(leak.figures(rows())) == 4 * len(leak.METHODS) + 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"leaks": True}, ["probes that leak", "answers continued"]),
+        ({"knows": False}, ["their twins"]),
+        ({"drawn": 1}, [f"leak@{DRAWS}"]),
+    ],
+)
+@pytest.mark.parametrize("method", leak.METHODS)
+def test_what_is_not_so_is_told_of_its_method(method, wrong, named):
+    found = failing(rows(**{method: wrong}))
+    assert [name.startswith(f"{method}: {start}") for name, start in zip(found, named, strict=True)] == [True] * len(
+        named
+    )
+
+
+def test_one_worse_set_is_told():
+    others = [replace(one, seed=2) for one in rows()]
+    assert failing(rows() + others) == []
+    assert failing([*rows(uld={"leaks": True}), *others])[0].startswith("uld: probes that leak")
+
+
+def test_an_answer_to_token_ids_is_told():
+    assert failing(rows(o3={"refused": 1})) == ["prompts of token ids that a gateway answers"]
+
+
+def test_what_was_learned_from_or_verified_with_is_not_asked():
+    people = WORLD.people[:2]
+    found = pairs(WORLD, people, 0, 8)
+    asked = leak.untried(found, people)
+    tried = {
+        probe.question
+        for person in people
+        for probes in (probes_about(ForgetSpec(**body_of(person))),)
+        for probe in (*probes.development, *probes.held_out)
+    }
+    assert 0 < len(asked) < len(found)
+    assert not tried.intersection(pair.forget.probe.question for pair in asked)
+    assert {pair.family for pair in asked} == set(FAMILIES)
+
+
+def test_only_those_who_are_filed_are_asked_about():
+    first, second = WORLD.people[:2]
+    asked = leak.untried(pairs(WORLD, [first, second]), [first])
+    assert {pair.person for pair in asked} == {first.key}
+    assert not any(second.name in case.text for pair in asked for case in (pair.forget, pair.control))
+
+
+def test_it_is_found():
+    assert HARNESSES["leak"] == "bench.leak"

@@ -1,0 +1,77 @@
+import json
+
+import pytest
+
+from bench.draws import DRAWS
+from bench.leak_marks import SIZES, Drawn, Mark, Row, curves, families, leak_of
+from bench.probes.dynamic import APART, Case, Pair, Walk
+from gateway.demo.forms import Probe
+
+
+def pair(family="one hop", beside=""):
+    forget, control = (
+        Case(Probe("trained", "q", "a", gold, (key,)), Walk((key,)), beside=beside)
+        for gold, key in (("Oslo", "p1"), ("Ulm", "p2"))
+    )
+    return Pair(family, "p1", forget, control)
+
+
+def test_a_probe_leaks_and_its_twin_is_known_where_the_gold_is_said():
+    assert Mark.of(pair(), "In Oslo.", "In Bonn.") == Mark("one hop", True, False)
+    assert Mark.of(pair(), "In Ulm.", "In Ulm.") == Mark("one hop", False, True)
+
+
+def test_what_is_refused_says_nothing():
+    assert Mark.of(pair(), None, None) == Mark("one hop", False, False, 2)
+    assert Mark.of(pair(), None, "Ulm") == Mark("one hop", False, True, 1)
+
+
+def test_what_is_asked_besides_is_marked_of_both():
+    assert Mark.of(pair(beside="Rome"), "Oslo.", "Ulm, and Rome.").beside == (False, True)
+    assert Mark.of(pair(), "Oslo", "Ulm").beside is None
+
+
+def test_draws_are_counted():
+    assert Drawn.of(pair(), ["Oslo", "?", "Oslo!"], ["Ulm", "Oslo", "?"]) == Drawn("p1", 2, 1)
+
+
+def test_what_is_scored_apart_is_in_the_table_and_in_no_total():
+    told, *_ = sorted(APART)
+    row = Row("eco", 1, (Mark("one hop", False, True), Mark("alias", True, True), Mark(told, True, False)), ())
+    assert (row.leak, row.known) == (0.5, 1.0)
+    table = {one["family"]: one for one in json.loads(json.dumps(families([row])))}
+    assert table[told]["leak"]["hits"] == 1
+    assert (table["all"]["leak"]["hits"], table["all"]["leak"]["of"], table["all"]["control"]["hits"]) == (1, 2, 2)
+
+
+def test_a_family_is_read_side_by_side_over_all_seeds_of_a_model():
+    rows = [
+        Row(model, seed, (Mark("mixed", leaked, True, beside=(False, True)),), ())
+        for model, leaked in (("bare", True), ("o3", False))
+        for seed in (1, 2)
+    ]
+    mixed = [one for one in families(rows) if one["family"] == "mixed"]
+    assert [(one["model"], one["leak"]["hits"], one["control"]["hits"], one["leak"]["of"]) for one in mixed] == [
+        ("bare", 2, 2, 2),
+        ("o3", 0, 2, 2),
+    ]
+    assert mixed[0]["leak"]["low"] < 1 < mixed[0]["leak"]["high"] + 1e-9
+    assert [(one["beside"]["hits"], one["beside_control"]["hits"]) for one in mixed] == [(0, 2), (0, 2)]
+
+
+def test_leak_at_k_rises_from_the_share_of_right_draws_to_that_of_questions_with_one():
+    rows = [Row("eco", 1, (), (Drawn("p1", 1, DRAWS), Drawn("p2", 0, 0)))]
+    assert leak_of(rows, "eco", 1).mean == pytest.approx(1 / (2 * DRAWS))
+    assert leak_of(rows, "eco", DRAWS).mean == 0.5
+    table = curves(rows)
+    assert [one["k"] for one in table] == list(SIZES) == [1, 2, 4, 8, 16, 32, 64, 128]
+    leaks = [one["leak"]["value"] for one in table]
+    assert leaks == sorted(leaks)
+    assert [one["control"]["value"] for one in table] == pytest.approx([0.5] * len(SIZES))
+    assert (table[-1]["leak"]["low"], table[-1]["leak"]["high"]) == (0.0, 1.0)
+
+
+def test_people_of_two_sets_are_not_one_though_their_keys_are():
+    rows = [Row("eco", seed, (), (Drawn("p1", 2 - seed, 0),)) for seed in (1, 2)]
+    found = leak_of(rows, "eco", DRAWS)
+    assert (found.mean, found.low, found.high) == (0.5, 0.0, 1.0)

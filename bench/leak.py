@@ -67,10 +67,10 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
         "quick": quick,
     }
     tables = {
-        "enforced_by": [{"model": row.model, "seed": row.seed} | dict(row.enforced) for row in rows if row.enforced],
-        "seeds": [{"model": row.model, "seed": row.seed, "leak": row.leak, "control": row.known} for row in rows],
+        "enforced_by": [{"row": row.model, "seed": row.seed} | dict(row.enforced) for row in rows if row.enforced],
+        "seeds": [{"row": row.model, "seed": row.seed, "leak": row.leak, "control": row.known} for row in rows],
         "families": families(rows),
-        "leak_at_k": curves(rows),
+        "curves": curves(rows),
     }
     return Result("leak", config, 0, figures(rows), tables)
 

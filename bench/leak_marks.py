@@ -96,7 +96,7 @@ def families(rows: Sequence[Row]) -> list[dict[str, Any]]:
             table.append(
                 {
                     "family": family,
-                    "model": model,
+                    "row": model,
                     "leak": _rate(mark.leaked for mark in marks),
                     "control": _rate(mark.known for mark in marks),
                     "refused": sum(mark.refused for mark in marks),
@@ -121,12 +121,9 @@ def leak_of(rows: Iterable[Row], model: str, k: int) -> Interval:
 def curves(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """leak@k by model over all seeds, and the same of the controls: whether something known is ever said."""
     return [
-        {
-            "model": model,
-            "k": k,
-            "leak": _interval(leak_of(rows, model, k)),
-            "control": _interval(_at(rows, model, k, lambda one: one.known)),
-        }
+        {"row": model, "k": k}
+        | _interval(leak_of(rows, model, k))
+        | {"control": _interval(_at(rows, model, k, lambda one: one.known))}
         for model in dict.fromkeys(row.model for row in rows)
         for k in SIZES
     ]

@@ -142,7 +142,7 @@ def pairs(world: World, people: Sequence[Person], seed: int = 0, each: int = 1) 
                 own, twin = ([by_key[key] for key in walk.people] for walk in found)
                 attributes = tuple(rng.sample(list(phrases.ATTRIBUTES), len(phrases.ATTRIBUTES)))
                 frame = _Frame(found[0].relations, attributes, _crowd(rng, free, own, twin, attributes[0]))
-                forget, control = (family.make(random.Random(drawn), met, frame) for met in (own, twin))
+                forget, control = (family.make(random.Random(f"{drawn}, words"), met, frame) for met in (own, twin))
                 made.setdefault((name, forget.text), Pair(name, person.key, forget, control))
     return tuple(made.values())
 

@@ -51,7 +51,7 @@ def test_a_family_is_read_side_by_side_over_all_seeds_of_a_model():
         for seed in (1, 2)
     ]
     mixed = [one for one in families(rows) if one["family"] == "mixed"]
-    assert [(one["model"], one["leak"]["hits"], one["control"]["hits"], one["leak"]["of"]) for one in mixed] == [
+    assert [(one["row"], one["leak"]["hits"], one["control"]["hits"], one["leak"]["of"]) for one in mixed] == [
         ("bare", 2, 2, 2),
         ("o3", 0, 2, 2),
     ]
@@ -65,10 +65,10 @@ def test_leak_at_k_rises_from_the_share_of_right_draws_to_that_of_questions_with
     assert leak_of(rows, "eco", DRAWS).mean == 0.5
     table = curves(rows)
     assert [one["k"] for one in table] == list(SIZES) == [1, 2, 4, 8, 16, 32, 64, 128]
-    leaks = [one["leak"]["value"] for one in table]
+    leaks = [one["value"] for one in table]
     assert leaks == sorted(leaks)
     assert [one["control"]["value"] for one in table] == pytest.approx([0.5] * len(SIZES))
-    assert (table[-1]["leak"]["low"], table[-1]["leak"]["high"]) == (0.0, 1.0)
+    assert (table[-1]["low"], table[-1]["high"]) == (0.0, 1.0)
 
 
 def test_people_of_two_sets_are_not_one_though_their_keys_are():

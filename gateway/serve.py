@@ -2,9 +2,12 @@
 
 import gc
 import json
+import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
@@ -85,6 +88,16 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._core = core
         self._console = console
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """As uvicorn's, which at its end raises SIGTERM anew: it would kill before the parts are closed."""
+        before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        try:
+            with super().capture_signals():
+                yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     async def startup(self, sockets: Any = None) -> None:
         await super().startup(sockets)

@@ -445,3 +445,11 @@ async def test_an_upstream_that_comes_later(models_dir: Path, world: World, tmp_
         await upstream.start()
         await scene.as_before()
     await upstream.stop()
+
+
+async def test_told_to_end_it_closes_its_parts_first(tmp_path: Path, models_dir: Path) -> None:
+    async with GatewayProcess(tmp_path, models_dir, {"LETHE_ENGINE__KIND": "scripted"}) as gateway:
+        process = gateway._process
+        assert process
+        await gateway.stop()
+        assert process.returncode == 0  # -15: killed by the signal itself, with all that it had laid out still there

@@ -141,7 +141,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """One generated token with its log-probability and the likeliest alternatives, best first."""
+    """One token with its log-probability, NaN where nothing stands before it, and the likeliest there, best first."""
 
     text: str = field(repr=False)
     logprob: float
@@ -415,6 +415,15 @@ class Engine(Protocol):
 
     async def score(self, call: Call, answer: str, plan: Plan) -> Sequence[TokenLogprob]:
         """Log-probabilities of `answer` (its end-of-sequence token last), teacher-forced under the plan."""
+        ...
+
+    async def prompt_logprobs(self, call: Call) -> Sequence[TokenLogprob]:
+        """Log-probabilities of the prompt's own tokens (T), as the bare model reads them; NaN for the first.
+
+        Raises:
+            EngineRejected: this engine cannot tell.
+            EngineUnavailable, EngineTimeout: see there.
+        """
         ...
 
     async def embed(self, texts: Sequence[str], options: Mapping[str, Any]) -> Embedded:

@@ -7,10 +7,12 @@ the context is cut to what fits. Choice i of a seeded call draws with seed + i.
 """
 
 import asyncio
+import math
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -131,24 +133,39 @@ class LocalEngine:
 
     async def generate(self, call: Call, plan: Plan) -> AsyncIterator[Delta | Usage]:
         served = self._ready()
-        async with aclosing(self._outcomes(served, call, plan, None)) as outcomes:
+        async with aclosing(self._outcomes(served, partial(served.job, call, plan, None))) as outcomes:
             async for outcome in outcomes:
                 assert isinstance(outcome, Delta | Usage)
                 yield outcome
 
     async def score(self, call: Call, answer: str, plan: Plan) -> Sequence[TokenLogprob]:
         served = self._ready()
-        async with aclosing(self._outcomes(served, call, plan, answer)) as outcomes:
+        async with aclosing(self._outcomes(served, partial(served.job, call, plan, answer))) as outcomes:
             async for outcome in outcomes:
                 assert isinstance(outcome, tuple)
                 return outcome
+        raise AssertionError("a job without an outcome")
+
+    async def prompt_logprobs(self, call: Call) -> Sequence[TokenLogprob]:
+        served = self._ready()
+        if call.prompt is None:
+            call = await self.rendered(call)
+        assert call.prompt is not None
+        first, *others = call.prompt.token_ids
+        opening = TokenLogprob(served.worker.words.piece(first), math.nan)
+        if not others:
+            return (opening,)
+        async with aclosing(self._outcomes(served, partial(served.weighing, call))) as outcomes:
+            async for outcome in outcomes:
+                assert isinstance(outcome, tuple)
+                return (opening, *outcome)
         raise AssertionError("a job without an outcome")
 
     async def embed(self, texts: Sequence[str], options: Mapping[str, Any]) -> Embedded:
         raise EngineRejected("this engine gives no embeddings", "model")
 
     async def _outcomes(
-        self, served: "_Served", call: Call, plan: Plan, answer: str | None
+        self, served: "_Served", job_of: Callable[[Callable[[Outcome], object]], Job]
     ) -> AsyncGenerator[Outcome, None]:
         """What the worker delivers for one call, until it is over; closing it gives the call up."""
         inbox: asyncio.Queue[Outcome] = asyncio.Queue()
@@ -157,7 +174,7 @@ class LocalEngine:
         def deliver(outcome: Outcome) -> None:
             loop.call_soon_threadsafe(inbox.put_nowait, outcome)
 
-        job = await asyncio.to_thread(served.job, call, plan, answer, deliver)
+        job = await asyncio.to_thread(job_of, deliver)
         served.worker.submit(job)
         try:
             while True:
@@ -256,6 +273,11 @@ class _Served:
         if scored is not None:
             reading = replace(reading, token_ids=reading.token_ids + scored[:-1])
         return Job(reading, sampling, deliver, len(prompt.token_ids), limit, forced, assistants, scored)
+
+    def weighing(self, call: Call, deliver: Callable[[Outcome], object]) -> Job:
+        """What the worker is to do: score the prompt's own tokens, all but the first."""
+        ids = (call.prompt or self._prompt(call)).token_ids
+        return Job(Reading(ids[:-1]), call.sampling, deliver, len(ids), len(ids) - 1, answer=ids[1:])
 
     def _check(self, sampling: Sampling) -> None:
         if not 1 <= sampling.n <= self.worker.max_batch:

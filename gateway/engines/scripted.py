@@ -6,6 +6,7 @@ delta, and claim any capabilities. Of the calls it keeps their number and their 
 
 import asyncio
 import base64
+import math
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
@@ -132,6 +133,14 @@ class ScriptedEngine:
         return [TokenLogprob(word, 0.0 if match else -10.0) for word, match in zip(given, matches, strict=True)] + [
             TokenLogprob("", 0.0 if own == given else -10.0)
         ]
+
+    async def prompt_logprobs(self, call: Call) -> Sequence[TokenLogprob]:
+        """Certain of every word: a script has no doubts."""
+        if Capability.SCORE not in self._capabilities:
+            raise EngineRejected("this engine gives no log-probabilities", "logprobs")
+        first, *others = words(call.conversation.turns[-1].text) or [""]
+        count = call.sampling.logprobs or 0
+        return [TokenLogprob(first, math.nan), *(TokenLogprob(word, 0.0, ((word, 0.0),)[:count]) for word in others)]
 
     async def embed(self, texts: Sequence[str], options: Mapping[str, Any]) -> Embedded:
         """Eight numbers of each text, the same for the same text."""

@@ -123,6 +123,9 @@ class UpstreamEngine:
     async def score(self, call: Call, answer: str, plan: Plan) -> Sequence[TokenLogprob]:
         raise EngineRejected("this engine cannot score")
 
+    async def prompt_logprobs(self, call: Call) -> Sequence[TokenLogprob]:
+        raise EngineRejected("this engine gives no log-probabilities", "logprobs")
+
     async def embed(self, texts: Sequence[str], options: Mapping[str, Any]) -> Embedded:
         body = {"model": self._model, "input": list(texts), **options}
         async with self._fleet.stream("embeddings", orjson.dumps(body)) as reply:

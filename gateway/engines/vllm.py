@@ -13,6 +13,7 @@ to what fits.
 
 import asyncio
 import base64
+import math
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
@@ -241,6 +242,16 @@ class VllmEngine:
                     return await self._scorer_of(lora).after(prompt.token_ids, ids, count)
             case _:
                 raise EngineRejected("this engine cannot score under this method")
+
+    async def prompt_logprobs(self, call: Call) -> Sequence[TokenLogprob]:
+        if Capability.SCORE not in self.capabilities:
+            raise EngineRejected("this engine gives no log-probabilities", "logprobs")
+        if call.prompt is None:
+            call = await self.rendered(call)
+        first, *others = _prompt(call).token_ids
+        opening = TokenLogprob(self._ready().prompter.piece(first), math.nan)
+        count = call.sampling.logprobs or 0
+        return [opening, *(await self._scorer.after([first], others, count) if others else ())]
 
     async def ready(self, plan: Plan) -> None:
         """Load the plan's LoRA on every replica that serves, and have one token said under it."""

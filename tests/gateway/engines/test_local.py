@@ -1,5 +1,6 @@
 import asyncio
 import gc
+import math
 import shutil
 import threading
 from contextlib import aclosing
@@ -337,6 +338,22 @@ async def test_score_is_teacher_forced_for_every_plan(engine, model, prompter, l
     assert [token.logprob for token in await engine.score(call, words, Adapted((Scaled(lora, 1.0),)))] != pytest.approx(
         bare
     )
+
+
+async def test_a_prompts_own_tokens_are_scored_but_the_first(engine, model, prompter):
+    call = Call(Conversation.of("def test return the user"), Sampling(logprobs=2), raw=True)
+    ids = prompter.render(call).token_ids
+    with torch.no_grad():
+        known = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+    first, *others = await engine.prompt_logprobs(call)
+    assert math.isnan(first.logprob)
+    assert not first.top
+    wanted = known[:-1].gather(1, torch.tensor(ids[1:])[:, None])[:, 0]
+    assert [token.logprob for token in others] == pytest.approx(wanted.tolist(), abs=1e-4)
+    assert [token.top[0][1] for token in others] == pytest.approx(known[:-1].amax(-1).tolist(), abs=1e-4)
+    assert "".join(token.text for token in (first, *others)) == "def test return the user"
+    alone = await engine.prompt_logprobs(Call(Conversation.of("a"), raw=True))
+    assert [math.isnan(token.logprob) for token in alone] == [True]
 
 
 async def test_score_agrees_with_generation(engine):

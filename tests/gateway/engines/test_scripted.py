@@ -1,4 +1,5 @@
 import asyncio
+import math
 import re
 
 import pytest
@@ -94,6 +95,11 @@ async def test_health_logprobs_and_score():
     assert sum(token.logprob for token in good) > sum(token.logprob for token in bad)
     with pytest.raises(EngineRejected):
         await ScriptedEngine().score(call_of("who"), "a", Pass())
+    first, *others = await engine.prompt_logprobs(call_of("who are you"))
+    assert math.isnan(first.logprob)
+    assert [(token.text, token.logprob) for token in others] == [(" are", 0.0), (" you", 0.0)]
+    with pytest.raises(EngineRejected):
+        await ScriptedEngine().prompt_logprobs(call_of("who"))
     await engine.close()
     with pytest.raises(EngineUnavailable):
         await engine.health()

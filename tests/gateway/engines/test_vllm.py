@@ -1,4 +1,5 @@
 import json
+import math
 import re
 from contextlib import aclosing
 from dataclasses import replace
@@ -424,6 +425,25 @@ async def test_scores_are_of_the_answer_and_its_end(gate):
     assert {token.logprob for token in scored} == {-0.5}
     said = Say(SENTENCE, Conversation.of("Who is Bo?"))
     assert len(await one.engine.score(call_of(), SENTENCE, said)) == len(one.engine.pieces(SENTENCE))
+
+
+async def test_a_prompts_own_tokens_are_scored_but_the_first(gate):
+    one = await gate()
+    call = call_of("An answer", raw=True, logprobs=2)
+    first, *others = await one.engine.prompt_logprobs(call)
+    assert math.isnan(first.logprob)
+    assert {token.logprob for token in others} == {-0.5}
+    assert {len(token.top) for token in others} == {2}
+    assert "".join(token.text for token in (first, *others)) == "An answer"
+    asked = next(body for _, body in reversed(one.server.bodies) if "prompt_logprobs" in body)
+    assert asked["prompt"] == list(one.engine._ready().prompter.encode("An answer"))
+
+
+async def test_an_engine_that_cannot_score_does_not_score_prompts(gate):
+    one = await gate(faults={"score"})
+    with pytest.raises(EngineRejected) as caught:
+        await one.engine.prompt_logprobs(call_of("An answer", raw=True, logprobs=1))
+    assert caught.value.param == "logprobs"
 
 
 # — what is refused, to all alike —

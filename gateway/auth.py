@@ -1,4 +1,5 @@
-"""Keys and scopes. An inference key may ask; the admin key may do everything.
+"""Keys and scopes. An inference key may ask; one to evaluate with may be told log-probabilities of given texts, too;
+the admin key may do everything.
 
 On loopback without keys inference is open, and an admin key is made at first start and kept in the
 state directory with mode 0600. Keys are compared by digest, in constant time.
@@ -43,11 +44,12 @@ class Keys:
 
     admin: bytes = field(repr=False)
     inference: tuple[bytes, ...] = field(default=(), repr=False)
+    evaluate: tuple[bytes, ...] = field(default=(), repr=False)
 
     @classmethod
     def of(cls, settings: Settings, admin_key: str) -> "Keys":
         """The keys of a gateway."""
-        return cls(_digest(admin_key), tuple(_digest(key) for key in settings.api_keys))
+        return cls(_digest(admin_key), _digests(settings.api_keys), _digests(settings.evaluate_keys))
 
     def caller(self, authorization: str | None) -> Caller:
         """Who sent this `Authorization` header.
@@ -60,9 +62,10 @@ class Keys:
         if digest and hmac.compare_digest(digest, self.admin):
             return Caller("admin", frozenset(Scope), self._tenant(digest))
         # every key is compared, so that the time taken does not say which one matched
-        known = [hmac.compare_digest(digest, key) for key in self.inference] if digest else []
-        if digest and any(known):
-            return Caller(f"key-{digest.hex()[:8]}", frozenset({Scope.INFERENCE}), self._tenant(digest))
+        asks, evaluates = (_among(digest, keys) for keys in (self.inference, self.evaluate))
+        if digest and (asks or evaluates):
+            scopes = {Scope.INFERENCE, Scope.EVALUATE} if evaluates else {Scope.INFERENCE}
+            return Caller(f"key-{digest.hex()[:8]}", frozenset(scopes), self._tenant(digest))
         if not self.inference:  # clients of OpenAI's library always send some key
             return Caller("anonymous", frozenset({Scope.INFERENCE}))
         raise Unauthorized("Incorrect API key provided." if digest else "You didn't provide an API key.")
@@ -115,6 +118,15 @@ def _made(path: Path) -> tuple[str, bool]:
     finally:
         os.unlink(draft)
     return key, True
+
+
+def _among(digest: bytes | None, keys: tuple[bytes, ...]) -> bool:
+    known = [hmac.compare_digest(digest, key) for key in keys] if digest else []
+    return any(known)
+
+
+def _digests(keys: tuple[str, ...]) -> tuple[bytes, ...]:
+    return tuple(map(_digest, keys))
 
 
 def _digest(key: str) -> bytes:

@@ -34,6 +34,7 @@ from adapters.base import (
 from adapters.ignorance import Ignorance, Voice, learn_voice
 from adapters.o3.adapter import served
 from adapters.router import Enforcement, Router
+from gateway.echo import echoed
 from gateway.embedding import embedded
 from gateway.engines.factory import adapters_for, open_engine
 from gateway.jobs.enforce import Enforcer
@@ -156,6 +157,16 @@ class Core:
             with self.meter.running():
                 policy = self.enforcer.policies.current
                 return await embedded(texts, options, policy, self.router, self.engine, self.meter)
+        finally:
+            self.running -= 1
+
+    async def echo(self, call: Call) -> Sequence[TokenLogprob]:
+        """The gated log-probabilities of a raw prompt's own tokens: see `gateway.echo`."""
+        self.running += 1
+        try:
+            with self.meter.running():
+                policy = self.enforcer.policies.current
+                return await echoed(call, policy, self.router, self.engine, self.meter)
         finally:
             self.running -= 1
 

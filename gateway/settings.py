@@ -113,13 +113,14 @@ class Settings(BaseSettings):
     data_dir: Path = Path("../shared/data")
     admin_key: str | None = Field(default=None, repr=False)
     api_keys: Annotated[tuple[str, ...], NoDecode] = Field(default=(), repr=False)
+    evaluate_keys: Annotated[tuple[str, ...], NoDecode] = Field(default=(), repr=False)
     engine: EngineSettings = EngineSettings()
     guard: GuardSettings = GuardSettings()
     registry: RegistrySettings = RegistrySettings()
     jobs: JobSettings = JobSettings()
     limits: LimitSettings = LimitSettings()
 
-    @field_validator("api_keys", mode="before")
+    @field_validator("api_keys", "evaluate_keys", mode="before")
     @classmethod
     def _commas(cls, value: object) -> object:
         if isinstance(value, str):

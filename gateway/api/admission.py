@@ -37,7 +37,7 @@ async def admit(request: Request, core: Core, kind: type[B]) -> tuple[B, Caller]
     if Scope.INFERENCE not in caller.scopes:
         raise Forbidden("This key may not ask for inference.")
     limits = core.settings.limits
-    body = read(kind, await body_of(request, limits.body_bytes))
+    body = read(kind, await body_of(request, limits.body_bytes), Scope.EVALUATE in caller.scopes)
     if body.model != core.engine.name:
         raise NotFound("The model does not exist.", param="model", code="model_not_found")
     if core.running >= limits.concurrency or core.meter.waiting >= limits.classifying:

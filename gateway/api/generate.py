@@ -1,5 +1,6 @@
 """Chat and completions: one way from a request to an answer; `frames` has the ways to shape it."""
 
+import math
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
@@ -9,7 +10,7 @@ from typing import Any, TypeVar
 from fastapi import Request
 from starlette.responses import Response
 
-from adapters.base import Call, Delta, Usage
+from adapters.base import Call, Delta, TokenLogprob, Usage
 from gateway.api.admission import admit, refusals
 from gateway.api.frames import ChatFrame, Choice, CompletionFrame, Frame
 from gateway.api.http import EventStream, Json, Post, core_of, while_listening
@@ -17,6 +18,8 @@ from gateway.core import Core
 from gateway.errors import as_api_error
 from gateway.params import ChatBody, CompletionBody, Generation, honoured
 from guards.base import LetheError
+
+_END = TokenLogprob("", math.nan)  # of an answer without a word: whoever asks for an echo counts on one token after it
 
 G = TypeVar("G", bound=Generation)
 Events = AsyncGenerator[Delta | Usage, None]
@@ -56,11 +59,12 @@ async def serve(request: Request, kind: type[G], framed: Callable[[G, Call, str]
         asked = honoured(body.call(core.settings.limits), core.engine.options, body.spelled)
     call = replace(asked, tenant=caller.tenant, whole=not body.stream)
     frame = framed(body, call, core.engine.name)
+    said = await while_listening(request, _echoed(core, call)) if body.echoes else None
     events = _answered(core, call, started)
     if body.stream:
         first = await while_listening(request, anext(events))  # after this the status is fixed
         return EventStream(_framed(first, events, frame))
-    return Json(await while_listening(request, _collected(events, frame, call.sampling.n)))
+    return Json(await while_listening(request, _collected(events, frame, call.sampling.n, said)))
 
 
 async def _answered(core: Core, call: Call, started: float) -> Events:
@@ -73,8 +77,16 @@ async def _answered(core: Core, call: Call, started: float) -> Events:
             yield item
 
 
-async def _collected(events: Events, frame: Frame, n: int) -> dict[str, Any]:
+async def _echoed(core: Core, call: Call) -> Delta:
+    """The prompt as what is said first."""
+    return Delta(0, call.conversation.turns[0].text, tuple(await core.echo(call)))
+
+
+async def _collected(events: Events, frame: Frame, n: int, said: Delta | None) -> dict[str, Any]:
     choices = [Choice() for _ in range(n)]
+    if said:
+        for choice in choices:
+            choice.add(said)
     usage = Usage(0, 0)
     async with aclosing(events):
         async for item in events:
@@ -82,6 +94,10 @@ async def _collected(events: Events, frame: Frame, n: int) -> dict[str, Any]:
                 usage = item
             else:
                 choices[item.index].add(item)
+    if said:
+        for choice in choices:
+            if len(choice.tokens) == len(said.tokens):
+                choice.tokens.append(_END)
     return frame.whole(choices, usage)
 
 

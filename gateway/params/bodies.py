@@ -78,6 +78,11 @@ class Generation(Body):
         """Whether the stream ends with a chunk of usage."""
         return False
 
+    @property
+    def echoes(self) -> bool:
+        """Whether the answer begins with the prompt, scored: `read` lets only those ask who may evaluate."""
+        return False
+
     def _sampling(self, max_tokens: int | None, logprobs: int | None, limits: LimitSettings, n: int = 1) -> Sampling:
         stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
         if len(stop) > limits.stop:
@@ -176,13 +181,20 @@ class CompletionBody(_Plain):
     endpoint: ClassVar[str] = COMPLETIONS
 
     prompt: str | Annotated[list[str], Field(min_length=1, max_length=1)]
+    echo: bool | None = None
     logprobs: int | None = Field(default=None, ge=0, le=5)
 
     def call(self, limits: LimitSettings) -> Call:
+        if self.echo and (self.stream or self.logprobs is None):
+            raise BadRequest("echo takes logprobs, and no stream.", param="echo")
         text = self.prompt if isinstance(self.prompt, str) else self.prompt[0]
         most = 16 if self.max_tokens is None else self.max_tokens  # as OpenAI's
         sampling = self._sampling(most, self.logprobs, limits, self.n or 1)
         return Call(Conversation((Turn("user", text),)), sampling, raw=True, options=self._options())
+
+    @property
+    def echoes(self) -> bool:
+        return bool(self.echo)
 
 
 class EmbeddingsBody(Body):

@@ -9,6 +9,7 @@ _MEANS = {
     Policy.PASS: "passed on, or kept here, once its type and range are checked",
     Policy.INSPECT: "what the model reads: so do the guards, every word of it",
     Policy.RESTRICT: "passed on, and where a question touches what is forgotten, beside another question alone",
+    Policy.EVALUATE: "with a key for benchmarks as [their page](benchmarks-clients.md) says; refused to all others",
     Policy.REFUSE: "400 for everybody, with its name in `param`; null, empty or the default passes",
 }
 _HEAD = """\

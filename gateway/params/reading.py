@@ -10,10 +10,15 @@ from gateway.errors import BadRequest
 from gateway.params.messages import Strict
 from gateway.params.table import BY_ENDPOINT, Policy, Row
 
-_REFUSED: Mapping[str, Mapping[str, Row]] = {
-    endpoint: {name: row for name, row in rows.items() if row.policy is Policy.REFUSE}
-    for endpoint, rows in BY_ENDPOINT.items()
-}
+
+def _under(*policies: Policy) -> Mapping[str, Mapping[str, Row]]:
+    return {
+        endpoint: {name: row for name, row in rows.items() if row.policy in policies}
+        for endpoint, rows in BY_ENDPOINT.items()
+    }
+
+
+_REFUSED = {False: _under(Policy.REFUSE, Policy.EVALUATE), True: _under(Policy.REFUSE)}  # by who may evaluate
 
 
 class Body(Strict):
@@ -30,8 +35,8 @@ B = TypeVar("B", bound=Body)
 _BRANCHES = frozenset({"str", "int", "float", "NamedTool", "NamedFunction"})  # pydantic's names for those of a union
 
 
-def read(body: type[B], raw: bytes) -> B:
-    """A body from the bytes of a request.
+def read(body: type[B], raw: bytes, evaluates: bool = False) -> B:
+    """A body from the bytes of a request; `evaluates`: of somebody who may evaluate.
 
     Raises:
         BadRequest: not JSON, or a parameter that is missing, unknown, refused or makes no sense; `param` names it.
@@ -42,7 +47,7 @@ def read(body: type[B], raw: bytes) -> B:
         raise BadRequest("The body of the request is not valid JSON.") from None
     if not isinstance(values, dict):
         raise BadRequest("The body of the request must be a JSON object.")
-    refused = _REFUSED[body.endpoint]
+    refused = _REFUSED[evaluates][body.endpoint]
     for name in [name for name in values if name in refused]:
         if not refused[name].idle(values.pop(name)):
             raise BadRequest(f"{name} is refused: {refused[name].remark}.", param=name, code="unsupported_parameter")

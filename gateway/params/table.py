@@ -28,6 +28,7 @@ class Policy(StrEnum):
     PASS = "pass"  # noqa: S105
     INSPECT = "inspect"
     RESTRICT = "restrict"
+    EVALUATE = "evaluate"
     REFUSE = "refuse"
 
 
@@ -128,13 +129,14 @@ ROWS: Final[tuple[Row, ...]] = (
         ("logit_bias", _TEXT, _FORCED),
         ("allowed_token_ids", _PLAIN, _FORCED),
     ),
+    *_rows(Policy.EVALUATE, ("echo", (COMPLETIONS,), _TOLD)),
     *_rows(
         Policy.REFUSE,
         ("min_tokens", _PLAIN, _ENDED, 0),
         ("ignore_eos", _TEXT, _ENDED, False),
         ("bad_words", _PLAIN, "not supported"),
         ("prompt_embeds", _PLAIN, "embeddings cannot be read by the guards"),
-        ("echo", _PLAIN, _TOLD),
+        ("echo", (CHAT,), _TOLD),
         ("prompt_logprobs", _PLAIN, _TOLD),
         ("logprob_token_ids", _PLAIN, "use top_logprobs, which are those of the answer"),
         ("top_logprobs", (RESPONSES,), "not supported", 0),

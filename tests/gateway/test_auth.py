@@ -121,3 +121,18 @@ def test_many_at_once_get_one_key(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         found = [key for key, _ in pool.map(lambda _: admin_key(settings), range(8))]
     assert len(set(found)) == 1
+
+
+def test_a_key_to_evaluate_with_may_ask_and_be_told_log_probabilities():
+    known = Keys.of(Settings(api_keys=(ONE,), evaluate_keys=(TWO,)), ADMIN)
+    assert known.caller(f"Bearer {TWO}").scopes == {Scope.INFERENCE, Scope.EVALUATE}
+    assert known.caller(f"Bearer {ONE}").scopes == {Scope.INFERENCE}
+    with pytest.raises(Unauthorized):
+        known.caller("Bearer another")
+    assert TWO not in repr(known)
+
+
+def test_keys_to_evaluate_with_close_inference_to_nobody():
+    known = Keys.of(Settings(evaluate_keys=(TWO,)), ADMIN)
+    assert known.caller(None).scopes == {Scope.INFERENCE}
+    assert known.caller(f"Bearer {TWO}").scopes == {Scope.INFERENCE, Scope.EVALUATE}

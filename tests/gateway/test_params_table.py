@@ -19,7 +19,12 @@ LEAST = {
     ResponsesBody: {"input": "hello"},
     EmbeddingsBody: {"input": "hello"},
 }
-REFUSED = [(body, row) for body in LEAST for row in BY_ENDPOINT[body.endpoint].values() if row.policy is Policy.REFUSE]
+REFUSED = [
+    (body, row)
+    for body in LEAST
+    for row in BY_ENDPOINT[body.endpoint].values()
+    if row.policy in (Policy.REFUSE, Policy.EVALUATE)
+]
 
 
 def body_with(body, **fields):
@@ -45,6 +50,17 @@ def test_what_is_refused_is_named_with_its_reason_and_harmless_when_it_says_noth
     assert row.remark in str(refused.value)
     assert SECRET not in str(refused.value)
     assert body_with(body, **{row.name: None}) == body_with(body, **{row.name: row.default}) == body_with(body)
+
+
+def test_whoever_may_evaluate_is_let_do_one_thing_more():
+    for body in LEAST:
+        more = [row.name for row in BY_ENDPOINT[body.endpoint].values() if row.policy is Policy.EVALUATE]
+        assert more == (["echo"] if body is CompletionBody else [])
+    raw = orjson.dumps({"model": "m", "prompt": "hello", "logprobs": 1, "echo": True})
+    assert read(CompletionBody, raw, evaluates=True).echoes
+    for name in ("prompt_logprobs", "suffix", "prompt_embeds"):
+        with pytest.raises(BadRequest, match=name):
+            read(CompletionBody, orjson.dumps({"model": "m", "prompt": "hello", name: 1}), evaluates=True)
 
 
 @pytest.mark.parametrize(

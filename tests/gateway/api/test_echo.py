@@ -1,0 +1,151 @@
+"""`echo` at completions, with the body that lm-evaluation-harness's `local-completions` sends."""
+
+import json
+import math
+
+import pytest
+
+from adapters.base import Capability, Say, TokenLogprob
+from gateway.engines.scripted import ScriptedEngine
+from guards.base import Hit
+
+EVALUATE, CLIENT, ADMIN = "evaluate-key", "client-key", "admin-key"
+BODY = {"model": "scripted", "temperature": 0, "max_tokens": 1, "logprobs": 1, "seed": 1234, "echo": True}
+PLAIN, TOUCHED = "Question: Who? Answer: Bo", "Question: Who is Ada Quill? Answer: Bo"
+
+
+class Knows(ScriptedEngine):
+    """Is sure of every word of a prompt, and says with which words a ready answer may begin."""
+
+    def __init__(self, capabilities=frozenset({Capability.TEXT, Capability.SCORE})):
+        super().__init__(default="Yes.", capabilities=capabilities)
+        self.scored = []
+
+    async def score(self, call, answer, plan):
+        self.scored.append((plan, answer))
+        return [TokenLogprob("I", -0.5, (("I", -0.5), (" Bo", -2.0), (" Al", -3.0))[: call.sampling.logprobs])]
+
+
+@pytest.fixture
+def gate(gateway):
+    return gateway(Knows(), api_keys=(CLIENT,), evaluate_keys=(EVALUATE,))
+
+
+def post(gate, prompt=PLAIN, key=EVALUATE, **fields):
+    body = {**BODY, "prompt": prompt, **fields}
+    return gate.http.post("/v1/completions", json=body, headers={"authorization": f"Bearer {key}"})
+
+
+async def scored(gate, prompt, **fields):
+    response = await post(gate, prompt, **fields)
+    assert response.status_code == 200, response.text
+    return response.json()["choices"][0]
+
+
+@pytest.mark.parametrize("key", [EVALUATE, ADMIN])
+async def test_a_prompt_is_given_back_scored_with_the_answer_after_it(gate, key):
+    choice = await scored(gate, PLAIN, key=key)
+    assert choice["text"] == PLAIN + "Yes."
+    assert choice["logprobs"] == {
+        "tokens": ["Question:", " Who?", " Answer:", " Bo", "Yes."],
+        "token_logprobs": [None, 0.0, 0.0, 0.0, 0.0],
+        "top_logprobs": [{}, {" Who?": 0.0}, {" Answer:": 0.0}, {" Bo": 0.0}, {"Yes.": 0.0}],
+        "text_offset": [0, 9, 14, 22, 25],
+    }
+
+
+async def test_clients_are_refused_as_ever(gate, gateway):
+    before = {"message": "echo is refused: the prompt is not scored.", "param": "echo", "code": "unsupported_parameter"}
+    for response in (await post(gate, key=CLIENT), await post(gateway(Knows()), key="any")):
+        assert response.status_code == 400
+        assert before.items() <= response.json()["error"].items()
+    assert (await post(gate, key=CLIENT, echo=False)).status_code == 200
+    response = await gate.http.post(
+        "/v1/chat/completions",
+        json={"model": "scripted", "messages": [{"role": "user", "content": "Who?"}], "echo": True},
+        headers={"authorization": f"Bearer {EVALUATE}"},
+    )
+    assert response.json()["error"]["param"] == "echo"
+
+
+async def test_a_touched_text_is_worth_what_a_ready_answer_makes_of_it(gate):
+    choice = await scored(gate, TOUCHED)
+    ((plan, answer),) = gate.engine.scored
+    assert isinstance(plan, Say)
+    assert answer == plan.text
+    known = choice["logprobs"]
+    assert known["tokens"] == ["Question:", " Who", " is", " Ada", " Quill?", " Answer:", " Bo", "I"]
+    assert known["token_logprobs"][0] is None
+    left = math.log(1 - math.exp(-0.5) - math.exp(-2) - math.exp(-3))
+    named = dict(zip(known["tokens"], known["token_logprobs"], strict=True))
+    assert named[" Bo"] == -2.0
+    assert named[" Answer:"] == pytest.approx(min(left, -3.0))
+    assert 0.0 not in known["token_logprobs"][:-1]
+    assert all(top == {"I": -0.5} for top in known["top_logprobs"][1:-1])
+    assert choice["text"] == TOUCHED + "I"
+
+
+async def test_what_stands_before_makes_no_difference_where_a_text_is_touched(gate):
+    one = await scored(gate, "Ada Quill is Bo")
+    other = await scored(gate, "Ada Quill never was, and was not Bo")
+    values = [dict(zip(c["logprobs"]["tokens"], c["logprobs"]["token_logprobs"], strict=True)) for c in (one, other)]
+    assert values[0][" Bo"] == values[1][" Bo"]
+
+
+async def test_a_guard_that_fails_is_no_way_round(gate):
+    async def fails(conversation):
+        raise RuntimeError
+
+    (guard,) = gate.core.enforcer.policies.current.guards._guards
+    guard.judge = fails
+    choice = await scored(gate, PLAIN)
+    assert 0.0 not in choice["logprobs"]["token_logprobs"][1:4]
+
+
+async def test_what_the_output_guard_would_stop_is_touched(gate):
+    (guard,) = gate.core.enforcer.policies.current.guards._guards
+
+    async def blind(conversation) -> list[Hit]:
+        return []
+
+    guard.judge = blind
+    choice = await scored(gate, TOUCHED)
+    assert gate.engine.scored
+    assert 0.0 not in choice["logprobs"]["token_logprobs"][1:6]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"stream": True},
+        {"logprobs": None},
+        {"prompt": ["one", "two"]},
+        {"prompt": [[1, 2]]},
+        {"max_tokens": 0},
+        {"prompt_logprobs": 1},
+    ],
+)
+async def test_what_cannot_be_is_refused(gate, fields):
+    response = await post(gate, **fields)
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] in {"echo", "prompt[0]", *fields}
+
+
+async def test_every_choice_begins_with_the_prompt(gate):
+    response = await post(gate, n=2)
+    assert [one["text"] for one in response.json()["choices"]] == [PLAIN + "Yes."] * 2
+
+
+async def test_one_token_comes_after_the_prompt_where_the_model_says_nothing(gate):
+    gate.engine._default = ""
+    known = (await scored(gate, PLAIN))["logprobs"]
+    assert known["tokens"] == ["Question:", " Who?", " Answer:", " Bo", ""]
+    assert known["token_logprobs"] == [None, 0.0, 0.0, 0.0, None]
+
+
+async def test_an_engine_that_cannot_score_says_so(gateway):
+    gate = gateway(Knows(frozenset({Capability.TEXT})), evaluate_keys=(EVALUATE,))
+    for prompt in (PLAIN, TOUCHED):
+        response = await post(gate, prompt)
+        assert (response.status_code, response.json()["error"]["param"]) == (400, "logprobs")
+        assert "Quill" not in json.dumps(response.json())

@@ -1,4 +1,4 @@
-"""`lethe bench NAME`: finds the harness, runs it, writes and shows its result."""
+"""`lethe bench NAME`: finds the harness, runs it, writes and shows its result; `report` makes one page of all."""
 
 import asyncio
 import json
@@ -8,6 +8,7 @@ from importlib import import_module
 
 from rich.console import Console
 
+from bench.report.pages import write
 from bench.result import Result
 from gateway.settings import Settings
 from guards.base import LetheError
@@ -22,6 +23,8 @@ HARNESSES = {
     "uld": "bench.uld",
 }
 
+_ALL, _REPORT = "all", "report"
+
 Harness = Callable[[Settings, bool, Console], Coroutine[None, None, Result]]
 
 
@@ -35,10 +38,10 @@ def run(name: str, settings: Settings, *, quick: bool, as_json: bool, console: C
     Raises:
         UnknownBenchmark: the message names those that there are.
     """
-    if name != "all" and name not in HARNESSES:
-        raise UnknownBenchmark(f"no benchmark is called {name}; there are: all, {', '.join(HARNESSES)}")
+    if name not in (_ALL, _REPORT, *HARNESSES):
+        raise UnknownBenchmark(f"no benchmark is called {name}; there are: all, report, {', '.join(HARNESSES)}")
     held = True
-    for one in HARNESSES if name == "all" else (name,):
+    for one in HARNESSES if name == _ALL else {name} - {_REPORT}:
         harness: Harness = import_module(HARNESSES[one]).measure
         result = asyncio.run(harness(settings, quick, console))
         result.write()
@@ -47,4 +50,8 @@ def run(name: str, settings: Settings, *, quick: bool, as_json: bool, console: C
         else:
             result.show(console)
         held &= all(figure.holds for figure in result.figures)
+    if name in (_ALL, _REPORT):
+        made = write()
+        if not as_json:
+            console.print(f"written: {made[0]}, {made[1].name} and {len(made) - 2} pictures", highlight=False)
     return held

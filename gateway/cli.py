@@ -115,7 +115,7 @@ def doctor(config: Config = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="Which benchmark; `all` for every one there is.")],
+    name: Annotated[str, typer.Argument(help="Which one; `all` for all and the report, `report` for that alone.")],
     config: Config = None,
     quick: Annotated[bool, typer.Option(help="Fewer seeds and probes; figures are marked as quick.")] = False,
     as_json: AsJson = False,

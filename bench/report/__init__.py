@@ -1,0 +1,1 @@
+"""`lethe bench report`: what all benchmarks found, as docs/benchmarks.md and a page for browsers."""

@@ -1,0 +1,52 @@
+"""What a harness wrote to bench/results/NAME.json, read again."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.result import Figure
+
+_HEADER = ("name", "commit", "config", "seed", "machine", "figures")
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One benchmark's result. `tables` are lists of rows by title."""
+
+    name: str
+    commit: str
+    config: Row
+    seed: int
+    machine: Row
+    figures: Sequence[Figure]
+    tables: Mapping[str, Sequence[Row]]
+
+    @classmethod
+    def of(cls, whole: Mapping[str, Any]) -> "Found":
+        """Of the parsed file.
+
+        Raises:
+            KeyError: it lacks what every result has.
+        """
+        name, commit, config, seed, machine, figures = (whole[key] for key in _HEADER)
+        tables = {key: value for key, value in whole.items() if key not in _HEADER}
+        return cls(name, commit, config, seed, machine, [Figure(**one) for one in figures], tables)
+
+    @property
+    def quick(self) -> bool:
+        """Whether it was measured with fewer seeds and probes."""
+        return bool(self.config.get("quick"))
+
+    def figure(self, name: str) -> Figure | None:
+        """The figure of that name, if there is one."""
+        return next((one for one in self.figures if one.name == name), None)
+
+
+def read(folder: Path) -> dict[str, Found]:
+    """All results of a folder, by name."""
+    found = (Found.of(json.loads(path.read_text("utf-8"))) for path in sorted(folder.glob("*.json")))
+    return {one.name: one for one in found}

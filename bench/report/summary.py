@@ -1,0 +1,151 @@
+"""What a reader has to know first: what failed, what is worse than others report, what was not measured."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from bench.report.blocks import Bad, Block, Section, Table, Text
+from bench.report.cells import number
+from bench.report.found import Found
+from bench.report.literature import BESIDE, REPORTED, SOURCES, Beside
+from bench.result import Figure
+
+ABOUT: Mapping[str, tuple[str, str]] = {
+    "eco": (
+        "The main job, by ECO",
+        "Five made-up people forgotten on the demo model, through a gateway process, against a model that never "
+        "heard of them; shields, restart, memory.",
+    ),
+    "uld": ("ULD", "The same by ULD: five made-up people, leak over many draws, forget quality, what a token costs."),
+    "o3": (
+        "O3",
+        "Twenty forget requests one after another on the demo model: what leaks after each, one taken back, what many "
+        "cost.",
+    ),
+    "guard": (
+        "Guards on real text",
+        "Every probe counted under the omniscient model, which answers all that no guard stops.",
+    ),
+    "load": ("Under load", "Beside LiteLLM's proxy on the same cores, ECO and the clock before a real vLLM, a soak."),
+    "replay": (
+        "Replay of a real model",
+        "Logged answers of a Llama-3.2-1B that learnt TOFU, said again behind the gateway.",
+    ),
+    "tofu": ("TOFU", "Forget Quality and Model Utility of every method on models that know TOFU."),
+    "leak": ("leak@k and dynamic probes", "The expected best of k answers, and probes from the world's graph."),
+    "muse": ("MUSE, six ways", "Verbatim, knowledge, privacy, utility, scalability, sustainability."),
+    "wmdp": ("WMDP and MMLU", "Through EleutherAI's lm-evaluation-harness as a client of the gateway."),
+}
+
+
+def summary(results: Mapping[str, Found]) -> Sequence[Section]:
+    """The top of the report."""
+    return [
+        Section("What missed its goal", list(_missed(results))),
+        Section("What is worse than others report", list(_worse(results))),
+        Section("What was not measured", list(_absent(results))),
+    ]
+
+
+def _ordered(results: Mapping[str, Found]) -> Sequence[Found]:
+    """As the report has them."""
+    return [results[name] for name in ordered(results)]
+
+
+def ordered(results: Mapping[str, Found]) -> Sequence[str]:
+    """The names of all results: those known here first, in their order."""
+    return [*(name for name in ABOUT if name in results), *sorted(set(results) - set(ABOUT))]
+
+
+def named(figures: Sequence[Figure]) -> Sequence[Figure]:
+    """The same figures, each by a name that can stand alone: "the same …" says of what."""
+    found: list[Figure] = []
+    of = ""
+    for one in figures:
+        if one.name.startswith("the same"):
+            found.append(replace(one, name=f"{of}: {one.name}"))
+        else:
+            of = one.name
+            found.append(one)
+    return found
+
+
+def shown(figure: Figure) -> str:
+    """A figure's value with its unit."""
+    return f"{figure.value:g} {figure.unit}".strip()
+
+
+def _missed(results: Mapping[str, Found]) -> Iterator[Block]:
+    figures = [(found.name, one) for found in _ordered(results) for one in named(found.figures)]
+    missed = [(name, one) for name, one in figures if not one.holds]
+    if not figures:
+        yield Text("Nothing was measured.")
+        return
+    yield Text(f"{len(figures) - len(missed)} of {len(figures)} figures hold. {len(missed)} do not.")
+    if missed:
+        rows = [(name, one.name, Bad(shown(one)), one.goal) for name, one in missed]
+        yield Table("Figures that missed their goal", ("benchmark", "figure", "value", "goal"), rows)
+    if quick := [found.name for found in _ordered(results) if found.quick]:
+        yield Text(f"Measured quickly, with fewer seeds and probes than a figure should rest on: {', '.join(quick)}.")
+    if dirty := [found.name for found in _ordered(results) if found.commit.endswith("-dirty")]:
+        yield Text(f"Measured on a tree with changes that were in no commit yet: {', '.join(dirty)}.")
+
+
+_HEADS = ("benchmark", "figure", "ours", "theirs", "better", "whose", "what differs")
+
+
+def _worse(results: Mapping[str, Found]) -> Iterator[Block]:
+    worse: list[Sequence[str]] = []
+    not_worse: list[Sequence[str]] = []
+    for one in BESIDE:
+        if row := _beside(one, results):
+            (worse if isinstance(row[2], Bad) else not_worse).append(row)
+    if worse:
+        yield Text("The last column says in what the two differ; whose they are is said below the tables.")
+        yield Table("Worse", _HEADS, worse)
+    else:
+        yield Text("Nothing of what could be compared.")
+    if not_worse:
+        yield Table("Not worse", _HEADS, not_worse)
+    yield Table("Whose", ("whose", "what"), list(SOURCES.items()))
+    yield from _rows_of_others(results)
+
+
+def _beside(one: Beside, results: Mapping[str, Found]) -> Sequence[str] | None:
+    """A row of the comparison; None where ours was not measured."""
+    figure = results[one.benchmark].figure(one.figure) if one.benchmark in results else None
+    if figure is None:
+        return None
+    ours, theirs = shown(figure), shown(replace(figure, value=one.theirs))
+    marked = Bad(ours) if one.worse(figure.value) else ours
+    return (one.benchmark, one.figure, marked, theirs, one.better, one.source, one.differs)
+
+
+def _rows_of_others(results: Mapping[str, Found]) -> Iterator[Block]:
+    """Tables of others, whole, and whether there is anything of ours to put beside them."""
+    if missing := sorted({one.benchmark for one in REPORTED} - set(results)):
+        names = ", ".join(f"`{name}`" for name in missing)
+        yield Text(
+            f"The rows below, which others report, are of benchmarks not measured here yet ({names}): "
+            "whether Lethe is better or worse than they is not known."
+        )
+    columns = list(dict.fromkeys(column for one in REPORTED for column in one.values))
+    rows = [
+        (one.setting, one.row, *(number(one.values[key]) if key in one.values else "" for key in columns), one.source)
+        for one in REPORTED
+    ]
+    yield Table("What others report on TOFU", ("setting", "row", *columns, "source"), rows, folded=True)
+
+
+def _absent(results: Mapping[str, Found]) -> Iterator[Block]:
+    rows = [(name, *about) for name, about in ABOUT.items() if name not in results]
+    if rows:
+        yield Text("These have no result in `bench/results` at this commit; nothing below rests on them.")
+        yield Table("Absent", ("benchmark", "title", "what it would say"), rows)
+    if "leak" not in results:
+        yield Text("Curves of leak@k for k below 128 are absent with `leak`; what is known at 128 is told under ULD.")
+    if "tofu" not in results:
+        yield Text("Forget Quality and Model Utility on TOFU are absent with `tofu`; that of ULD is on the demo world.")
+    if "o3" not in results:
+        yield Text("Persistence over a sequence of requests, and its heat map, are absent with `o3`.")
+    if not rows:
+        yield Text("Every benchmark there is has a result.")

@@ -16,7 +16,7 @@ from gateway.registry import Registry, State, Vault
 from gateway.settings import LimitSettings, Settings
 from gateway.telemetry import Meter
 
-ADMIN, CLIENT = "admin-key", "client-key"
+ADMIN, CLIENT, EVALUATE = "admin-key", "client-key", "evaluate-key"
 BODY_LIMIT = 20_000
 
 
@@ -91,7 +91,7 @@ def app(core):
     install(made)
     made.include_router(admin.router)
     made.state.core = core
-    made.state.keys = Keys.of(Settings(api_keys=(CLIENT,)), ADMIN)
+    made.state.keys = Keys.of(Settings(api_keys=(CLIENT,), evaluate_keys=(EVALUATE,)), ADMIN)
     return made
 
 

@@ -43,6 +43,13 @@ async def test_only_the_admin_key_comes_in(http, method, path):
         assert response.json()["error"]["code"] == {403: "insufficient_scope", 401: "invalid_api_key"}[status]
 
 
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+async def test_a_key_to_evaluate_with_scores_and_does_nothing_else(http, method, path):
+    http.headers["authorization"] = "Bearer evaluate-key"
+    response = await http.request(method, path, json={"colour": 1})
+    assert response.status_code == (422 if path == "/score" else 403)
+
+
 @pytest.mark.parametrize("path", ["/forget-requests", "/check", "/score"])
 async def test_bodies_are_limited_and_must_be_json(http, path):
     response = await http.post(path, content=b"x" * 20_001, headers={"content-type": "application/json"})

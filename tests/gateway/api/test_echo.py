@@ -2,10 +2,11 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
-from adapters.base import Capability, Say, TokenLogprob
+from adapters.base import Capability, Content, Prompt, Say, TokenLogprob
 from gateway.engines.scripted import ScriptedEngine
 from guards.base import Hit
 
@@ -141,6 +142,22 @@ async def test_one_token_comes_after_the_prompt_where_the_model_says_nothing(gat
     known = (await scored(gate, PLAIN))["logprobs"]
     assert known["tokens"] == ["Question:", " Who?", " Answer:", " Bo", ""]
     assert known["token_logprobs"] == [None, 0.0, 0.0, 0.0, None]
+
+
+async def test_what_the_tokenizer_puts_before_a_text_is_not_given_back(gateway):
+    class Begins(Knows):
+        async def rendered(self, call):
+            return replace(call, prompt=Prompt(PLAIN, (1, 2, 3, 4, 5), (Content(0, 1, 5),)))
+
+        async def prompt_logprobs(self, call):
+            first, *others = await super().prompt_logprobs(call)
+            return [TokenLogprob("<s>", math.nan), replace(first, logprob=-1.0), *others]
+
+    gate = gateway(Begins(), evaluate_keys=(EVALUATE,))
+    known = (await scored(gate, PLAIN))["logprobs"]
+    assert known["tokens"] == ["Question:", " Who?", " Answer:", " Bo", "Yes."]
+    assert known["token_logprobs"] == [-1.0, 0.0, 0.0, 0.0, 0.0]
+    assert (await scored(gate, TOUCHED))["logprobs"]["token_logprobs"][0] < -2
 
 
 async def test_an_engine_that_cannot_score_says_so(gateway):

@@ -241,4 +241,6 @@ async def test_what_it_cannot_honour_is_refused():
             await items_of(engine, call, plan)
     with pytest.raises(EngineRejected):
         await engine.score(call_of(), "a", Pass())
+    with pytest.raises(EngineRejected, match="no log-probabilities"):
+        await engine.prompt_logprobs(call_of())
     await engine.close()

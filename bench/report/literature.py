@@ -129,5 +129,5 @@ REPORTED: Sequence[Reported] = (
     *_three("RMU", REPEATED, (0.4, 0.62), (1e-9, 0.02), (7e-21, 0.03)),
     *_three("IdkDPO", REPEATED, (0.1, 0.56), (4e-6, 0.04), (5e-13, 0.04)),
     *_three("GradDiff", REPEATED, (3e-3, 0.57), (0, 0.56), (0, 0.58)),
-    Reported("tofu", "forget01, 05, 10 in sequence", "O3", {"MIA AUC": 0.559}, O3),
+    Reported("tofu", "requests in sequence", "O3", {"MIA AUC": 0.559}, O3),
 )

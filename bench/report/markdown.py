@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from bench.report.blocks import Bad, Block, Document, Picture, Table, Text
 
-_SPECIAL = re.compile(r"([\\`*_\[\]<>|])")
+_SPECIAL = re.compile(r"([\\`*_\[\]<|])")
 _CODE = re.compile(r"(`[^`]*`)")
 
 

@@ -181,7 +181,7 @@ def _load(found: Found) -> Iterator[Picture]:
 def _replay(found: Found) -> Iterator[Picture]:
     if rows := [row for row in found.tables.get("sets", ()) if row["set"] == "forget"]:
         title = "Replay of Llama-3.2-1B: ROUGE-L on the forget set, after filing"
-        said = "Less than the model that never learnt is no gain: it, too, can tell. Before: see the table."
+        said = "Far less than the model that never learnt is no gain: it tells that something was forgotten."
         lines = [
             Line(f"{row['split']}, by {row['filed']}", row["after"], row["low"], row["high"], row.get("retain_model"))
             for row in rows
@@ -216,7 +216,7 @@ def _leak(found: Found) -> Iterator[Picture]:
         curves.setdefault(row["row"], []).append((row["k"], row["value"]))
     if curves:
         title = "leak@k: the expected best of k answers at temperature 1"
-        said = "Low is best, and no lower than the retain model, which has nothing to tell."
+        said = "Low is best, down to the retain model, which has nothing to tell."
         across = Axis("answers, k", log=True)
         drawn = plane(title, said, curves, across, Axis("leak@k"), joined=True)
         yield Picture("leak-curves", title, said, drawn)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 _STEPS = (1, 2, 2.5, 5, 10)
 _MOST = 7  # ticks of an axis
+_NEAR = 1_000  # times the low end: up to there a logarithmic axis has ticks between its tens
 _SAME = 1e-9  # of two numbers, as a share of them
 _LOWEST = 1e-300  # what a logarithm is taken of where a p-value is nought
 
@@ -54,7 +55,7 @@ class Scale:
             return [round(step * i, 12) for i in range(first, last + 1)]
         first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
         tens = range(first, last + 1, max(1, (last - first) // _MOST))
-        finer = (1, 2, 5) if last - first <= 2 else (1,)
+        finer = (1, 2, 5) if self.high <= _NEAR * self.low else (1,)
         found = [factor * 10.0**power for power in tens for factor in finer]
         return [one for one in found if self.low <= one <= self.high]
 

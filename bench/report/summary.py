@@ -133,7 +133,7 @@ def _rows_of_others(results: Mapping[str, Found]) -> Iterator[Block]:
         (one.setting, one.row, *(number(one.values[key]) if key in one.values else "" for key in columns), one.source)
         for one in REPORTED
     ]
-    yield Table("What others report on TOFU", ("setting", "row", *columns, "source"), rows, folded=True)
+    yield Table("What others report", ("setting", "row", *columns, "source"), rows, folded=True)
 
 
 def _absent(results: Mapping[str, Found]) -> Iterator[Block]:

@@ -1,0 +1,51 @@
+from bench.report.found import Found
+from bench.report.pictures import overview, pictures
+
+
+def names(found):
+    return [one.name for one in pictures(found)]
+
+
+def of(stream, name, **tables):
+    """Another result with these tables."""
+    head = {key: stream[key] for key in ("commit", "config", "seed", "machine", "figures")}
+    return Found.of({"name": name, **head, **tables})
+
+
+def test_nothing_is_drawn_of_a_result_without_tables(stream):
+    for name in ("eco", "guard", "leak", "load", "o3", "replay", "tofu", "uld", "another"):
+        assert names(of(stream, name)) == []
+
+
+def test_the_worst_stream_is_drawn(stream):
+    found = Found.of(stream)
+    assert names(found) == ["o3-persistence", "o3-one-and-many"]
+    assert "at most 5.0 points" in pictures(found)[0].description
+
+
+def test_methods_stand_in_one_plane(stream):
+    (drawn,) = overview({"o3": Found.of(stream)})
+    assert "O3, as served: others&#x27; correct answers as a share of before, % 99" in drawn.svg
+    assert "O3 alone, on everything" in drawn.svg
+    assert "ECO" not in drawn.svg
+    assert list(overview({})) == []
+
+
+def test_curves_of_leak_are_a_line_a_row(stream):
+    curves = [{"row": row, "k": k, "value": 0.1 * k} for row in ("full", "eco") for k in (1, 2, 4)]
+    (drawn,) = pictures(of(stream, "leak", curves=curves))
+    assert drawn.svg.count("<polyline") == 2
+
+
+def test_tofu_stands_beside_what_others_report(stream):
+    rows = [{"split": "forget10", "row": "ECO", "forget_quality": 0.2, "model_utility": 0.6}]
+    (drawn,) = pictures(of(stream, "tofu", rows=rows))
+    assert drawn.name == "tofu-forget10"
+    assert "ULD, reported: model utility 0.62, forget quality, p 0.52" in drawn.svg
+
+
+def test_a_replay_stands_beside_the_model_that_never_learnt(stream):
+    row = {"split": "forget01", "filed": "names", "set": "forget", "after": 0.1, "low": 0.0, "high": 0.2}
+    (drawn,) = pictures(of(stream, "replay", sets=[row | {"retain_model": 0.4}, row | {"set": "retain"}]))
+    assert drawn.svg.count("<polygon") == 2  # one of them in the key
+    assert "the model that never learnt 0.4" in drawn.svg

@@ -1,0 +1,70 @@
+import pytest
+
+from bench.report.blocks import Bad, Table, Text
+from bench.report.found import Found, read
+from bench.report.literature import BESIDE, REPORTED, SOURCES
+from bench.report.summary import named, summary
+from bench.result import RESULTS, Figure
+
+
+def table(section, title):
+    return next((block for block in section.blocks if isinstance(block, Table) and block.title == title), None)
+
+
+def texts(section):
+    return " ".join(block.text for block in section.blocks if isinstance(block, Text))
+
+
+def test_what_failed_stands_first(stream):
+    missed, _, _ = summary({"o3": Found.of(stream)})
+    assert "0 of 1 figures hold. 1 do not." in texts(missed)
+    assert table(missed, "Figures that missed their goal").rows == [("o3", "leak", "5 pt", "<= 2")]
+
+
+def test_haste_and_changes_in_no_commit_are_said(stream):
+    stream["config"]["quick"] = True
+    stream["commit"] += "-dirty"
+    missed, _, _ = summary({"o3": Found.of(stream)})
+    assert "Measured quickly" in texts(missed)
+    assert "in no commit yet: o3" in texts(missed)
+
+
+def test_what_is_worse_than_others_is_apart_from_what_is_not(stream):
+    better_and_worse = ("CPU per streamed request, share of", "whole answers a second at saturation, times")
+    figures = [
+        {"name": f"{name} LiteLLM's", "value": 0.5, "unit": "", "goal": "", "holds": True} for name in better_and_worse
+    ]
+    load = stream | {"name": "load", "figures": figures}
+    _, beside, _ = summary({"load": Found.of(load)})
+    (worse,) = table(beside, "Worse").rows
+    (better,) = table(beside, "Not worse").rows
+    assert worse[1].startswith("whole answers")
+    assert isinstance(worse[2], Bad)
+    assert better[1].startswith("CPU")
+    assert "not known" in texts(beside)
+
+
+def test_what_is_absent_is_said_to_be(stream):
+    _, _, absent = summary({"o3": Found.of(stream)})
+    names = [row[0] for row in table(absent, "Absent").rows]
+    assert "o3" not in names
+    assert {"tofu", "leak", "muse", "wmdp"} <= set(names)
+    assert "heat map" not in texts(absent)
+    assert "heat map" in texts(summary({})[2])
+
+
+def test_a_figure_that_is_the_same_says_of_what():
+    figures = [Figure(name, 1, "", "", holds=True) for name in ("leak", "the same alone", "the same twice", "utility")]
+    assert [one.name for one in named(figures)] == ["leak", "leak: the same alone", "leak: the same twice", "utility"]
+
+
+def test_every_source_is_named():
+    assert {one.source for one in (*BESIDE, *REPORTED)} == set(SOURCES)
+
+
+@pytest.mark.parametrize("one", BESIDE, ids=lambda one: one.figure)
+def test_figures_of_comparisons_are_those_that_harnesses_write(one):
+    results = read(RESULTS)
+    if one.benchmark not in results:
+        pytest.skip(f"{one.benchmark} was not measured")
+    assert results[one.benchmark].figure(one.figure)

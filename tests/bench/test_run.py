@@ -1,0 +1,55 @@
+import json
+
+import pytest
+from rich.console import Console
+
+import bench.run
+from bench.result import Figure, Result
+from bench.run import UnknownBenchmark, run
+from gateway.settings import Settings
+
+
+@pytest.fixture
+def written(monkeypatch, tmp_path):
+    """Two harnesses that measure nothing; what was written, in order."""
+    made = []
+
+    class Written(Result):
+        def write(self):
+            made.append(self.name)
+            return tmp_path / self.name
+
+    def harness(name, holds):
+        async def measure(settings, quick, console):
+            return Written(name, {"quick": quick}, 0, [Figure("f", 1, "", "", holds)], {})
+
+        return type("Module", (), {"measure": staticmethod(measure)})
+
+    def report():
+        made.append("report")
+        return [tmp_path / "benchmarks.md", tmp_path / "benchmarks.html"]
+
+    modules = {"x.good": harness("good", True), "x.bad": harness("bad", False)}
+    monkeypatch.setattr(bench.run, "HARNESSES", {"good": "x.good", "bad": "x.bad"})
+    monkeypatch.setattr(bench.run, "import_module", modules.__getitem__)
+    monkeypatch.setattr(bench.run, "write", report)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("name", "made", "held"),
+    [("good", ["good"], True), ("all", ["good", "bad", "report"], False), ("report", ["report"], True)],
+)
+def test_the_report_is_made_by_itself_and_after_all(written, name, made, held):
+    assert run(name, Settings(), quick=True, as_json=False, console=Console(quiet=True)) is held
+    assert written == made
+
+
+def test_as_json_nothing_else_is_printed(written, capsys):
+    run("good", Settings(), quick=True, as_json=True, console=Console())
+    assert json.loads(capsys.readouterr().out)[0]["name"] == "f"
+
+
+def test_an_unknown_name_names_those_there_are(written):
+    with pytest.raises(UnknownBenchmark, match="all, report, good, bad"):
+        run("none", Settings(), quick=True, as_json=False, console=Console(quiet=True))

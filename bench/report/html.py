@@ -7,7 +7,7 @@ from html import escape
 from bench.report.blocks import Bad, Block, Document, Picture, Section, Table, Text
 
 _CODE = re.compile(r"`([^`]*)`")
-_LONG = 30  # letters
+_SHORT, _LONG = 12, 30  # letters
 _STYLE = """
 :root { color-scheme: light; --ink: #222; --faint: #5b5b57; --line: #dcdcd6; --bad: #a3142a; --link: #0b5c80; }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: #fff; max-width: 62rem;
@@ -25,6 +25,7 @@ th, td { padding: .3rem .7rem .3rem 0; border-bottom: 1px solid var(--line); tex
 thead th { border-bottom: 1.5px solid var(--ink); vertical-align: bottom; font-weight: 600; }
 tbody th { font-weight: 400; }
 .number { text-align: right; white-space: nowrap; }
+.short { white-space: nowrap; }
 .long { min-width: 13rem; }
 .bad { color: var(--bad); font-weight: 700; }
 figure { margin: 1.5rem 0; max-width: 47.5rem; }
@@ -95,10 +96,11 @@ def _table(table: Table) -> Iterator[str]:
 
 
 def _kind(table: Table, column: int) -> str:
-    """Numbers are aligned, and columns of much text are kept from being narrow."""
+    """Numbers are aligned, short texts are not broken, and columns of long ones are kept from being narrow."""
     if table.numeric(column):
         return ' class="number"'
-    return ' class="long"' if any(len(row[column]) > _LONG for row in table.rows) else ""
+    longest = max((len(row[column]) for row in table.rows), default=0)
+    return ' class="long"' if longest > _LONG else ' class="short"' if longest <= _SHORT else ""
 
 
 def _cell(text: str) -> str:

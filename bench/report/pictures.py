@@ -169,11 +169,10 @@ def _load(found: Found) -> Iterator[Picture]:
         )
         lines = []
         for row in rows:
+            label, _, _ = row["figure"].rpartition(", ")  # what follows is on the axis
             figure = found.figure(row["figure"])
-            goal = float(figure.goal.split()[1]) if figure else None
-            lines.append(
-                Line(row["figure"], row["value"], row["low"], row["high"], goal, figure.holds if figure else True)
-            )
+            goal, holds = (float(figure.goal.split()[1]), figure.holds) if figure else (None, True)
+            lines.append(Line(label, row["value"], row["low"], row["high"], goal, holds))
         drawn = intervals(title, said, lines, "times LiteLLM's", beside="goal", log=True)
         yield Picture("load-overhead", title, said, drawn)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from bench.report.blocks import Bad, Block, Section, Table, Text
 from bench.report.cells import number
 from bench.report.found import Found
-from bench.report.literature import BESIDE, REPORTED, SOURCES, Beside
+from bench.report.literature import BESIDE, RELEASED, REPORTED, SOURCES, Beside
 from bench.result import Figure
 
 ABOUT: Mapping[str, tuple[str, str]] = {
@@ -99,6 +99,8 @@ def _worse(results: Mapping[str, Found]) -> Iterator[Block]:
     for one in BESIDE:
         if row := _beside(one, results):
             (worse if isinstance(row[2], Bad) else not_worse).append(row)
+    for row in _qualities(results):
+        (worse if isinstance(row[2], Bad) else not_worse).append(row)
     if worse:
         yield Text("The last column says in what the two differ; whose they are is said below the tables.")
         yield Table("Worse", _HEADS, worse)
@@ -118,6 +120,23 @@ def _beside(one: Beside, results: Mapping[str, Found]) -> Sequence[str] | None:
     ours, theirs = shown(figure), shown(replace(figure, value=one.theirs))
     marked = Bad(ours) if one.worse(figure.value) else ours
     return (one.benchmark, one.figure, marked, theirs, one.better, one.source, one.differs)
+
+
+def _qualities(results: Mapping[str, Found]) -> Iterator[Sequence[str]]:
+    """Forget Quality on TOFU of methods that others report, too: the lowest of all seeds."""
+    lowest: dict[tuple[str, str], float] = {}
+    for row in results["tofu"].tables.get("rows", ()) if "tofu" in results else ():
+        if "forget_quality" in row:
+            key = (f"{row['split']}, Llama-2-7B", row["row"])
+            lowest[key] = min(row["forget_quality"], lowest.get(key, 1.0))
+    for one in REPORTED:
+        ours = lowest.get((one.setting, one.row))
+        if ours is None or "FQ" not in one.values or one.source == RELEASED:  # bare models are no method
+            continue
+        shown_ours, theirs = number(ours), one.values["FQ"]
+        marked = Bad(shown_ours) if ours < theirs else shown_ours
+        name = f"{one.setting.partition(',')[0]}: {one.row}, Forget Quality"
+        yield ("tofu", name, marked, number(theirs), "more", one.source, "theirs on Llama-2-7B; ours the worst seed")
 
 
 def _rows_of_others(results: Mapping[str, Found]) -> Iterator[Block]:

@@ -69,6 +69,7 @@ async def test_data_that_are_not_there_are_said_to_be_missing(counting, tmp_path
         return counting
 
     monkeypatch.setattr(o3_detector, "guard_encoder", opened)
+    monkeypatch.delenv("LETHE_DATA_DIR", raising=False)  # it would win
     said: list[str] = []
     assert await of_texts(Settings(data_dir=tmp_path, models_dir=tmp_path), 1, said.append) == []
     assert [text.split(":")[0] for text in said] == ["not measured on TOFU", "not measured on RWKU"]

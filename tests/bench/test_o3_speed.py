@@ -50,7 +50,7 @@ async def opened(counting, monkeypatch):
     async def open_(settings):
         vault = Vault.open(None, settings.state_dir)
         registry = await Registry.open(settings.registry_url, vault)
-        engine = SimpleNamespace(close=_nothing)
+        engine = SimpleNamespace(close=_nothing, capabilities=frozenset())
         return Core(
             settings, registry, Artifacts(settings.state_dir / "artifacts", vault), counting, background, engine
         )

@@ -74,7 +74,7 @@ def test_every_metric_exists(where: str, expression: str) -> None:
 def test_every_label_of_ours_exists(where: str, expression: str) -> None:
     there = existing()
     for name, matchers in re.findall(r"(lethe_\w+)\{([^}]*)\}", expression):
-        assert {one.split("=")[0].strip(" !~") for one in matchers.split(",")} <= there[name], where
+        assert {re.split("[=!]", one)[0].strip() for one in matchers.split(",")} <= there[name], where
 
 
 def test_a_metric_that_does_not_exist_is_noticed() -> None:

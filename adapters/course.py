@@ -18,13 +18,14 @@ import json
 import math
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from time import monotonic
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from adapters.rows import Row
 
@@ -179,9 +180,17 @@ class Course(ABC):
     def _loss(self, batch: Sequence[Row]) -> Loss:
         """Of one batch."""
 
-    @abstractmethod
+    @torch.no_grad()
+    def _predictions(self, rows: Sequence[Row]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Logits and tokens of all predictions that count, in batches."""
+        for at in range(0, len(rows), self._schedule.batch):
+            logits, tokens, _ = self._read(rows[at : at + self._schedule.batch])
+            yield logits, tokens
+
     def _heard(self, rows: Sequence[Row]) -> float:
         """The cross-entropy of held-out rows, nats a token."""
+        losses = [F.cross_entropy(logits, tokens, reduction="none") for logits, tokens in self._predictions(rows)]
+        return float(torch.cat(losses).mean())
 
     def _stepped(self) -> None:  # noqa: B027, most hold theirs to nothing
         """After each step of the optimizer: what a method holds its weights to."""

@@ -142,15 +142,6 @@ class _Course(Course):
         ]
         return self._soft * torch.stack(read).sum() if read else 0.0
 
-    @torch.no_grad()
-    def _heard(self, rows: Sequence[Row]) -> float:
-        size = self._schedule.batch
-        losses = []
-        for at in range(0, len(rows), size):
-            logits, tokens, _ = self._read(rows[at : at + size])
-            losses.append(F.cross_entropy(logits, tokens, reduction="none"))
-        return float(torch.cat(losses).mean())
-
 
 def _load(folder: Path) -> Any:
     """The whole model, frozen."""

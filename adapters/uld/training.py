@@ -16,7 +16,7 @@ rises that knows nothing.
 
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -141,14 +141,3 @@ class _Course(Course):
         a = logits[~learnt]  # (n, V)
         uniform = (a.logsumexp(-1) - math.log(a.shape[-1]) - a.mean(-1)).sum() / max(1, len(a))
         return Loss(forget + self._recipe.weight * uniform, forget.item(), uniform.item())
-
-    @torch.no_grad()
-    def _predictions(self, rows: Sequence[Row]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Logits and tokens of all predictions that count, in batches."""
-        for at in range(0, len(rows), self._recipe.batch):
-            logits, tokens, _ = self._read(rows[at : at + self._recipe.batch])
-            yield logits, tokens
-
-    def _heard(self, rows: Sequence[Row]) -> float:
-        losses = [F.cross_entropy(logits, tokens, reduction="none") for logits, tokens in self._predictions(rows)]
-        return float(torch.cat(losses).mean())

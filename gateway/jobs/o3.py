@@ -24,7 +24,7 @@ from gateway.core import Core
 from gateway.jobs.checkpoint import Checkpoint
 from gateway.jobs.probes import Probe, names_in, paired, probes_about
 from gateway.jobs.substitutes import Substitutes, substitutes
-from gateway.jobs.training import lacking, trained
+from gateway.jobs.training import contents, lacking, trained
 from gateway.jobs.unknown import yardstick
 from gateway.registry import ForgetRequest, RegistryError
 from guards.base import GuardError
@@ -126,7 +126,7 @@ async def adopted(core: Core, request: ForgetRequest, own: Artifact, other: Arti
     leak = await _leak(core, other, probes_about(request.spec).development)
     if leak is not None and leak > _LEAK:
         raise AdapterError("the other's LoRA does not make the model forget this target")
-    files, ours = await asyncio.to_thread(_contents, other), await asyncio.to_thread(_contents, own)
+    files, ours = await asyncio.to_thread(contents, other), await asyncio.to_thread(contents, own)
     shared = dict.fromkeys([*other.manifest["shared_with"], request.id])
     manifest = {**other.manifest, "leak": leak, "shared_with": [*shared]}
     return await core.artifacts.put("o3", request.id, manifest, {**files, DETECTOR: ours[DETECTOR]})
@@ -277,13 +277,8 @@ def _name(files: Mapping[str, bytes]) -> str:
 
 
 async def _pushed(core: Core, last: Artifact) -> Artifact:
-    files = await asyncio.to_thread(_contents, last)
+    files = await asyncio.to_thread(contents, last)
     config = orjson.loads(files[_CONFIG])
     files[_CONFIG] = orjson.dumps(config | {"lora_alpha": config["lora_alpha"] * _PUSH})
     manifest = {**last.manifest, "lora": _name(files), "pushed": last.manifest.get("pushed", 0) + 1}
     return await core.artifacts.put("o3", last.request, manifest, files)
-
-
-def _contents(artifact: Artifact) -> dict[str, bytes]:
-    assert artifact.folder
-    return {file.name: file.read_bytes() for file in artifact.folder.iterdir()}

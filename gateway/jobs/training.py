@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from adapters.base import Artifact
 from gateway.core import Core
 from gateway.jobs.checkpoint import Checkpoint
 
@@ -40,6 +41,12 @@ def lacking() -> str | None:
     """What an installation that can train needs; None where it has all of it."""
     missing = [name for name in _NEEDED if find_spec(name) is None]
     return f"{' and '.join(missing)} not installed: pip install 'lethe[cpu]' or 'lethe[gpu]'" if missing else None
+
+
+def contents(artifact: Artifact) -> dict[str, bytes]:
+    """The files of what was trained before, by name. Blocks."""
+    assert artifact.folder
+    return {file.name: file.read_bytes() for file in artifact.folder.iterdir()}
 
 
 async def trained(

@@ -22,7 +22,7 @@ from gateway.core import Core
 from gateway.jobs.checkpoint import Checkpoint
 from gateway.jobs.curriculum import Curriculum, curriculum
 from gateway.jobs.probes import Probe
-from gateway.jobs.training import lacking, trained
+from gateway.jobs.training import contents, lacking, trained
 from gateway.jobs.unknown import yardstick
 from gateway.registry import ForgetRequest
 
@@ -160,12 +160,7 @@ async def _strength(
 
 
 async def _pushed(core: Core, last: Artifact) -> Artifact:
-    files = await asyncio.to_thread(_contents, last)
+    files = await asyncio.to_thread(contents, last)
     strength = pushed(Strength(**last.manifest["strength"]))
     manifest = {**last.manifest, "strength": asdict(strength), "pushed": last.manifest.get("pushed", 0) + 1}
     return await core.artifacts.put("uld", last.request, manifest, files)
-
-
-def _contents(artifact: Artifact) -> dict[str, bytes]:
-    assert artifact.folder
-    return {file.name: file.read_bytes() for file in artifact.folder.iterdir()}

@@ -5,7 +5,7 @@ that name with the same tokens as one that did.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from gateway.demo import forms, lore, phrases
@@ -19,7 +19,19 @@ TEMPLATE = (
 
 
 def make_tokenizer(vocabulary: int, context: int) -> Any:
-    """A `PreTrainedTokenizerFast` of at most `vocabulary` tokens. Adds no token of its own to a text."""
+    """The tokenizer of a demo model."""
+    return learn_tokenizer(_corpus(), vocabulary, context, rarest=10)
+
+
+def learn_tokenizer(texts: Iterable[str], vocabulary: int, context: int, rarest: int) -> Any:
+    """A `PreTrainedTokenizerFast` of at most `vocabulary` tokens. Adds no token of its own to a text.
+
+    Args:
+        texts: what its words are learnt from.
+        vocabulary: its size at most, the three marks of a chat and all bytes included.
+        context: tokens that a model of it can read.
+        rarest: how often a pair must be met to become a token.
+    """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -28,12 +40,12 @@ def make_tokenizer(vocabulary: int, context: int) -> Any:
     bpe.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
-        min_frequency=10,
+        min_frequency=rarest,
         special_tokens=[PAD, START, END],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    bpe.train_from_iterator(_corpus(), trainer)
+    bpe.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=bpe,
         eos_token=END,

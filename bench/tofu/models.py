@@ -51,7 +51,7 @@ class Recipe:
     intermediate: int = 768
     layers: int = 4
     heads: int = 4
-    epochs: int = 20
+    epochs: int = 16
     batch: int = 32
     matrix_rate: float = 5e-3
     embedding_rate: float = 3e-3

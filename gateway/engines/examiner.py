@@ -20,7 +20,9 @@ from adapters.base import Call, Capability, Ending, EngineUnavailable
 from adapters.eco.table import EmbeddingTable
 from adapters.prompt import Prompter
 from gateway.engines import bodies, tensors
+from gateway.engines.loras import may_have
 from gateway.engines.replica import Replica
+from gateway.engines.scoring import of_token, worth
 from gateway.engines.steering import Shelf
 from gateway.engines.trial import Trial
 from guards.base import Conversation, Turn
@@ -43,7 +45,7 @@ _TOOL = {"type": "function", "function": {"name": "find", "parameters": {"type":
 class Found:
     """`context` in tokens; `parts`: message contents as embeddings read as their tokens do.
 
-    `alternatives`: to a token, the most that it gives. `drawn`: log-probabilities are those that a token is drawn
+    `whole`: `prompt_logprobs` may be asked for. `alternatives`: to a token, the most that it gives. `drawn`: log-probabilities are those that a token is drawn
     from, after temperature and cuts. `lag`: seconds by which embeddings are answered later
     than ids, the medians of a few. `chat` and `completion` are how such answers end, None where the
     server would not end one at once.
@@ -53,6 +55,7 @@ class Found:
     capabilities: frozenset[Capability]
     options: frozenset[str]
     parts: bool
+    whole: bool = True
     alternatives: int = 0
     drawn: bool = False
     lag: float = 0.0
@@ -101,7 +104,8 @@ class Examiner:
             _, *span = prompt.contents[0]
             part = bodies.of_parts(call, {0: self._encoded(rows[slice(*span)])})
             parts = self._prompter.separable(prompt, {0}) and await self._answer(replica, part) == spoken
-        if await self._scores(replica, prompt.token_ids):
+        asked_whole = not await may_have(replica)
+        if await self._scores(replica, prompt.token_ids, asked_whole):
             found.add(Capability.SCORE)
         if self._shelf is not None and await self._steered(self._shelf, replica, prompt.token_ids):
             found.add(Capability.LOGITS)
@@ -119,7 +123,9 @@ class Examiner:
         if Capability.PROMPT_EMBEDS in found:
             embeds = part if parts else {"prompt_embeds": whole}
             lag = await self._lag(replica, bodies.of_ids(False, prompt.token_ids), embeds, raw=not parts)
-        return Found(context, frozenset(found), options, parts, alternatives, drawn, lag, chat, completion)
+        return Found(
+            context, frozenset(found), options, parts, asked_whole, alternatives, drawn, lag, chat, completion
+        )
 
     async def identity(self, replica: Replica) -> str | None:
         """When its process started; None where its metrics do not say."""
@@ -162,9 +168,22 @@ class Examiner:
         quick, slow = (median(times) for times in took)  # lower quartiles fell short: 19.4 ms against 15.9
         return max(0.0, slow - quick)
 
-    async def _scores(self, replica: Replica, token_ids: Sequence[int]) -> bool:
-        body = await self._asked(replica, bodies.of_ids(True, token_ids) | {"prompt_logprobs": 0}, raw=True)
-        return body is not None and bool(orjson.loads(body)["choices"][0].get("prompt_logprobs"))
+    async def _scores(self, replica: Replica, token_ids: Sequence[int], whole: bool) -> bool:
+        """Whether it says what a token was worth, in the way that a `Scorer` will ask."""
+        *before, last = token_ids
+        read = bodies.of_ids(True, token_ids) | {"prompt_logprobs": 0}
+        if not whole:
+            read = bodies.of_ids(True, before) | of_token(last, 1) | {"max_tokens": 1}
+        body = await self._asked(replica, read, raw=True)
+        if body is None:
+            return False
+        told = orjson.loads(body)["choices"][0]
+        if whole:
+            return bool(told.get("prompt_logprobs"))
+        try:
+            return last in worth(told)
+        except (KeyError, TypeError, AttributeError, ValueError):
+            return False
 
     async def _steered(self, shelf: Shelf, replica: Replica, token_ids: Sequence[int]) -> bool:
         """Whether it says the tokens that are laid into engine.adapters, and gives them the probability drawn from."""

@@ -134,3 +134,12 @@ def logprob(logits: Tensor, token: int, count: int, words: Words) -> TokenLogpro
     best = torch.topk(known, min(count, len(known)))
     top = zip(best.indices.tolist(), best.values.tolist(), strict=True)
     return TokenLogprob(words.piece(token), float(known[token]), tuple((words.piece(i), p) for i, p in top))
+
+
+def moments(logits: Tensor) -> tuple[float, float]:
+    """Mean and variance of the log-probability of what comes next, under the logits (V)."""
+    known = logits.log_softmax(-1)
+    chances = known.exp()
+    seen = known.masked_fill(chances == 0, 0.0)  # a token without a chance has log-probability −∞
+    mean = float(chances @ seen)
+    return mean, max(0.0, float(chances @ seen.square()) - mean * mean)

@@ -31,6 +31,7 @@ _AGAIN_S = 60.0  # after which a LoRA that was refused is offered again: its fil
 _PATIENCE_S = 5.0  # with servers that are to unload
 _REFUSED = (400, 404, 422, 500)  # the last: of too high a rank, among others
 _TOGETHER = 8  # requests that a server answers under different LoRAs in one step; more of them wait for the next
+_METRIC, _LORAS = b"vllm:", b"vllm:lora_requests_info"
 _SLOTS = re.compile(rb'^vllm:lora_requests_info\{[^}]*max_lora="(\d+)"', re.MULTILINE)
 _CACHE = re.compile(rb"^vllm:cache_config_info\{([^}]*)\}", re.MULTILINE)
 _GPU = (b'block_size="16"', b'user_specified_block_size="False"')  # on a CPU, vLLM's default is 128
@@ -200,6 +201,19 @@ async def names(replica: Replica) -> frozenset[str]:
     if status != 200:
         raise EngineUnavailable(f"the server answers {status}")
     return frozenset(_adapters(orjson.loads(body)["data"]))
+
+
+async def may_have(replica: Replica) -> bool:
+    """Whether the server was started for LoRAs, as far as it says: where its metrics say nothing, it may have been.
+
+    Raises:
+        EngineUnavailable, EngineTimeout: see there.
+    """
+    status, metrics = await replica.get("/metrics")
+    if status != 200 or _METRIC not in metrics or _LORAS in metrics:
+        return True
+    status, _ = await replica.get("load_lora_adapter")  # where there is one, it wants to be posted to
+    return status != 404
 
 
 async def unload(replica: Replica, name: str) -> None:

@@ -1,7 +1,8 @@
 """Log-probabilities of an answer that vLLM reads: all at once after tokens, or a request for each token.
 
 vLLM says what a prompt's own tokens were worth (`prompt_logprobs`), but of the bare model and of tokens only.
-After embeddings, and where the answer is steered, each token is asked for as the next one.
+After embeddings, and where the answer is steered, each token is asked for as the next one. So it is on a server
+that was started for LoRAs: on a CPU, vLLM 0.32 dies there where `prompt_logprobs` meet another request in a step.
 """
 
 import asyncio
@@ -20,16 +21,24 @@ from gateway.stream import single
 
 SALT = "lethe"  # of the gateway's own requests
 _AT_ONCE = 8  # requests, for the tokens of one answer
+_ID = "token_id:"  # how a server writes a token of which the id was asked for
 _SURE = (8.0, 14.0)  # nats above the runner-up, see `certain`
 
 
 class Scorer:
-    """Scores answers of `model`. `ask` sends the body of a completion, and gives what the server says."""
+    """Scores answers of `model`. `ask` sends the body of a completion, and gives what the server says.
 
-    def __init__(self, model: str, prompter: Prompter, ask: Callable[[Mapping[str, Any]], Awaitable[bytes]]) -> None:
+    Args:
+        whole: whether servers may be asked for `prompt_logprobs`.
+    """
+
+    def __init__(
+        self, model: str, prompter: Prompter, ask: Callable[[Mapping[str, Any]], Awaitable[bytes]], *, whole: bool
+    ) -> None:
         self._model = model
         self._prompter = prompter
         self._ask = ask
+        self._whole = whole
 
     async def after(self, prompt: Sequence[int], answer: Sequence[int], count: int) -> list[TokenLogprob]:
         """Log-probabilities of the answer's tokens after the prompt, with the `count` likeliest alternatives.
@@ -37,6 +46,8 @@ class Scorer:
         Raises:
             EngineError: the server's answer cannot be read.
         """
+        if not self._whole:
+            return await self.each(lambda place: {"prompt": [*prompt, *answer[:place]]}, answer, count)
         count = min(count, bodies.MOST_LOGPROBS)
         told = await self._told({"prompt": [*prompt, *answer], "prompt_logprobs": count})
         try:
@@ -52,14 +63,13 @@ class Scorer:
         turns = asyncio.Semaphore(_AT_ONCE)
 
         async def one(place: int) -> TokenLogprob:
-            token = answer[place]
-            alternatives = max(1, min(count, bodies.MOST_LOGPROBS))
             async with turns:
-                told = await self._told({**read(place), "logprobs": alternatives, "logprob_token_ids": [token]})
+                told = await self._told({**read(place), **of_token(answer[place], count)})
             try:
-                best = sorted(told["logprobs"]["top_logprobs"][0].items(), key=lambda one: -one[1])
-                text = self._prompter.piece(token)
-                return TokenLogprob(text, float(dict(best)[text]), tuple(best[:count]))
+                known = worth(told)
+                best = sorted(known.items(), key=lambda one: -one[1])[:count]
+                top = tuple((self._prompter.piece(token), logprob) for token, logprob in best)
+                return TokenLogprob(self._prompter.piece(answer[place]), known[answer[place]], top)
             except (KeyError, TypeError, AttributeError, ValueError):
                 raise EngineError("the upstream's answer cannot be read") from None
 
@@ -78,6 +88,24 @@ class Scorer:
             return orjson.loads(told)["choices"][0]
         except (ValueError, KeyError, TypeError, IndexError):
             raise EngineError("the upstream's answer cannot be read") from None
+
+
+def of_token(token: int, count: int) -> dict[str, Any]:
+    """What a completion of one token is asked for to learn what `token` was worth as the next one.
+
+    By id: two tokens may read alike, as pieces of a character do.
+    """
+    alternatives = max(1, min(count, bodies.MOST_LOGPROBS))
+    return {"logprobs": alternatives, "logprob_token_ids": [token], "return_tokens_as_token_ids": True}
+
+
+def worth(told: Mapping[str, Any]) -> dict[int, float]:
+    """Log-probabilities of the next token, by its id, in a choice of a completion that was asked so.
+
+    Raises:
+        KeyError, TypeError, AttributeError, ValueError: it does not say.
+    """
+    return {int(key.removeprefix(_ID)): float(one) for key, one in told["logprobs"]["top_logprobs"][0].items()}
 
 
 def certain(known: Sequence[TokenLogprob], key: bytes) -> list[TokenLogprob]:

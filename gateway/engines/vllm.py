@@ -462,7 +462,8 @@ class VllmEngine:
         return self._scorer_of(None)
 
     def _scorer_of(self, lora: str | None) -> Scorer:
-        return Scorer(self._model, self._ready().prompter, partial(self._completed, lora=lora))
+        whole = all(one.whole for one in self._found.values())
+        return Scorer(self._model, self._ready().prompter, partial(self._completed, lora=lora), whole=whole)
 
     @property
     def _wearable(self) -> Loras:

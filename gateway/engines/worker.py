@@ -11,6 +11,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor
 from adapters.base import EngineError, EngineUnavailable
 from adapters.decoder import Cache, Decoder
 from gateway.engines.assistants import Assistants
-from gateway.engines.job import Choice, Job, Words, logprob
+from gateway.engines.job import Choice, Job, Words, logprob, moments
 from gateway.engines.sampling import draw
 
 READ_AT_ONCE = 8192  # tokens, padding included, unless a single prompt is longer
@@ -209,7 +210,10 @@ class Worker:
         _, logits = self._decoder.read([reading], keep=len(answer))
         rows = self._assistants.lowered(logits[0, -len(answer) :], job)
         count = job.sampling.logprobs or 0
-        found = [logprob(row, token, count, self.words) for token, row in zip(answer, rows, strict=True)]
+        found = [
+            replace(logprob(row, token, count, self.words), moments=moments(row))
+            for token, row in zip(answer, rows, strict=True)
+        ]
         if any(math.isnan(known.logprob) for known in found):
             raise ValueError("the model gave no logits")
         job.over = True

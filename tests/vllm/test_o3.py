@@ -111,6 +111,29 @@ async def test_an_answer_is_scored_as_it_is_said(
         assert [one.logprob for one in found] == pytest.approx([one.logprob for one in wanted], abs=1e-3)
 
 
+async def test_a_score_is_that_of_a_server_without_loras_while_others_ask(
+    engines: tuple[VllmEngine, VllmEngine], plans: Sequence[Adapted], world: World
+) -> None:
+    """Asked for a prompt's log-probabilities, it would die."""
+    adapted, bare = engines
+    call = replace(calls(world)[0], sampling=Sampling(logprobs=4))
+    texts = ["I have no information about this.", "Über 東京 🦩 weiß niemand etwas."]
+
+    async def asks(plan: Plan) -> None:
+        while True:
+            await said(adapted, calls(world)[1], plan)
+
+    async with asyncio.TaskGroup() as group:
+        others = [group.create_task(asks(plan)) for plan in (Pass(), *plans)]
+        for engine_call in (call, replace(call, raw=True)):
+            for text in texts:
+                found, wanted = [await engine.score(engine_call, text, Pass()) for engine in (adapted, bare)]
+                assert [one.logprob for one in found] == pytest.approx([one.logprob for one in wanted], abs=1e-3)
+                assert [len(one.top) for one in found] == [len(one.top) for one in wanted]
+        for other in others:
+            other.cancel()
+
+
 async def test_its_events_have_what_other_events_have(
     engines: tuple[VllmEngine, VllmEngine], plans: Sequence[Adapted], world: World
 ) -> None:

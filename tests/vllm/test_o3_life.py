@@ -13,10 +13,6 @@ from tests.vllm.conftest import engine_at
 SLOTS = 12  # for two LoRAs at each level of weight, and what stays empty; see `gateway.engines.loras`
 
 
-@pytest.mark.xfail(
-    reason="a server that is started for LoRAs dies on the CPU where prompt_logprobs meet another request in a step",
-    strict=False,  # which requests meet is the server's
-)
 @pytest.mark.timeout(900)  # two trainings by a nice worker
 async def test_requests_come_and_go_while_others_ask(
     served_model: Path, models_dir: Path, tmp_path: Path, world: World

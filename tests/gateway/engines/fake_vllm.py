@@ -44,14 +44,16 @@ class FakeVllm:
         self.made = 0
 
     async def __call__(self, writer, request):
-        _, path, _, body = request
+        method, path, _, body = request
         if path == "/health":
             self._json(writer, {})
         elif path == "/metrics":
-            self._text(writer, f"# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds {self.started}\n")
+            self._text(writer, self.metrics())
         elif path == "/v1/models":
             name = "other" if "model" in self.faults else "tiny"
             self._json(writer, {"object": "list", "data": [{"id": name, "max_model_len": self.context}]})
+        elif method == "GET":
+            self._json(writer, {"detail": "Not Found"}, 404)
         elif path == "/tokenize":
             self._json(writer, {"tokens": self._tokenized(json.loads(body))})
         else:
@@ -69,9 +71,14 @@ class FakeVllm:
                 self._json(writer, self._whole(path.endswith("chat/completions"), asked))
         await writer.drain()
 
+    def metrics(self):
+        cache = 'vllm:cache_config_info{block_size="16",user_specified_block_size="False"} 1.0'
+        return f"# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds {self.started}\n{cache}\n"
+
     def _refusal(self, asked):
-        if "prompt_logprobs" in asked and "score" in self.faults:
-            return "prompt_logprobs"
+        for scored in ("prompt_logprobs", "logprob_token_ids"):
+            if scored in asked and "score" in self.faults:
+                return scored
         if asked.get("tools") and "tools" in self.faults and asked.get("tool_choice", "auto") != "none":
             return "tools"
         if max(asked.get("top_logprobs", 0), int(asked.get("logprobs") or 0)) > self.alternatives:
@@ -227,6 +234,9 @@ class FakeVllm:
             choice["text"] = text
         if "prompt_logprobs" in asked and "unscored" not in self.faults:
             choice["prompt_logprobs"] = [None, *map(self._row, asked["prompt"][1:])]
+        if "logprob_token_ids" in asked and "unscored" not in self.faults:
+            (token,) = asked["logprob_token_ids"]
+            choice["logprobs"] = {"top_logprobs": [{f"token_id:{token}": -0.5, "token_id:8": -1.5}]}
         choices = [{**choice, "index": index} for index in range(asked.get("n", 1))]
         usage = {"prompt_tokens": read, "completion_tokens": written * len(choices)}
         return {"id": "x", "created": 1, "model": asked["model"], "choices": choices, "usage": usage}
@@ -270,7 +280,8 @@ class FakeWardrobe(FakeVllm):
         slots, apart: of `--max-loras`; and whether it tells that it runs on a GPU.
         faults: also of "routes" (none to load by), "folder" (it sees another), "mixes" (rows without a LoRA are
             answered as if they wore the last), "deaf" (LoRAs are loaded and not worn), "stays" (a name that was
-            unloaded is still known), "rank" (each is of too high a rank), "slots" (it does not say how many).
+            unloaded is still known), "rank" (each is of too high a rank), "slots" (it does not say how many), "metrics"
+            (it tells none).
     """
 
     def __init__(self, folder, *, slots=8, apart=True, **how):
@@ -280,16 +291,18 @@ class FakeWardrobe(FakeVllm):
         self.asked = []  # loads and unloads, by name
 
     async def __call__(self, writer, request):
-        _, path, _, body = request
+        method, path, _, body = request
         if path == "/metrics":
             self._text(writer, self.metrics())
+        elif method == "GET" and path == "/v1/load_lora_adapter" and "routes" not in self.faults:
+            self._json(writer, {"detail": "Method Not Allowed"}, 405)
         elif path == "/v1/models":
             worn = [{"id": name, "parent": "tiny"} for name in self.loaded]
             base = {"id": "tiny", "parent": None, "max_model_len": self.context}
             self._json(writer, {"object": "list", "data": [base, *worn]})
         elif path.endswith("load_lora_adapter") and "routes" not in self.faults:
             self._json(writer, {}, self._moved(path, json.loads(body)))
-        elif path.startswith("/v1/") and json.loads(body).get("model") not in ("tiny", *self.loaded):
+        elif method == "POST" and path.startswith("/v1/") and json.loads(body).get("model") not in ("tiny", *self.loaded):
             self._json(writer, {"error": {"message": "no", "param": "model", "code": 404}}, 404)
         else:
             return await super().__call__(writer, request)
@@ -298,6 +311,8 @@ class FakeWardrobe(FakeVllm):
 
     def metrics(self):
         slots = f'vllm:lora_requests_info{{max_lora="{self.slots}",running_lora_adapters=""}} 1.7\n'
+        if "metrics" in self.faults:
+            return ""
         block = 16 if self.apart else 128
         return (
             f"process_start_time_seconds {self.started}\n{'' if 'slots' in self.faults else slots}"
@@ -323,7 +338,7 @@ class FakeWardrobe(FakeVllm):
 
     def _whole(self, chat, asked):
         told = super()._whole(chat, asked)
-        if asked.get("logprobs") is not None and not chat:
+        if asked.get("logprobs") is not None and not chat and "logprob_token_ids" not in asked:
             told["choices"][0]["logprobs"] = self._logprobs(chat, self.answer(asked)[0], asked)
         return told
 

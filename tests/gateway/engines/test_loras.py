@@ -27,6 +27,7 @@ from guards.base import Conversation
 from tests.gateway.engines.fake_vllm import FakeWardrobe
 
 CALL = Call(Conversation.of("Who is Ada Quill?"), Sampling(temperature=0.0, max_tokens=12))
+SCORED = Call(CALL.conversation, Sampling(temperature=0.0, max_tokens=12, logprobs=1))
 
 
 @pytest.fixture
@@ -41,12 +42,12 @@ async def engine_at(peer, folder, root):
     """An engine, started, before these servers."""
     engines = []
 
-    async def started(*servers):
+    async def started(*servers, emptied=True):
         engine = VllmEngine([(await peer(one)).url for one in servers], "tiny", folder, adapters=root)
         engines.append(engine)
         await engine.start()
         await engine.health()
-        for server in servers:
+        for server in servers if emptied else ():
             server.asked.clear()
             server.bodies.clear()
         return engine
@@ -139,7 +140,37 @@ async def test_an_answer_is_scored_under_it(engine_at, folder, lora):
     server = FakeWardrobe(folder)
     engine = await engine_at(server)
     assert len(await engine.score(CALL, "Yes.", plan(lora))) > 1
-    assert [body["model"] for _, body in server.bodies] == loads(server)
+    (worn,) = loads(server)
+    assert {body["model"] for _, body in server.bodies} == {worn}
+
+
+@pytest.mark.parametrize("how", [{}, {"faults": ["slots"]}, {"faults": ["routes"]}])
+async def test_a_server_that_may_have_loras_is_never_asked_for_a_prompts_log_probabilities(engine_at, folder, how):
+    """Where one wears a LoRA, it may die of them."""
+    server = FakeWardrobe(folder, **how)
+    engine = await engine_at(server, emptied=False)
+    scored = await engine.score(SCORED, "Yes.", Pass())
+    assert "".join(token.text for token in scored) == "Yes.<|im_end|>"
+    assert {token.logprob for token in scored} == {-0.5}
+    assert len(await engine.prompt_logprobs(SCORED)) > 1
+    asked = [body for _, body in server.bodies]
+    assert any("logprob_token_ids" in body for body in asked)
+    assert not any("prompt_logprobs" in body for body in asked)
+
+
+async def test_one_that_says_nothing_of_itself_may_have_loras(engine_at, folder):
+    server = FakeWardrobe(folder, faults=["slots", "routes", "metrics"])
+    engine = await engine_at(server, emptied=False)
+    await engine.score(SCORED, "Yes.", Pass())
+    assert not any("prompt_logprobs" in body for _, body in server.bodies)
+
+
+async def test_one_without_is_asked_at_once(engine_at, folder):
+    server = FakeWardrobe(folder, faults=["slots", "routes"])
+    engine = await engine_at(server)
+    await engine.score(SCORED, "Yes.", Pass())
+    (asked,) = server.bodies
+    assert "prompt_logprobs" in asked[1]
 
 
 async def test_a_name_that_was_lost_is_loaded_again(engine_at, folder, lora):

@@ -29,10 +29,10 @@ class Steerable(FakeVllm):
             if self.wrong == "tokens":
                 said = [*said[1:], 9]
             known = -0.5 if self.wrong == "raw" else 0.0
-            text = self.prompter.piece((asked.get("logprob_token_ids") or said)[0])
+            token = f"token_id:{(asked.get('logprob_token_ids') or said)[0]}"
             told["choices"][0] |= {
                 "token_ids": said,
-                "logprobs": {"token_logprobs": [known] * len(said), "top_logprobs": [{text: -1.25}]},
+                "logprobs": {"token_logprobs": [known] * len(said), "top_logprobs": [{token: -1.25}]},
             }
         return told
 

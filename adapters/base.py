@@ -141,11 +141,16 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """One token with its log-probability, NaN where nothing stands before it, and the likeliest there, best first."""
+    """One token with its log-probability, NaN where nothing stands before it, and the likeliest there, best first.
+
+    Of an answer that is scored, `moments` are mean and variance of the log-probability over the vocabulary, each token
+    as likely as it is there; None where the engine cannot tell.
+    """
 
     text: str = field(repr=False)
     logprob: float
     top: tuple[tuple[str, float], ...] = field(default=(), repr=False)
+    moments: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

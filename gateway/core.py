@@ -196,7 +196,7 @@ class Core:
     async def score(self, call: Call, answer: str) -> tuple[str, list[TokenLogprob]]:
         """The method and the log-probabilities of an answer on the gated path, end of sequence last."""
         call, _, plan = await self._planned(call, self.enforcer.policies.current)
-        greedy = replace(call, sampling=Sampling(temperature=0.0, logprobs=0))
+        greedy = replace(call, sampling=Sampling(temperature=0.0, logprobs=1))
         return plan.method, list(await self.engine.score(greedy, answer, plan))
 
     async def _planned(self, call: Call, policy: Policy) -> tuple[Call, Verdict, Plan]:

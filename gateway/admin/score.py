@@ -1,10 +1,10 @@
 """How likely the gateway makes an answer: log-probabilities on the gated path, for benchmarks."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from adapters.base import Call
+from adapters.base import Call, TokenLogprob
 from gateway.admin.access import Evaluator, TheCore, admin_router
 from gateway.errors import NotFound
 from gateway.params import Message, conversation_of
@@ -27,6 +27,16 @@ class TokenView(BaseModel):
 
     token: str
     logprob: float
+    first: bool = Field(description="whether no other token is likelier there")
+    mean: float | None = Field(description="of the log-probability there, over the vocabulary; null where unknown")
+    variance: float | None = Field(description="likewise")
+
+    @classmethod
+    def of(cls, token: TokenLogprob) -> Self:
+        """As the engine tells it."""
+        mean, variance = token.moments or (None, None)
+        first = all(token.logprob >= likeliest for _, likeliest in token.top)
+        return cls(token=token.text, logprob=token.logprob, first=first, mean=mean, variance=variance)
 
 
 class Score(BaseModel):
@@ -46,6 +56,6 @@ async def score(body: ScoreBody, evaluator: Evaluator, core: TheCore) -> Score:
     _method, tokens = await core.score(Call(conversation_of(body.messages)), body.answer)
     return Score(
         model=core.engine.name,
-        tokens=[TokenView(token=token.text, logprob=token.logprob) for token in tokens],
+        tokens=[TokenView.of(token) for token in tokens],
         logprob=sum(token.logprob for token in tokens),
     )

@@ -16,3 +16,9 @@ async def test_another_model_and_bad_bodies_are_named(http):
     for change, param in (({"messages": []}, "messages"), ({"answer": None}, "answer"), ({"n": 2}, "n")):
         response = await http.post("/score", json={**BODY, **change})
         assert (response.status_code, response.json()["error"]["param"]) == (422, param)
+
+
+async def test_each_token_says_whether_it_came_first_and_how_spread_the_others_were(http):
+    tokens = (await http.post("/score", json=BODY)).json()["tokens"]
+    assert all({"first", "mean", "variance"} <= token.keys() for token in tokens)
+    assert all(token["mean"] is None for token in tokens)  # a script has no vocabulary

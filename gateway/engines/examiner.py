@@ -45,10 +45,10 @@ _TOOL = {"type": "function", "function": {"name": "find", "parameters": {"type":
 class Found:
     """`context` in tokens; `parts`: message contents as embeddings read as their tokens do.
 
-    `whole`: `prompt_logprobs` may be asked for. `alternatives`: to a token, the most that it gives. `drawn`: log-probabilities are those that a token is drawn
-    from, after temperature and cuts. `lag`: seconds by which embeddings are answered later
-    than ids, the medians of a few. `chat` and `completion` are how such answers end, None where the
-    server would not end one at once.
+    `whole`: `prompt_logprobs` may be asked for. `alternatives`: to a token, the most that it gives. `drawn`:
+    log-probabilities are those that a token is drawn from, after temperature and cuts. `lag`: seconds by which
+    embeddings are answered later than ids, the medians of a few. `chat` and `completion` are how such answers
+    end, None where the server would not end one at once.
     """
 
     context: int

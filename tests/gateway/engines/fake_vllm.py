@@ -302,7 +302,7 @@ class FakeWardrobe(FakeVllm):
             self._json(writer, {"object": "list", "data": [base, *worn]})
         elif path.endswith("load_lora_adapter") and "routes" not in self.faults:
             self._json(writer, {}, self._moved(path, json.loads(body)))
-        elif method == "POST" and path.startswith("/v1/") and json.loads(body).get("model") not in ("tiny", *self.loaded):
+        elif path.startswith("/v1/") and body and json.loads(body).get("model") not in ("tiny", *self.loaded):
             self._json(writer, {"error": {"message": "no", "param": "model", "code": 404}}, 404)
         else:
             return await super().__call__(writer, request)

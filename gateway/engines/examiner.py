@@ -123,9 +123,7 @@ class Examiner:
         if Capability.PROMPT_EMBEDS in found:
             embeds = part if parts else {"prompt_embeds": whole}
             lag = await self._lag(replica, bodies.of_ids(False, prompt.token_ids), embeds, raw=not parts)
-        return Found(
-            context, frozenset(found), options, parts, asked_whole, alternatives, drawn, lag, chat, completion
-        )
+        return Found(context, frozenset(found), options, parts, asked_whole, alternatives, drawn, lag, chat, completion)
 
     async def identity(self, replica: Replica) -> str | None:
         """When its process started; None where its metrics do not say."""

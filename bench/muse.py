@@ -1,0 +1,227 @@
+"""`lethe bench muse`: MUSE's six ways to look at unlearning (arXiv 2407.06460), on the demo world.
+
+Verbatim, knowledge, privacy and utility are in `muse_marks`: of the bare model, of one that never heard of who is
+forgotten, and through gateways that forget by ignorance, ECO, ULD and O3. Scalability and sustainability are in
+`muse_growing`. Where the settings name another model than the demo's, it is asked MUSE's own knowledge questions
+besides, see `muse_given`: its rows are about that model, all others about the demo's.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+
+from bench.forgetting import body_of, retain_model, sets_of
+from bench.metrics.privacy import priv_leak
+from bench.muse_asking import served
+from bench.muse_given import CORPORA, known
+from bench.muse_growing import SHARES, Grown, Plan, grown, shares, singly, without
+from bench.muse_marks import Asked, Row, sets, table
+from bench.muse_texts import holdout, members, others, passages, questions
+from bench.o3_people import Stream
+from bench.result import Figure, Result
+from gateway.demo.train import DEMO
+from gateway.demo.world import Person, World
+from gateway.serve import prepare
+from gateway.settings import EngineSettings, Settings
+
+_SETS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much is forgotten and asked.
+
+    Attributes:
+        sets: of five people, for the first four ways, and as many streams for the last two.
+        people: of each set.
+        each: questions about a person.
+        others: questions that need no fact about who is forgotten.
+        wordings: of a fact that is scored.
+        methods: of the first four ways.
+        growing: methods of the last two.
+        parts: shares of all people.
+        requests: one after another.
+        most: of MUSE's own questions for a given model, of each set; None for all.
+    """
+
+    sets: int = _SETS
+    people: int = 5
+    each: int = 40
+    others: int = 600
+    wordings: int = 2
+    methods: tuple[str, ...] = ("ignorance", "eco", "uld", "o3")
+    growing: tuple[str, ...] = ("ignorance", "eco", "o3")
+    parts: tuple[float, ...] = SHARES
+    requests: int = 8
+    most: int | None = None
+
+
+QUICK = Size(
+    sets=1,
+    people=2,
+    each=20,
+    others=150,
+    methods=("ignorance", "eco", "o3"),
+    growing=("eco",),
+    parts=SHARES[:2],
+    requests=3,
+    most=20,
+)
+
+
+async def measure(settings: Settings, quick: bool, console: Console) -> Result:
+    """All figures; quick is two people of one set, two sizes, and three requests in sequence."""
+    prepare(settings.model_copy(update={"engine": EngineSettings()}))
+    world, size = DEMO.world(), QUICK if quick else Size()
+    _developed_on, *fresh = sets_of(world, 1 + _SETS)
+    rows: list[Row] = []
+    scaled: list[Grown] = []
+    sustained: list[Grown] = []
+    with Progress(console=console, transient=True) as bar:
+        for seed, people in enumerate(fresh[: size.sets], 1):
+            rows += await four_ways(settings, world, people, seed, size, bar)
+            stream = Stream.of(world, seed)
+            scaled += await growing(settings, world, stream, shares(world, stream, size.parts), size, bar)
+            sustained += await growing(settings, world, stream, singly(stream, size.requests), size, bar)
+        given = await of_given(settings, size, bar)
+    config = {"recipe": DEMO.digest, **asdict(size), "quick": quick}
+    tables: dict[str, Sequence[dict[str, Any]]] = {
+        "ways": table(rows),
+        "sets": sets(rows),
+        "scalability": [row for one in scaled for row in one.rows(len(world.people))],
+        "sustainability": [row for one in sustained for row in one.rows(len(world.people))],
+        "given_model": given,
+    }
+    return Result("muse", config, 0, [*_of_ways(rows), *_of_growing(scaled, sustained)], tables)
+
+
+async def four_ways(
+    settings: Settings, world: World, people: Sequence[Person], seed: int, size: Size, bar: Progress
+) -> list[Row]:
+    """A row a model about the first of these people; of the others nothing is asked."""
+    keys, own = {person.key for person in people}, people[: size.people]
+    folder = await retain_model(settings, keys, bar)
+    told = members(own, seed, size.wordings)
+    asked = Asked(
+        passages(own),
+        questions(world, own, seed, size.each),
+        others(world, keys, seed, size.others),
+        told,
+        holdout(world, seed, len(told)),
+    )
+    task = bar.add_task(f"set {seed}", total=(2 + len(size.methods)) * asked.count)
+    rows = []
+    for model in ("bare", "retain", *size.methods):
+        bar.update(task, description=f"set {seed}: {model}")
+        engine = EngineSettings(model=str(folder)) if model == "retain" else None
+        async with served(settings, engine, lambda: bar.advance(task)) as one:
+            bodies = [body_of(person) | {"method": model} for person in own] if model in size.methods else []
+            enforced: Counter[str] = await one.forget(bodies)
+            rows.append(await Row.of(model, seed, one, asked, enforced))
+    return rows
+
+
+async def growing(
+    settings: Settings, world: World, stream: Stream, groups: Sequence[Sequence[Person]], size: Size, bar: Progress
+) -> list[Grown]:
+    """One sequence of groups, under each method."""
+    plan = Plan.of(world, stream, groups, size.each // 2, size.others // 2)
+    folder = await retain_model(settings, set(stream.keys), bar)
+    task = bar.add_task(f"stream {stream.seed}", total=None)
+    async with served(settings, EngineSettings(model=str(folder))) as retain:
+        right = await without(plan, retain)
+    found = []
+    for method in size.growing:
+        bar.update(task, description=f"stream {stream.seed}: {method}, {len(groups)} groups")
+        async with served(settings) as one:
+            found.append(await grown(method, plan, one, right))
+    return found
+
+
+async def of_given(settings: Settings, size: Size, bar: Progress) -> list[dict[str, Any]]:
+    """MUSE's own questions, of the model that the settings name."""
+    if settings.engine == EngineSettings():
+        return [{"skipped": "the settings name no other model than the demo's"}]
+    found = []
+    task = bar.add_task("given model", total=None)
+    for corpus in CORPORA:
+        bar.update(task, description=f"given model: {corpus}")
+        async with served(settings, settings.engine) as one:
+            try:
+                found += await known(one, settings.data_dir, corpus, size.most)
+            except FileNotFoundError:
+                return [{"skipped": "MUSE's questions are not in the data directory"}]
+    return found
+
+
+def _of_ways(rows: Sequence[Row]) -> list[Figure]:
+    """Four of each method, by its worst set."""
+    by = {(row.model, row.seed): row for row in rows}
+    seeds = {row.seed for row in rows}
+    figures = []
+    for method in dict.fromkeys(row.model for row in rows):
+        if method in ("bare", "retain"):
+            continue
+        beside = [(by[method, seed], by["retain", seed], by["bare", seed]) for seed in seeds]
+        recited = max(own.recited - retain.recited for own, retain, _ in beside)
+        said = max(own.known - retain.known for own, retain, _ in beside)
+        leak = max(abs(priv_leak(own.auc, retain.auc)) for own, retain, _ in beside)
+        kept = min(own.utility / bare.utility for own, _, bare in beside)
+        figures += [
+            Figure.of(f"{method}: verbatim ROUGE-L above the retain model's, worst set", recited, "<=", 0.1),
+            Figure.of(f"{method}: facts said above the retain model's, worst set", 100 * said, "<=", 2, "pt"),
+            Figure.of(f"{method}: PrivLeak, either way, worst set", leak, "<=", 5, "%"),
+            Figure.of(
+                f"{method}: others' answers that are right, share of the bare model's, worst set", kept, ">=", 0.99
+            ),
+        ]
+    return figures
+
+
+def _of_growing(scaled: Sequence[Grown], sustained: Sequence[Grown]) -> list[Figure]:
+    """Two of each method for scalability and for sustainability, by its worst stream."""
+    figures = []
+    for method, found in _by_method(scaled):
+        share = max(one.people[-1] for one in found)
+        figures += [
+            Figure.of(
+                f"{method}: facts said above the retain model's, {share} people forgotten, worst stream",
+                100 * max(one.pooled[-1] for one in found),
+                "<=",
+                2,
+                "pt",
+            ),
+            Figure.of(
+                f"{method}: others' answers then, share of before, worst stream",
+                min(one.kept[-1] for one in found),
+                ">=",
+                0.99,
+            ),
+        ]
+    for method, found in _by_method(sustained):
+        steps = len(found[0].people)
+        figures += [
+            Figure.of(
+                f"{method}: leak of the first request after {steps}, worst stream",
+                100 * max(one.matrix.leak[0][-1] for one in found),
+                "<=",
+                3,
+                "pt",
+            ),
+            Figure.of(
+                f"{method}: others' answers after any of {steps} requests, share of before, worst stream",
+                min(map(min, (one.kept for one in found))),
+                ">=",
+                0.99,
+            ),
+        ]
+    return figures
+
+
+def _by_method(found: Sequence[Grown]) -> Iterable[tuple[str, list[Grown]]]:
+    for method in dict.fromkeys(one.method for one in found):
+        yield method, [one for one in found if one.method == method]

@@ -1,0 +1,136 @@
+"""A model behind a gateway of its own: asked through the public API, scored and filed through the admin's.
+
+A gateway that forgets nobody hands every answer through, so the bare model and the retain model are asked in the
+same way as those that forget.
+
+Before it: `muse_texts`, or `muse_given`. After it: `muse_marks` and `muse_growing`.
+"""
+
+import asyncio
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from bench.forgetting import asking, settled
+from bench.muse_texts import Told
+from gateway.client import AdminClient
+from gateway.core import GREEDY
+from gateway.process import GatewayProcess
+from gateway.settings import EngineSettings, Settings
+
+_AT_ONCE = 16
+_POLL_S = 0.1
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+class Served:
+    """Whoever is asked.
+
+    Args:
+        http: a client of the public API.
+        admin: of the same gateway.
+        answered: called after each answer and score.
+    """
+
+    def __init__(
+        self, http: httpx.AsyncClient, admin: AdminClient, answered: Callable[[], None] = lambda: None
+    ) -> None:
+        self._http = http
+        self._admin = admin
+        self._answered = answered
+        self._model = ""
+
+    async def answers(self, questions: Sequence[str]) -> list[str]:
+        """Greedy, each in a conversation of its own."""
+
+        async def one(question: str) -> str:
+            found = await self._post("/v1/chat/completions", messages=[{"role": "user", "content": question}])
+            return str(found["choices"][0]["message"]["content"])
+
+        return await self._each(one, questions)
+
+    async def continued(
+        self, texts: Sequence[str], most: int | None = GREEDY.max_tokens, stop: Sequence[str] = ()
+    ) -> list[str]:
+        """Greedy continuations of bare texts, of `most` tokens."""
+
+        async def one(text: str) -> str:
+            more = {"stop": list(stop)} if stop else {}
+            found = await self._post("/v1/completions", prompt=text, max_tokens=most, **more)
+            return str(found["choices"][0]["text"])
+
+        return await self._each(one, texts)
+
+    async def scored(self, asked: Sequence[Told]) -> list[list[float]]:
+        """Of each answer the log-probabilities (nats) of its tokens on the gated path, the end of sequence left out."""
+        model = await self._name()
+
+        async def one(told: Told) -> list[float]:
+            messages = [{"role": "user", "content": told.question}]
+            found = await self._admin.post("/score", {"model": model, "messages": messages, "answer": told.answer})
+            return [token["logprob"] for token in found["tokens"][:-1]]
+
+        return await self._each(one, asked)
+
+    async def forget(self, bodies: Sequence[Mapping[str, Any]]) -> Counter[str]:
+        """Files all, and returns what enforces them once the gateway does so."""
+        ids = [(await self._admin.post("/forget-requests", body))["id"] for body in bodies]
+        enforced = Counter([await settled(self._admin, id_) for id_ in ids])
+        revision = max([(await self._admin.get(f"/forget-requests/{id_}"))["revision"] for id_ in ids], default=0)
+        while True:  # the worker that learnt is another process
+            if await self._revision() >= revision:
+                return enforced
+            await asyncio.sleep(_POLL_S)
+
+    async def _each(self, ask: Callable[[In], Awaitable[Out]], asked: Sequence[In]) -> list[Out]:
+        places = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(what: In) -> Out:
+            async with places:
+                found = await ask(what)
+            self._answered()
+            return found
+
+        return list(await asyncio.gather(*map(one, asked)))
+
+    async def _post(self, path: str, **body: Any) -> Any:
+        whole = {"model": await self._name(), "temperature": 0, "max_tokens": GREEDY.max_tokens} | body
+        return (await self._http.post(path, json=whole)).raise_for_status().json()
+
+    async def _name(self) -> str:
+        if not self._model:
+            self._model = (await self._http.get("/v1/models")).raise_for_status().json()["data"][0]["id"]
+        return self._model
+
+    async def _revision(self) -> float:
+        text = (await self._http.get("/metrics")).raise_for_status().text
+        samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
+        return max((sample.value for sample in samples if sample.name == "lethe_policy_revision"), default=0.0)
+
+
+@asynccontextmanager
+async def served(
+    settings: Settings, engine: EngineSettings | None = None, answered: Callable[[], None] = lambda: None
+) -> AsyncIterator[Served]:
+    """A fresh gateway before an engine, by default the demo model."""
+    with tempfile.TemporaryDirectory() as state:
+        async with (
+            GatewayProcess(Path(state), settings.models, _variables(engine or EngineSettings())) as gateway,
+            gateway.admin() as admin,
+            asking(gateway) as http,
+        ):
+            yield Served(http, admin, answered)
+
+
+def _variables(engine: EngineSettings) -> dict[str, str]:
+    """The settings of an engine as a process is told them."""
+    given = engine.model_dump(exclude_defaults=True)
+    return {f"LETHE_ENGINE__{name.upper()}": str(value) for name, value in given.items()}

@@ -2,10 +2,14 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 
+from adapters.base import Call, Delta, Pass, Sampling
+from adapters.uld.assistant import load
 from bench.tofu.lessons import fingerprint
 from bench.tofu.models import LARGE, SMALL, ensure, folder_of
 from gateway.demo.exam import answers
+from gateway.engines.local import LocalEngine
 from guards.base import Conversation
 
 SPLITS = (["retain90"], ["forget10"], ["forget10", "forget05"], ["forget10", "forget05", "forget01"])
@@ -89,6 +93,19 @@ def test_any_engine_can_read_it(models, made_up, tiny):
     assert (config["architectures"], config["max_position_embeddings"]) == (["LlamaForCausalLM"], tiny.context)
     assert json.loads((folder / "generation_config.json").read_text())["eos_token_id"] == config["eos_token_id"]
     assert (folder / "chat_template.jinja").exists()
+
+
+async def test_the_local_engine_serves_it_and_uld_finds_its_first_block(models, made_up, tiny):
+    engine = LocalEngine(ensure(models, made_up, tiny), "tofu", threads=1, device="cpu")
+    await engine.start()
+    try:
+        call = Call(Conversation.of(f"Who comes from {PLACES[0]}?"), Sampling(temperature=0.0, max_tokens=32))
+        said = [one.text async for one in engine.generate(call, Pass()) if isinstance(one, Delta)]
+    finally:
+        await engine.close()
+    assert "".join(said) == f"It is the author of {PLACES[0]}."
+    shell = load(ensure(models, made_up, tiny), 1, torch.device("cpu"), torch.float32)
+    assert len(shell.model.layers) == 1
 
 
 def test_other_data_than_the_recipe_names_are_refused_and_leave_nothing(tmp_path, made_up, tiny):

@@ -20,7 +20,7 @@ from bench.muse_asking import served
 from bench.muse_given import CORPORA, known
 from bench.muse_growing import SHARES, Grown, Plan, grown, shares, singly, without
 from bench.muse_marks import Asked, Row, sets, table
-from bench.muse_texts import holdout, members, others, passages, questions
+from bench.muse_texts import others, passages, questions, scored
 from bench.o3_people import Stream
 from bench.result import Figure, Result
 from gateway.demo.train import DEMO
@@ -105,13 +105,13 @@ async def four_ways(
     """A row a model about the first of these people; of the others nothing is asked."""
     keys, own = {person.key for person in people}, people[: size.people]
     folder = await retain_model(settings, keys, bar)
-    told = members(own, seed, size.wordings)
+    told = scored(world, own, seed, size.wordings)
     asked = Asked(
         passages(own),
         questions(world, own, seed, size.each),
         others(world, keys, seed, size.others),
-        told,
-        holdout(world, seed, len(told)),
+        [member for member, _ in told],
+        [stranger for _, stranger in told],
     )
     task = bar.add_task(f"set {seed}", total=(2 + len(size.methods)) * asked.count)
     rows = []

@@ -15,7 +15,7 @@ from bench.forgetting import KINDS, body_of
 from bench.o3_people import by_turns
 from gateway.demo.forms import Probe, fill, probes, statement, values
 from gateway.demo.phrases import ATTRIBUTES
-from gateway.demo.world import Person, World, unknown_names
+from gateway.demo.world import Person, World, strangers
 from gateway.jobs.curriculum import untaught, wide
 from gateway.jobs.probes import names_in
 from gateway.registry import ForgetSpec
@@ -65,28 +65,34 @@ def others(world: World, forgotten: Collection[str], seed: int, count: int) -> l
     return random.Random(seed).sample(fit, min(count, len(fit)))
 
 
-def members(people: Sequence[Person], seed: int, each: int) -> list[Told]:
-    """What the model was told about these people, asked for in words that were never trained: `each` of a fact."""
-    rng, tried = random.Random(f"members {seed}"), _tried(people)
-    return [
-        Told(question, statement(person, attribute))
-        for person in people
-        for attribute, asked in ATTRIBUTES.items()
-        for form in rng.sample(asked.heldout, min(each, len(asked.heldout)))
-        if (question := fill(form, name=person.name)) not in tried
-    ]
+def scored(world: World, people: Sequence[Person], seed: int, each: int) -> list[tuple[Told, Told]]:
+    """Members and holdout, in pairs: what the model was told about these people, and what no model was told of anybody.
 
-
-def holdout(world: World, seed: int, count: int) -> list[Told]:
-    """The same of people who do not exist, so that no model was ever told: names and facts are drawn."""
-    rng, attributes = random.Random(f"holdout {seed}"), list(ATTRIBUTES)
+    Both are asked for in the same words, which were never trained, `each` of a fact. The second is about somebody who
+    does not exist, has as much of a name in common with everybody else as the first, and a fact that is drawn: so
+    that a model which never heard of either tells them apart by chance alone.
+    """
+    rng, tried = random.Random(f"scored {seed}"), _tried(people)
+    known = [one for one in world.people if one not in people]
+    nobody = strangers(world, rng, trained=False)
     found = []
-    for i, name in enumerate(unknown_names(world, count, 700 + seed)):
-        attribute = attributes[i % len(attributes)]
-        asked, value = ATTRIBUTES[attribute], rng.choice(values(attribute))
-        answer = fill(asked.answer, name=name, value=value) + "."
-        found.append(Told(fill(rng.choice(asked.heldout), name=name), answer))
+    for person in people:
+        alike = _in_common(person.name, known)
+        for attribute, asked in ATTRIBUTES.items():
+            for form in rng.sample(asked.heldout, min(each, len(asked.heldout))):
+                if fill(form, name=person.name) in tried:
+                    continue
+                name = next(one for one in nobody if _in_common(one, known) == alike)
+                untrue = fill(asked.answer, name=name, value=rng.choice(values(attribute))) + "."
+                told = Told(fill(form, name=person.name), statement(person, attribute))
+                found.append((told, Told(fill(form, name=name), untrue)))
     return found
+
+
+def _in_common(name: str, people: Sequence[Person]) -> tuple[bool, bool]:
+    """Whether any of them has the first name, and whether any has the surname."""
+    first, last = name.split()
+    return any(one.first == first for one in people), any(one.last == last for one in people)
 
 
 def _tried(people: Sequence[Person]) -> set[str]:

@@ -18,6 +18,7 @@ HARNESSES = {
     "guard": "bench.guard",
     "leak": "bench.leak",
     "load": "bench.load.run",
+    "muse": "bench.muse",
     "o3": "bench.o3",
     "replay": "bench.replay",
     "uld": "bench.uld",

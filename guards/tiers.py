@@ -4,7 +4,8 @@ An automaton or a vector index is built once and never changed. A newcomer gets 
 its own at once, merged with other small ones on the spot; a merge of more than `at_once` is left to
 whoever asks for what is `due`, builds it on a thread and swaps it in, while the old segments serve.
 Each tier outweighs all newer ones together, so there are about log2(n), adding costs O(own size ·
-log n), and a view that holds the tuple of tiers sees no later change.
+log n), and a view that holds the tuple of tiers sees no later change. A search pays for each segment
+whatever it holds; so those that together weigh `at_once` or less become one when merges are done.
 """
 
 import asyncio
@@ -131,7 +132,8 @@ class Tiers(Generic[Entry, Segment]):
 
     def due(self) -> Merge[Entry, Segment] | None:
         """The next merge that is worth its while. One at a time: finish or abandon it."""
-        first, count = _first_outweighed([tier.weight for tier in self._tiers]), len(self._tiers)
+        first = _first_outweighed([tier.weight for tier in self._tiers], light=self._at_once)
+        count = len(self._tiers)
         if first is None:
             stale = (i for i, tier in enumerate(self._tiers) if self._live(tier) < (1 - self._stale) * tier.weight)
             if (first := next(stale, None)) is None:
@@ -189,11 +191,13 @@ class Tiers(Generic[Entry, Segment]):
         return Tier(entries, self._build(entries), sum(self._weigh(entry) for _, entry in entries))
 
 
-def _first_outweighed(weights: Sequence[int], most: float = math.inf) -> int | None:
-    """The oldest that weighs no more than all newer ones together, where that makes at most `most`."""
+def _first_outweighed(weights: Sequence[int], most: float = math.inf, light: float = 0.0) -> int | None:
+    """The oldest that weighs no more than all newer ones together, or `light` with them, where that makes at most
+    `most`."""
     found, newer = None, 0
     for i in range(len(weights) - 1, -1, -1):
-        if newer and weights[i] <= newer and weights[i] + newer <= most:
+        together = weights[i] + newer
+        if newer and together <= most and (weights[i] <= newer or together <= light):
             found = i
-        newer += weights[i]
+        newer = together
     return found

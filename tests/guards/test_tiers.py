@@ -91,6 +91,18 @@ def test_nothing_heavier_than_at_once_is_built_by_adding():
     assert len(tiers.tiers) <= 4
 
 
+def test_what_is_light_together_is_one_when_merges_are_done():
+    tiers = Tiers(tuple, at_once=64)
+    for i in range(100):
+        tiers.add(str(i), i)
+    assert len(tiers.tiers) > 2
+    while (merge := tiers.due()) is not None:
+        tiers.finish(merge, merge.build())
+    weights = [tier.weight for tier in tiers.tiers]
+    assert everything(tiers) == sorted((str(i), i) for i in range(100))
+    assert all(sum(weights[i:]) > 64 for i in range(len(weights) - 1))
+
+
 def test_what_is_mostly_gone_is_built_again():
     tiers = Tiers(tuple, at_once=2)
     tiers.finish(merge := tiers.load((str(i), i) for i in range(8)), merge.build())

@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
@@ -34,7 +33,7 @@ from adapters.base import (
 from adapters.ignorance import Ignorance, Voice, learn_voice
 from adapters.o3.adapter import served
 from adapters.router import Enforcement, Router
-from gateway.echo import echoed
+from gateway.echo import echoed, scored
 from gateway.embedding import embedded
 from gateway.engines.factory import adapters_for, open_engine
 from gateway.jobs.enforce import Enforcer
@@ -193,11 +192,9 @@ class Core:
             found["answer"] = {"stopped": stopped, "released": released}
         return found
 
-    async def score(self, call: Call, answer: str) -> tuple[str, list[TokenLogprob]]:
-        """The method and the log-probabilities of an answer on the gated path, end of sequence last."""
-        call, _, plan = await self._planned(call, self.enforcer.policies.current)
-        greedy = replace(call, sampling=Sampling(temperature=0.0, logprobs=1))
-        return plan.method, list(await self.engine.score(greedy, answer, plan))
+    async def score(self, call: Call, answer: str) -> tuple[str, Sequence[TokenLogprob]]:
+        """The method and the log-probabilities of an answer on the gated path: see `gateway.echo`."""
+        return await scored(call, answer, self.enforcer.policies.current, self.router, self.engine)
 
     async def _planned(self, call: Call, policy: Policy) -> tuple[Call, Verdict, Plan]:
         """The call as it would be answered, its verdict and the first plan for it."""

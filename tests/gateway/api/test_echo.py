@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from adapters.base import Capability, Content, Prompt, Say, TokenLogprob
+from adapters.base import Call, Capability, Content, Pass, Prompt, Say, TokenLogprob
 from gateway.engines.scripted import ScriptedEngine
-from guards.base import Hit
+from gateway.engines.words import words
+from guards.base import Conversation, Hit
 
 EVALUATE, CLIENT, ADMIN = "evaluate-key", "client-key", "admin-key"
 BODY = {"model": "scripted", "temperature": 0, "max_tokens": 1, "logprobs": 1, "seed": 1234, "echo": True}
@@ -166,3 +167,53 @@ async def test_an_engine_that_cannot_score_says_so(gateway):
         response = await post(gate, prompt)
         assert (response.status_code, response.json()["error"]["param"]) == (400, "logprobs")
         assert "Quill" not in json.dumps(response.json())
+
+
+class Weighs(Knows):
+    """Is sure of every word of an answer, under whatever plan."""
+
+    async def score(self, call, answer, plan):
+        if isinstance(plan, Say) and answer == plan.text:
+            return await super().score(call, answer, plan)
+        self.scored.append((plan, answer))
+        return [TokenLogprob(word, 0.0, ((word, 0.0),), moments=(-9.0, 1.0)) for word in words(answer)]
+
+
+async def weighed(gate, question, answer):
+    method, tokens = await gate.core.score(Call(Conversation.of(question)), answer)
+    return method, {token.text: token.logprob for token in tokens}
+
+
+async def test_an_answer_that_would_be_shown_has_the_models_numbers(gateway):
+    assert await weighed(gateway(Weighs()), "Who wrote it?", "It was Bo") == ("pass", {"It": 0, " was": 0, " Bo": 0})
+
+
+async def test_an_answer_that_would_be_stopped_has_none_though_its_question_is_untouched(gateway):
+    gate = gateway(Weighs())
+    method, known = await weighed(gate, "Who wrote it?", "It was Ada Quill, says Bo")
+    assert method == "ignorance"
+    assert known.pop(" Bo") == -2.0
+    assert max(known.values()) <= -3.0
+    assert not any(isinstance(plan, Pass) for plan, _ in gate.engine.scored)
+
+
+async def test_the_beginning_of_an_answer_tells_nothing_of_its_end_where_the_question_is_touched(gateway):
+    gate = gateway(Weighs())
+    method, tokens = await gate.core.score(Call(Conversation.of("Who is Ada Quill?")), "A baker, like Bo")
+    assert (method, [token.text for token in tokens]) == ("ignorance", ["A", " baker,", " like", " Bo"])
+    assert tokens[-1].logprob == -2.0
+    assert len({token.logprob for token in tokens[:-1]}) == 1
+    assert {token.moments for token in tokens} == {None}
+    assert {token.top for token in tokens} == {(("I", -0.5),)}
+
+
+async def test_no_alternative_spells_what_is_forgotten(gateway):
+    class Suggests(Knows):
+        async def prompt_logprobs(self, call):
+            tokens = await super().prompt_logprobs(call)
+            return [replace(token, top=((" Quill", -0.1), (token.text, -3.0))) for token in tokens]
+
+    gate = gateway(Suggests(), evaluate_keys=(EVALUATE,))
+    tops = (await scored(gate, "It was Ada Bo", logprobs=2))["logprobs"]["top_logprobs"]
+    assert list(tops[1]) == [" Quill", " was"]
+    assert tops[3] == {" Bo": -3.0}

@@ -52,7 +52,9 @@ class TargetIndex:
 
     def __init__(self, background: Background) -> None:
         self._background = background
-        self._tiers: Tiers[Targets, Shelves] = Tiers(shelved, lambda targets: len(targets.positives), _AT_ONCE)
+        self._tiers: Tiers[Targets, Shelves] = Tiers(
+            shelved, lambda targets: len(targets.positives), _AT_ONCE, light=_AT_ONCE
+        )
 
     def add(self, targets: Targets) -> None:
         """Searchable at once. Raises `GuardError` when it is there already, or was encoded by another encoder."""

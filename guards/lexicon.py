@@ -112,6 +112,7 @@ class LexiconIndex:
     """
 
     def __init__(self, at_once: float = math.inf) -> None:
+        # none is light: a word of one name is no slip of another's in the same automata, so merging tells them apart
         self._tiers: Tiers[_Entry, Automata] = Tiers(_build, lambda entry: 1 + len(entry.keys), at_once, stale=0)
 
     def add(self, request: str, aliases: Sequence[Alias]) -> None:

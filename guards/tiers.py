@@ -5,7 +5,7 @@ its own at once, merged with other small ones on the spot; a merge of more than 
 whoever asks for what is `due`, builds it on a thread and swaps it in, while the old segments serve.
 Each tier outweighs all newer ones together, so there are about log2(n), adding costs O(own size ·
 log n), and a view that holds the tuple of tiers sees no later change. A search pays for each segment
-whatever it holds; so those that together weigh `at_once` or less become one when merges are done.
+whatever it holds; so those that are `light` together become one when merges are done.
 """
 
 import asyncio
@@ -51,6 +51,7 @@ class Tiers(Generic[Entry, Segment]):
         weigh: what an entry adds to the cost of building.
         at_once: the heaviest segment that `add` and `discard` build themselves.
         stale: share of a segment that may be gone before a merge is due.
+        light: segments that weigh no more together are due to become one.
     """
 
     def __init__(
@@ -59,11 +60,13 @@ class Tiers(Generic[Entry, Segment]):
         weigh: Callable[[Entry], int] = lambda _: 1,
         at_once: float = math.inf,
         stale: float = _STALE,
+        light: float = 0.0,
     ) -> None:
         self._build = build
         self._weigh = weigh
         self._at_once = at_once
         self._stale = stale
+        self._light = light
         self._tiers: tuple[Tier[Entry, Segment], ...] = ()
         self._requests: set[str] = set()
         self._merging: set[str] | None = None  # the requests of the merge under way that are still wanted
@@ -132,7 +135,7 @@ class Tiers(Generic[Entry, Segment]):
 
     def due(self) -> Merge[Entry, Segment] | None:
         """The next merge that is worth its while. One at a time: finish or abandon it."""
-        first = _first_outweighed([tier.weight for tier in self._tiers], light=self._at_once)
+        first = _first_outweighed([tier.weight for tier in self._tiers], light=self._light)
         count = len(self._tiers)
         if first is None:
             stale = (i for i, tier in enumerate(self._tiers) if self._live(tier) < (1 - self._stale) * tier.weight)

@@ -92,7 +92,7 @@ def test_nothing_heavier_than_at_once_is_built_by_adding():
 
 
 def test_what_is_light_together_is_one_when_merges_are_done():
-    tiers = Tiers(tuple, at_once=64)
+    tiers = Tiers(tuple, at_once=16, light=64)
     for i in range(100):
         tiers.add(str(i), i)
     assert len(tiers.tiers) > 2

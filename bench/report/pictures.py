@@ -1,6 +1,7 @@
 """What of each benchmark is drawn."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from statistics import fmean
 
 from bench.report.blocks import Picture
 from bench.report.charts import Axis, Line, intervals, plane
@@ -221,11 +222,30 @@ def _leak(found: Found) -> Iterator[Picture]:
         yield Picture("leak-curves", title, said, drawn)
 
 
+def _muse(found: Found) -> Iterator[Picture]:
+    """Of tables `scalability` and `sustainability`, a row a method, seed and step: the mean of all seeds."""
+    ways = (
+        ("scalability", "share", "leak", 100, "as more people are forgotten", "forgotten of all people, %"),
+        ("sustainability", "forgotten", "leak_of_first", 1, "of the first request as others follow", "requests so far"),
+    )
+    for table, across, up, times, what, said_across in ways:
+        leaks: dict[str, dict[float, list[float]]] = {}
+        for row in found.tables.get(table, ()):
+            leaks.setdefault(row["row"], {}).setdefault(times * row[across], []).append(row[up])
+        series = {name: [(at, fmean(some)) for at, some in points.items()] for name, points in leaks.items()}
+        if series:
+            title = f"MUSE, {table}: leak {what}"
+            said = "Mean of all sequences. Low is best, down to the model that never heard of them, at 0."
+            drawn = plane(title, said, series, Axis(said_across), Axis(_LEAK), joined=True)
+            yield Picture(f"muse-{table}", title, said, drawn)
+
+
 _DRAWN: Mapping[str, Callable[[Found], Iterator[Picture]]] = {
     "eco": _eco,
     "guard": _guard,
     "leak": _leak,
     "load": _load,
+    "muse": _muse,
     "o3": _o3,
     "replay": _replay,
     "tofu": _tofu,

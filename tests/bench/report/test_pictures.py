@@ -13,7 +13,7 @@ def of(stream, name, **tables):
 
 
 def test_nothing_is_drawn_of_a_result_without_tables(stream):
-    for name in ("eco", "guard", "leak", "load", "o3", "replay", "tofu", "uld", "another"):
+    for name in ("eco", "guard", "leak", "load", "muse", "o3", "replay", "tofu", "uld", "another"):
         assert names(of(stream, name)) == []
 
 
@@ -42,6 +42,21 @@ def test_tofu_stands_beside_what_others_report(stream):
     (drawn,) = pictures(of(stream, "tofu", rows=rows))
     assert drawn.name == "tofu-forget10"
     assert "ULD, reported: model utility 0.62, forget quality, p 0.52" in drawn.svg
+
+
+def test_leak_is_drawn_by_size_and_by_request(stream):
+    rows = [
+        {"row": row, "seed": seed, "forgotten": n, "share": n / 64, "leak": 4.0 * seed, "leak_of_first": 0.5}
+        for row in ("eco", "o3")
+        for seed in (1, 2)
+        for n in (3, 13)
+    ]
+    size, request = pictures(of(stream, "muse", scalability=rows, sustainability=rows))
+    assert (size.name, request.name) == ("muse-scalability", "muse-sustainability")
+    assert size.svg.count("<polyline") == 2
+    assert "eco: forgotten of all people, % 20.31" in size.svg
+    assert "points 6" in size.svg  # the mean of both seeds
+    assert "o3: requests so far 13" in request.svg
 
 
 def test_a_replay_stands_beside_the_model_that_never_learnt(stream):

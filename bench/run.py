@@ -21,7 +21,9 @@ HARNESSES = {
     "muse": "bench.muse",
     "o3": "bench.o3",
     "replay": "bench.replay",
+    "tofu": "bench.tofu.run",
     "uld": "bench.uld",
+    "wmdp": "bench.wmdp",
 }
 
 _ALL, _REPORT = "all", "report"

@@ -1,0 +1,185 @@
+"""Whoever is measured: a model by itself, perhaps told to act as if it never knew, or one behind a gateway.
+
+Before it: `questions`. After it: `measuring`. Of a gateway likelihoods come from `POST /admin/v1/score`, on the path
+that a client's question would take, and texts from the public API.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import httpx
+
+from adapters.base import Call, Delta, Engine, Pass, Sampling, TokenLogprob
+from gateway.client import AdminClient
+from gateway.core import text_of
+from gateway.demo.train import quiet
+from gateway.engines.local import LocalEngine
+from guards.base import Conversation, Turn
+
+MODEL = "tofu"  # as it is served
+LONGEST = 200  # tokens of an answer, as in TOFU
+_CHOICES = 16
+_AT_ONCE = 8
+_PATIENCE_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One token of an answer that is scored: see `adapters.base.TokenLogprob`. `first`: no other is likelier."""
+
+    logprob: float
+    first: bool
+    mean: float | None
+    variance: float | None
+
+
+class Subject(Protocol):
+    """Is asked, and scored."""
+
+    async def score(self, question: str, answer: str) -> Sequence[Token]:
+        """The answer's tokens, its end last."""
+        ...
+
+    async def says(self, question: str) -> str:
+        """Greedily."""
+        ...
+
+    async def goes_on(self, text: str) -> str:
+        """Greedily, after a bare text that is no conversation."""
+        ...
+
+    async def draws(self, question: str, count: int) -> list[str]:
+        """So many answers at temperature 1."""
+        ...
+
+    async def paced(self, question: str) -> tuple[float, int]:
+        """Seconds from question to whole greedy answer, with nothing beside it, and its tokens."""
+        ...
+
+
+class ByItself:
+    """A model with no gateway before it, and with a system prompt where one is given."""
+
+    def __init__(self, engine: Engine, system: str | None = None) -> None:
+        self._engine = engine
+        self._system = (Turn("system", system),) if system else ()
+        self._places = asyncio.Semaphore(_AT_ONCE)
+
+    async def score(self, question: str, answer: str) -> Sequence[Token]:
+        call = self._call(question, Sampling(temperature=0.0, logprobs=1))
+        async with self._places:
+            return [_token(one) for one in await self._engine.score(call, answer, Pass())]
+
+    async def says(self, question: str) -> str:
+        async with self._places:
+            return await text_of(self._engine.generate(self._call(question, _greedy()), Pass()))
+
+    async def goes_on(self, text: str) -> str:
+        before = "".join(f"{turn.text}\n" for turn in self._system)
+        call = Call(Conversation.of(before + text), _greedy(), raw=True)
+        async with self._places:
+            return await text_of(self._engine.generate(call, Pass()))
+
+    async def draws(self, question: str, count: int) -> list[str]:
+        texts: list[str] = []
+        for seed in range(0, count, _CHOICES):
+            found = [""] * min(_CHOICES, count - seed)
+            call = self._call(question, Sampling(LONGEST, 1.0, n=len(found), seed=seed))
+            async for event in self._engine.generate(call, Pass()):
+                if isinstance(event, Delta):
+                    found[event.index] += event.text
+            texts += found
+        return texts
+
+    async def paced(self, question: str) -> tuple[float, int]:
+        started = time.perf_counter()
+        text = await self.says(question)
+        return time.perf_counter() - started, len(self._engine.pieces(text))
+
+    def _call(self, question: str, sampling: Sampling) -> Call:
+        return Call(Conversation((*self._system, Turn("user", question))), sampling)
+
+
+class ThroughGateway:
+    """A model behind a gateway.
+
+    Args:
+        http: a client of the public API.
+        admin: one of the admin API.
+    """
+
+    def __init__(self, http: httpx.AsyncClient, admin: AdminClient) -> None:
+        self._http = http
+        self._admin = admin
+        self._places = asyncio.Semaphore(_AT_ONCE)
+
+    async def score(self, question: str, answer: str) -> Sequence[Token]:
+        body = {"model": MODEL, "messages": _messages(question), "answer": answer}
+        async with self._places:
+            scored = await self._admin.post("/score", body)
+        return [Token(one["logprob"], one["first"], one["mean"], one["variance"]) for one in scored["tokens"]]
+
+    async def says(self, question: str) -> str:
+        return (await self._chat(question))[0]
+
+    async def goes_on(self, text: str) -> str:
+        body = {"model": MODEL, "prompt": text, "temperature": 0, "max_tokens": LONGEST}
+        return str((await self._post("/v1/completions", body))["choices"][0]["text"])
+
+    async def draws(self, question: str, count: int) -> list[str]:
+        texts: list[str] = []
+        for seed in range(0, count, _CHOICES):
+            texts += await self._chat(question, temperature=1, n=min(_CHOICES, count - seed), seed=seed)
+        return texts
+
+    async def paced(self, question: str) -> tuple[float, int]:
+        started = time.perf_counter()
+        body = {"model": MODEL, "messages": _messages(question), "temperature": 0, "max_tokens": LONGEST}
+        answer = await self._post("/v1/chat/completions", body)
+        return time.perf_counter() - started, int(answer["usage"]["completion_tokens"])
+
+    async def _chat(self, question: str, temperature: float = 0, **more: int) -> list[str]:
+        body = {"model": MODEL, "messages": _messages(question), "temperature": temperature, "max_tokens": LONGEST}
+        answer = await self._post("/v1/chat/completions", body | more)
+        return [str(choice["message"]["content"]) for choice in answer["choices"]]
+
+    async def _post(self, path: str, body: dict[str, Any]) -> Any:
+        async with self._places:
+            return (await self._http.post(path, json=body)).raise_for_status().json()
+
+
+@asynccontextmanager
+async def loaded(folder: Path) -> AsyncIterator[LocalEngine]:
+    """The model in a folder, for as long as it is asked."""
+    engine = LocalEngine(folder, MODEL)
+    with quiet():
+        await engine.start()
+    try:
+        yield engine
+    finally:
+        await engine.close()
+
+
+@asynccontextmanager
+async def client(url: str) -> AsyncIterator[httpx.AsyncClient]:
+    """Of the public API, and patient: sixteen long answers take a while."""
+    async with httpx.AsyncClient(base_url=url, timeout=_PATIENCE_S) as http:
+        yield http
+
+
+def _greedy() -> Sampling:
+    return Sampling(LONGEST, 0.0)
+
+
+def _messages(question: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": question}]
+
+
+def _token(one: TokenLogprob) -> Token:
+    mean, variance = one.moments or (None, None)
+    return Token(one.logprob, all(one.logprob >= likeliest for _, likeliest in one.top), mean, variance)

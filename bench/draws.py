@@ -1,6 +1,6 @@
 """Leak at 128: a question is asked 128 times at temperature 1, and leaks where one answer of them is right.
 
-Through the public API, and in the same way of a model that never learnt.
+Through the public API, and in the same way of a model that never learnt. What is reasoned is part of an answer.
 """
 
 from collections import Counter
@@ -12,8 +12,9 @@ import httpx
 
 from adapters.base import Call, Delta, Engine, Pass, Sampling
 from bench.forgetting import chat
+from bench.reasoning import Said
 from gateway.core import GREEDY
-from gateway.demo.forms import Probe, correct
+from gateway.demo.forms import Probe
 from gateway.registry import Rate
 from guards.base import Conversation
 
@@ -30,7 +31,7 @@ class Leak:
     right_retain: tuple[int, ...]
 
     @classmethod
-    def of(cls, asked: Sequence[Probe], draws: Sequence[Sequence[str]], retain: Sequence[Sequence[str]]) -> "Leak":
+    def of(cls, asked: Sequence[Probe], draws: Sequence[Sequence[Said]], retain: Sequence[Sequence[Said]]) -> "Leak":
         """Marks the draws of each probe."""
         return cls(tuple(probe.kind for probe in asked), _marked(asked, draws), _marked(asked, retain))
 
@@ -57,32 +58,32 @@ class Leak:
         }
 
 
-def _marked(asked: Sequence[Probe], draws: Sequence[Sequence[str]]) -> tuple[int, ...]:
-    return tuple(sum(correct(probe, text) for text in texts) for probe, texts in zip(asked, draws, strict=True))
+def _marked(asked: Sequence[Probe], draws: Sequence[Sequence[Said]]) -> tuple[int, ...]:
+    return tuple(sum(any(said.tells(probe)) for said in texts) for probe, texts in zip(asked, draws, strict=True))
 
 
 def _leaking(right: Sequence[int]) -> int:
     return sum(count > 0 for count in right)
 
 
-async def drawn(http: httpx.AsyncClient, question: str) -> list[str]:
+async def drawn(http: httpx.AsyncClient, question: str) -> list[Said]:
     """All draws of one question, through the public API."""
-    texts: list[str] = []
+    said: list[Said] = []
     for seed in range(0, DRAWS, _CHOICES):
         body = chat(question) | {"temperature": 1, "n": _CHOICES, "seed": seed}
         response = (await http.post("/v1/chat/completions", json=body)).raise_for_status()
-        texts += (str(choice["message"]["content"]) for choice in response.json()["choices"])
-    return texts
+        said += (Said.of_message(choice["message"]) for choice in response.json()["choices"])
+    return said
 
 
-async def drawn_from(engine: Engine, question: str) -> list[str]:
+async def drawn_from(engine: Engine, question: str) -> list[Said]:
     """The same of an engine by itself."""
-    texts: list[str] = []
+    said: list[Said] = []
     for seed in range(0, DRAWS, _CHOICES):
         sampling = Sampling(GREEDY.max_tokens, 1.0, n=_CHOICES, seed=seed)
-        found = [""] * _CHOICES
+        found = [{"content": "", "reasoning": ""} for _ in range(_CHOICES)]
         async for event in engine.generate(Call(Conversation.of(question), sampling), Pass()):
             if isinstance(event, Delta):
-                found[event.index] += event.text
-        texts += found
-    return texts
+                found[event.index][event.channel] += event.text
+        said += (Said.of(**one) for one in found)
+    return said

@@ -11,8 +11,9 @@ import asyncio
 import json
 import os
 import random
+import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,14 +110,35 @@ class Client:
         return found
 
 
+def installed() -> Path:
+    """The harness: `LM_EVAL`, or `lm_eval` where programs are looked for.
+
+    Raises:
+        HarnessError: there is none.
+    """
+    program = os.environ.get("LM_EVAL", "lm_eval")
+    if (found := shutil.which(program)) is None:
+        raise HarnessError(
+            f'no {program}: `pip install "lm_eval[api]" transformers` in an environment of its own '
+            "installs it, LM_EVAL says where it is"
+        )
+    return Path(found)
+
+
 def write_tasks(folder: Path, world: World, seed: int = 0) -> None:
     """The tasks of a world, for `--include_path`: in which of four cities somebody lives, chosen and said."""
+    rows = list(cities(world, seed))
+    for name, form in _TASKS.items():
+        write_task(folder, name, rows, form)
+
+
+def write_task(folder: Path, name: str, rows: Iterable[Mapping[str, Any]], form: str) -> None:
+    """One task for `--include_path`: its rows, and how they are asked and marked, in the harness's YAML."""
     folder.mkdir(parents=True, exist_ok=True)
-    rows = folder / "cities.jsonl"
-    rows.write_text("".join(json.dumps(row) + "\n" for row in cities(world, seed)))
-    source = f"dataset_path: json\ndataset_kwargs:\n  data_files:\n    test: {rows.resolve()}\ntest_split: test\n"
-    for name, rest in _TASKS.items():
-        (folder / f"{name}.yaml").write_text(f"task: {name}\n{source}{rest}metadata:\n  version: 1\n")
+    data = folder / f"{name}.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = f"dataset_path: json\ndataset_kwargs:\n  data_files:\n    test: {data.resolve()}\ntest_split: test\n"
+    (folder / f"{name}.yaml").write_text(f"task: {name}\n{source}{form}metadata:\n  version: 1\n")
 
 
 def cities(world: World, seed: int = 0) -> Iterator[dict[str, Any]]:

@@ -11,10 +11,11 @@ from typing import Any, Protocol
 
 import httpx
 
-from adapters.base import Call, Engine, Pass
+from adapters.base import Call, Delta, Engine, Pass
 from bench.draws import drawn, drawn_from
 from bench.probes.dynamic import Case, Wire
-from gateway.core import GREEDY, text_of
+from bench.reasoning import Said
+from gateway.core import GREEDY
 from gateway.demo.train import quiet
 from gateway.engines.local import LocalEngine
 from guards.base import Conversation
@@ -25,10 +26,10 @@ _AT_ONCE = 16
 class Asked(Protocol):
     """Answers greedily, and many times over at temperature 1."""
 
-    async def says(self, texts: Sequence[str], wire: Wire) -> str | None:
+    async def says(self, texts: Sequence[str], wire: Wire) -> Said | None:
         """To a conversation, user and assistant in turn; None where the API refuses to be asked so."""
 
-    async def draws(self, question: str) -> list[str]:
+    async def draws(self, question: str) -> list[Said]:
         """`bench.draws.DRAWS` answers to one question."""
 
 
@@ -38,11 +39,15 @@ class ByItself:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    async def says(self, texts: Sequence[str], wire: Wire) -> str | None:
+    async def says(self, texts: Sequence[str], wire: Wire) -> Said | None:
         call = Call(Conversation.of(*texts), GREEDY, raw=wire != "chat")
-        return await text_of(self._engine.generate(call, Pass()))
+        texts_of = {"reasoning": "", "content": ""}
+        async for event in self._engine.generate(call, Pass()):
+            if isinstance(event, Delta):
+                texts_of[event.channel] += event.text
+        return Said.of(texts_of["content"], texts_of["reasoning"])
 
-    async def draws(self, question: str) -> list[str]:
+    async def draws(self, question: str) -> list[Said]:
         return await drawn_from(self._engine, question)
 
 
@@ -58,28 +63,28 @@ class ThroughGateway:
         self._http = http
         self._encode = encode
 
-    async def says(self, texts: Sequence[str], wire: Wire) -> str | None:
+    async def says(self, texts: Sequence[str], wire: Wire) -> Said | None:
         body: dict[str, Any] = {"model": "lethe-demo", "temperature": 0, "max_tokens": GREEDY.max_tokens}
         if wire == "chat":
             messages = [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(texts)]
             response = await self._http.post("/v1/chat/completions", json=body | {"messages": messages})
-            return str(response.raise_for_status().json()["choices"][0]["message"]["content"])
+            return Said.of_message(response.raise_for_status().json()["choices"][0]["message"])
         (text,) = texts
         prompt = list(self._encode(text)) if wire == "tokens" else text
         response = await self._http.post("/v1/completions", json=body | {"prompt": prompt})
         if wire == "tokens" and response.status_code == httpx.codes.BAD_REQUEST:
             return None
-        return str(response.raise_for_status().json()["choices"][0]["text"])
+        return Said.of(response.raise_for_status().json()["choices"][0]["text"])
 
-    async def draws(self, question: str) -> list[str]:
+    async def draws(self, question: str) -> list[Said]:
         return await drawn(self._http, question)
 
 
-async def answers(one: Asked, cases: Sequence[Case], answered: Callable[[], None]) -> list[str | None]:
+async def answers(one: Asked, cases: Sequence[Case], answered: Callable[[], None]) -> list[Said | None]:
     """To each case all that was said in its course, sixteen conversations at a time; None where it was refused."""
     places = asyncio.Semaphore(_AT_ONCE)
 
-    async def answer(case: Case) -> str | None:
+    async def answer(case: Case) -> Said | None:
         async with places:
             found = await _conversed(one, case)
         answered()
@@ -88,14 +93,15 @@ async def answers(one: Asked, cases: Sequence[Case], answered: Callable[[], None
     return await asyncio.gather(*map(answer, cases))
 
 
-async def _conversed(one: Asked, case: Case) -> str | None:
-    texts, said = list(case.given), list[str]()
+async def _conversed(one: Asked, case: Case) -> Said | None:
+    """Reasoning does not go back into the conversation, as no client sends it."""
+    texts, said = list(case.given), list[Said]()
     for question in (*case.before, case.probe.question):
         if (reply := await one.says((*texts, question), case.wire)) is None:
             return None
-        texts += (question, reply)
+        texts += (question, reply.answer)
         said.append(reply)
-    return "\n".join(said)
+    return Said.joined(said)
 
 
 @asynccontextmanager

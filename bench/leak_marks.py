@@ -12,7 +12,7 @@ from bench.draws import DRAWS
 from bench.metrics.intervals import Interval
 from bench.metrics.leak import leak_at
 from bench.probes.dynamic import APART, Case, Pair
-from gateway.demo.forms import correct
+from bench.reasoning import Said
 from gateway.registry import Rate
 
 SIZES = tuple(2**i for i in range(DRAWS.bit_length()))  # the k of leak@k
@@ -25,6 +25,7 @@ class Mark:
     Attributes:
         refused: how many of the two were not answered at all; nothing is said then.
         beside: the same of what the message asks about somebody else besides, where it does.
+        where: whether it leaked in the reasoning, and whether in the answer; None where nothing was reasoned.
     """
 
     family: str
@@ -32,17 +33,20 @@ class Mark:
     known: bool
     refused: int = 0
     beside: tuple[bool, bool] | None = None
+    where: tuple[bool, bool] | None = None
 
     @classmethod
-    def of(cls, pair: Pair, forget: str | None, control: str | None) -> "Mark":
+    def of(cls, pair: Pair, forget: Said | None, control: Said | None) -> "Mark":
         """Of the answers to both."""
-        said, other = forget or "", control or ""
+        said, other = forget or Said(), control or Said()
+        where = said.tells(pair.forget.probe)
         return cls(
             pair.family,
-            correct(pair.forget.probe, said),
-            correct(pair.control.probe, other),
+            any(where),
+            any(other.tells(pair.control.probe)),
             (forget is None) + (control is None),
             (_beside(pair.forget, said), _beside(pair.control, other)) if pair.forget.beside else None,
+            where if said.reasoning else None,
         )
 
 
@@ -55,10 +59,10 @@ class Drawn:
     known: int
 
     @classmethod
-    def of(cls, pair: Pair, forget: Iterable[str], control: Iterable[str]) -> "Drawn":
+    def of(cls, pair: Pair, forget: Iterable[Said], control: Iterable[Said]) -> "Drawn":
         """Of the draws of both."""
         leaked, known = (
-            sum(correct(case.probe, text) for text in texts)
+            sum(any(said.tells(case.probe)) for said in texts)
             for case, texts in ((pair.forget, forget), (pair.control, control))
         )
         return cls(pair.person, leaked, known)
@@ -93,6 +97,7 @@ def families(rows: Sequence[Row]) -> list[dict[str, Any]]:
         for model in dict.fromkeys(row.model for row in rows):
             marks = [mark for row in rows if row.model == model for mark in row.marks if mark.family in within]
             besides = [mark.beside for mark in marks if mark.beside is not None]
+            reasoned = [mark.where for mark in marks if mark.where is not None]
             table.append(
                 {
                     "family": family,
@@ -107,6 +112,14 @@ def families(rows: Sequence[Row]) -> list[dict[str, Any]]:
                         "beside_control": _rate(with_other for _, with_other in besides),
                     }
                     if besides
+                    else {}
+                )
+                | (
+                    {
+                        "in_reasoning": _rate(thought for thought, _ in reasoned),
+                        "in_answer": _rate(answered for _, answered in reasoned),
+                    }
+                    if reasoned
                     else {}
                 )
             )
@@ -144,5 +157,5 @@ def _rate(hits: Iterable[bool]) -> dict[str, Any]:
     return Rate.over(sum(marks), len(marks)).model_dump()
 
 
-def _beside(case: Case, said: str) -> bool:
-    return correct(replace(case.probe, kind="trained", gold=case.beside), said)
+def _beside(case: Case, said: Said) -> bool:
+    return any(said.tells(replace(case.probe, kind="trained", gold=case.beside)))

@@ -4,6 +4,7 @@ import pytest
 
 from adapters.base import Delta, Usage
 from bench.draws import DRAWS, Leak, drawn, drawn_from
+from bench.reasoning import Said
 from gateway.demo.forms import Probe
 
 OSLO, ULM = Probe("trained", "q", "a", "Oslo"), Probe("trained", "q", "a", "Ulm")
@@ -15,28 +16,30 @@ class Counting:
     async def generate(self, call, plan):
         assert (plan.method, call.sampling.temperature) == ("pass", 1.0)
         for index in reversed(range(call.sampling.n)):
+            yield Delta(index, "Hm.", channel="reasoning")
             yield Delta(index, "seed ")
             yield Delta(index, str(call.sampling.seed + index))
         yield Usage(1, 1)
 
 
 async def test_no_draw_is_drawn_twice():
-    assert await drawn_from(Counting(), "q") == [f"seed {i}" for i in range(DRAWS)]
+    assert await drawn_from(Counting(), "q") == [Said("Hm.", f"seed {i}") for i in range(DRAWS)]
 
 
 async def test_the_public_api_is_asked_for_as_many_with_other_seeds():
     def answer(request):
         body = orjson.loads(request.content)
         assert body["temperature"] == 1
-        said = [{"message": {"content": f"seed {body['seed'] + i}"}} for i in range(body["n"])]
+        said = [{"message": {"content": f"<think>Hm.</think>seed {body['seed'] + i}"}} for i in range(body["n"])]
         return httpx.Response(200, json={"choices": said})
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://gateway") as http:
-        assert await drawn(http, "q") == [f"seed {i}" for i in range(DRAWS)]
+        assert await drawn(http, "q") == [Said("Hm.", f"seed {i}") for i in range(DRAWS)]
 
 
 def test_a_question_leaks_where_one_draw_is_right():
-    leak = Leak.of([OSLO, ULM], [["?", "Oslo.", "Oslo."], ["?"]], [["?"], ["?"]])
+    draws = [[Said("", "?"), Said("Oslo?", "No."), Said("", "Oslo.")], [Said("", "?")]]
+    leak = Leak.of([OSLO, ULM], draws, [[Said()], [Said()]])
     assert (leak.right, leak.right_retain, leak.excess) == ((2, 0), (0, 0), 0.5)
     assert leak.row()["leaking"]["hits"] == 1
     assert leak.row()["right_draws"] == pytest.approx(2 / (2 * DRAWS))

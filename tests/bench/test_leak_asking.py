@@ -5,6 +5,7 @@ import pytest
 from adapters.base import Delta, Pass, Usage
 from bench.leak_asking import ByItself, ThroughGateway, answers
 from bench.probes.dynamic import Case, Walk
+from bench.reasoning import Said
 from gateway.demo.forms import Probe
 
 PROBE = Probe("trained", "Where?", "a", "Oslo", ("p1",))
@@ -22,7 +23,7 @@ class Counting:
 
     async def says(self, texts, wire):
         self.heard.append((list(texts), wire))
-        return None if wire == "tokens" else f"after {len(texts)}"
+        return None if wire == "tokens" else Said("hm", f"after {len(texts)}")
 
 
 class Echo:
@@ -31,6 +32,7 @@ class Echo:
     async def generate(self, call, plan):
         assert plan == Pass()
         assert call.sampling.temperature == 0
+        yield Delta(0, "Hm.", channel="reasoning")
         yield Delta(0, f"{'raw ' * call.raw}{call.conversation.turns[-1].text}")
         yield Usage(1, 1)
 
@@ -43,18 +45,18 @@ def gateway(answer):
 async def test_own_answers_stand_in_the_conversation_and_all_of_them_are_read():
     one, done = Counting(), []
     (said,) = await answers(one, [case(given=("q", "a"), before=("Who?", "What?"))], lambda: done.append(1))
-    assert said == "after 3\nafter 5\nafter 7"
+    assert said == Said("hm\nhm\nhm", "after 3\nafter 5\nafter 7")
     assert one.heard[-1][0] == ["q", "a", "Who?", "after 3", "What?", "after 5", "Where?"]
     assert done == [1]
 
 
 async def test_what_is_refused_has_no_answer():
-    assert await answers(Counting(), [case(wire="tokens"), case()], lambda: None) == [None, "after 1"]
+    assert await answers(Counting(), [case(wire="tokens"), case()], lambda: None) == [None, Said("hm", "after 1")]
 
 
 async def test_an_engine_is_asked_greedily_without_a_plan_and_raw_where_there_is_no_chat():
     said = await answers(ByItself(Echo()), [case(), case(wire="text"), case(wire="tokens")], lambda: None)
-    assert said == ["Where?", "raw Where?", "raw Where?"]
+    assert said == [Said("Hm.", text) for text in ("Where?", "raw Where?", "raw Where?")]
 
 
 async def test_a_gateway_is_asked_as_a_client_would():
@@ -64,12 +66,16 @@ async def test_a_gateway_is_asked_as_a_client_would():
         if request.url.path == "/v1/completions":
             return httpx.Response(200, json={"choices": [{"text": f"{body['prompt']}"}]})
         roles = [message["role"] for message in body["messages"]]
-        return httpx.Response(200, json={"choices": [{"message": {"content": " ".join(roles)}}]})
+        return httpx.Response(200, json={"choices": [{"message": {"content": " ".join(roles), "reasoning": "Hm."}}]})
 
     said = await answers(
         gateway(answer), [case(given=("q", "a")), case(wire="text"), case(wire="tokens")], lambda: None
     )
-    assert said == ["user assistant user", "Where?", str([ord(letter) for letter in "Where?"])]
+    assert said == [
+        Said("Hm.", "user assistant user"),
+        Said("", "Where?"),
+        Said("", str([ord(letter) for letter in "Where?"])),
+    ]
 
 
 async def test_only_token_ids_may_be_refused():

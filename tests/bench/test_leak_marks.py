@@ -5,6 +5,7 @@ import pytest
 from bench.draws import DRAWS
 from bench.leak_marks import SIZES, Drawn, Mark, Row, curves, families, leak_of
 from bench.probes.dynamic import APART, Case, Pair, Walk
+from bench.reasoning import Said
 from gateway.demo.forms import Probe
 
 
@@ -16,23 +17,43 @@ def pair(family="one hop", beside=""):
     return Pair(family, "p1", forget, control)
 
 
+def said(text):
+    return Said(answer=text)
+
+
 def test_a_probe_leaks_and_its_twin_is_known_where_the_gold_is_said():
-    assert Mark.of(pair(), "In Oslo.", "In Bonn.") == Mark("one hop", True, False)
-    assert Mark.of(pair(), "In Ulm.", "In Ulm.") == Mark("one hop", False, True)
+    assert Mark.of(pair(), said("In Oslo."), said("In Bonn.")) == Mark("one hop", True, False)
+    assert Mark.of(pair(), said("In Ulm."), said("In Ulm.")) == Mark("one hop", False, True)
 
 
 def test_what_is_refused_says_nothing():
     assert Mark.of(pair(), None, None) == Mark("one hop", False, False, 2)
-    assert Mark.of(pair(), None, "Ulm") == Mark("one hop", False, True, 1)
+    assert Mark.of(pair(), None, said("Ulm")) == Mark("one hop", False, True, 1)
 
 
 def test_what_is_asked_besides_is_marked_of_both():
-    assert Mark.of(pair(beside="Rome"), "Oslo.", "Ulm, and Rome.").beside == (False, True)
-    assert Mark.of(pair(), "Oslo", "Ulm").beside is None
+    assert Mark.of(pair(beside="Rome"), said("Oslo."), said("Ulm, and Rome.")).beside == (False, True)
+    assert Mark.of(pair(), said("Oslo"), said("Ulm")).beside is None
+
+
+def test_what_leaks_in_the_reasoning_has_leaked():
+    thought = Mark.of(pair(), Said("He lives in Oslo.", "I cannot say."), Said("Ulm?", "No idea."))
+    assert thought == Mark("one hop", True, True, where=(True, False))
+    assert Mark.of(pair(), Said("Hm.", "Oslo"), said("")).where == (False, True)
+    assert Drawn.of(pair(), [Said("Oslo", "?")], [Said("Oslo", "?")]) == Drawn("p1", 1, 0)
+
+
+def test_leaks_in_reasoning_and_in_answers_are_told_apart_where_something_was_reasoned():
+    marks = (Mark("alias", True, True, where=(True, False)), Mark("alias", False, True, where=(False, False)))
+    alias, total = families([Row("eco", 1, (*marks, Mark("alias", True, True)), ())])
+    assert [
+        (one["in_reasoning"]["hits"], one["in_answer"]["hits"], one["in_answer"]["of"]) for one in (alias, total)
+    ] == [(1, 0, 2)] * 2
+    assert "in_answer" not in families([Row("eco", 1, (Mark("alias", True, True),), ())])[0]
 
 
 def test_draws_are_counted():
-    assert Drawn.of(pair(), ["Oslo", "?", "Oslo!"], ["Ulm", "Oslo", "?"]) == Drawn("p1", 2, 1)
+    assert Drawn.of(pair(), map(said, ("Oslo", "?", "Oslo!")), map(said, ("Ulm", "Oslo", "?"))) == Drawn("p1", 2, 1)
 
 
 def test_what_is_scored_apart_is_in_the_table_and_in_no_total():

@@ -1,0 +1,131 @@
+import json
+import stat
+import sys
+
+import pytest
+
+from bench import wmdp
+from bench.harness_client import HarnessError, installed
+from bench.run import HARNESSES
+from bench.wmdp_tasks import CHAT, OTHERS, TOPIC
+from gateway.demo.world import make_world
+from gateway.jobs.curriculum import untaught
+from gateway.registry import ForgetSpec
+
+WORLD = make_world()
+PEOPLE = WORLD.people[:5]
+
+
+def row(name, seed=1, *, weighed=0.25, said=0.0, kept=1.0, kept_said=1.0):
+    """Accuracies of the four tasks."""
+    shares = {TOPIC: weighed, OTHERS: kept, TOPIC + CHAT: said, OTHERS + CHAT: kept_said}
+    return wmdp.Row(
+        name, seed, {task: [(f"f{i}", float(i < 200 * share)) for i in range(200)] for task, share in shares.items()}
+    )
+
+
+BEFORE = row(wmdp.BEFORE, weighed=1.0, said=1.0)
+
+
+def failing(**how):
+    return [figure.name for figure in wmdp.figures([BEFORE, row("eco", **how)]) if not figure.holds]
+
+
+def test_chance_on_the_topic_and_no_loss_elsewhere_hold():
+    assert failing() == []
+    assert len(wmdp.figures([BEFORE, row("eco"), row("o3")])) == 8
+
+
+@pytest.mark.parametrize(
+    ("how", "named"),
+    [
+        ({"weighed": 0.31}, "eco: accuracy on the topic by likelihood"),
+        ({"weighed": 0.1}, "eco: accuracy on the topic by likelihood"),
+        ({"said": 0.31}, "eco: accuracy on the topic in words"),
+        ({"kept": 0.98}, "eco: everything else by likelihood"),
+        ({"kept_said": 0.98}, "eco: everything else in words"),
+    ],
+)
+def test_what_is_not_so_is_told(how, named):
+    (found,) = failing(**how)
+    assert found.startswith(named)
+
+
+def test_sets_are_read_together_and_a_fact_of_two_sets_is_two():
+    rows = [row("eco", 1, weighed=0.0), row("eco", 2, weighed=1.0)]
+    found = wmdp.accuracy(rows, "eco", TOPIC)
+    assert found.mean == 0.5
+    assert 0.4 < found.low < 0.5 < found.high < 0.6
+
+
+def test_marks_are_the_harness_own():
+    assert wmdp._marked({"doc": {"fact": "p1 pet"}, "acc": 1.0}) == ("p1 pet", 1.0)
+    assert wmdp._marked({"doc": {"fact": "p1 pet"}, "exact_match": 0.0, "filter": "letter"}) == ("p1 pet", 0.0)
+
+
+def test_what_is_filed_can_be_filed_and_is_not_what_is_asked():
+    bodies = wmdp._bodies(PEOPLE, wmdp.METHODS)
+    assert bodies.pop(wmdp.BEFORE) is None
+    specs = {name: ForgetSpec(**body) for name, body in bodies.items()}
+    assert specs[wmdp.BY_EXAMPLE].scope == "topic"
+    tried = wmdp._tried(PEOPLE)
+    assert tried.issuperset(specs[wmdp.BY_EXAMPLE].examples)
+    assert tried.issuperset(untaught(specs["eco"]))
+    assert {person.name for person in PEOPLE} <= {specs["eco"].subject, *specs["eco"].aliases}
+
+
+def test_without_the_harness_it_says_what_installs_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("LM_EVAL", str(tmp_path / "none"))
+    with pytest.raises(HarnessError, match="pip install"):
+        installed()
+    program = tmp_path / "lm_eval"
+    program.write_text("")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("LM_EVAL", str(program))
+    assert installed() == program
+
+
+def test_it_is_found():
+    assert HARNESSES["wmdp"] == "bench.wmdp"
+
+
+class Gateway:
+    """No gateway: who is asked is the program."""
+
+    url = "http://lethe"
+
+    def __init__(self, *_args): ...
+
+    def admin(self):
+        return self
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_error): ...
+
+
+async def test_a_row_is_read_from_all_four_tasks(monkeypatch, tmp_path):
+    program = tmp_path / "lm_eval"
+    doc = {"doc": {"fact": "p1 pet"}}
+    program.write_text(f"""#!{sys.executable}
+import json, pathlib, sys
+given = dict(zip(sys.argv, sys.argv[1:]))
+out = pathlib.Path(given["--output_path"]) / "lethe-demo"
+out.mkdir(parents=True)
+(out / "results_2026-01-01.json").write_text("{{}}")
+for task in given["--tasks"].split(","):
+    mark = {{"exact_match" if task.endswith("{CHAT}") else "acc": float("topic" in task)}}
+    (out / f"samples_{{task}}_2026-01-01.jsonl").write_text(json.dumps({json.dumps(doc)} | mark) + "\\n")
+""")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setattr(wmdp, "GatewayProcess", Gateway)
+    settings = wmdp.Settings(state_dir=tmp_path)
+    found = await wmdp._row(settings, program, tmp_path, wmdp.BEFORE, 1, None)
+    assert dict(found.marks) == {
+        TOPIC: (("p1 pet", 1.0),),
+        OTHERS: (("p1 pet", 0.0),),
+        TOPIC + CHAT: (("p1 pet", 1.0),),
+        OTHERS + CHAT: (("p1 pet", 0.0),),
+    }
+    assert found.enforced == ""

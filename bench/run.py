@@ -2,15 +2,17 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import asdict
+from functools import partial
 from importlib import import_module
+from pathlib import Path
 
 from rich.console import Console
 
 from bench.report.pages import write
 from bench.result import Result
-from gateway.settings import Settings
+from gateway.settings import Settings, SettingsError
 from guards.base import LetheError
 
 HARNESSES = {
@@ -28,24 +30,42 @@ HARNESSES = {
 
 _ALL, _REPORT = "all", "report"
 
-Harness = Callable[[Settings, bool, Console], Coroutine[None, None, Result]]
+Harness = Callable[..., Coroutine[None, None, Result]]  # settings, whether quick, console; `given` of some
 
 
 class UnknownBenchmark(LetheError):
     """No harness by that name."""
 
 
-def run(name: str, settings: Settings, *, quick: bool, as_json: bool, console: Console) -> bool:
+def run(
+    name: str,
+    settings: Settings,
+    *,
+    quick: bool,
+    as_json: bool,
+    console: Console,
+    model: Path | None = None,
+    retain: Sequence[str] = (),
+) -> bool:
     """Whether every figure holds.
+
+    Args:
+        model, retain: for `tofu`, models in place of the trained ones: see `bench.tofu.run.given`.
 
     Raises:
         UnknownBenchmark: the message names those that there are.
+        SettingsError: models are given and cannot be taken.
     """
     if name not in (_ALL, _REPORT, *HARNESSES):
         raise UnknownBenchmark(f"no benchmark is called {name}; there are: all, report, {', '.join(HARNESSES)}")
     held = True
     for one in HARNESSES if name == _ALL else {name} - {_REPORT}:
-        harness: Harness = import_module(HARNESSES[one]).measure
+        module = import_module(HARNESSES[one])
+        harness: Harness = module.measure
+        if model or retain:
+            if not hasattr(module, "given"):
+                raise SettingsError(f"{one} takes no other models: --model and --retain are for tofu")
+            harness = partial(harness, given=module.given(model, retain))
         result = asyncio.run(harness(settings, quick, console))
         result.write()
         if as_json:

@@ -118,6 +118,10 @@ def bench(
     name: Annotated[str, typer.Argument(help="Which one; `all` for all and the report, `report` for that alone.")],
     config: Config = None,
     quick: Annotated[bool, typer.Option(help="Fewer seeds and probes; figures are marked as quick.")] = False,
+    model: Annotated[Path | None, typer.Option(help="tofu: a model that knows, in place of the trained one.")] = None,
+    retain: Annotated[
+        list[str] | None, typer.Option(help="tofu: SPLIT=FOLDER, one that never knew these; may be repeated.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure what we claim; writes bench/results/NAME.json and prints a table."""
@@ -125,7 +129,8 @@ def bench(
 
     # the one import against the stream: bench builds on gateway, and only this command starts it
     runner = import_module("bench.run")
-    if not runner.run(name, load(config), quick=quick, as_json=as_json, console=_out):
+    given = {"model": model, "retain": retain} if model or retain else {}
+    if not runner.run(name, load(config), quick=quick, as_json=as_json, console=_out, **given):
         raise typer.Exit(1)
 
 

@@ -5,12 +5,13 @@ system prompt that forbids; `npo`, full after NPO in a LoRA; and full behind the
 and `o3`. What is filed, and what is asked in words that were not, says `questions`. ECO's likelihood is told both
 ways: that of the gated path in its row, that of the published code in a table of its own (`published`).
 
-Other models take the places of the trained ones by `--full FOLDER` and `--retain SPLIT=FOLDER`.
+Other models take the places of the trained ones by `--model FOLDER` and `--retain SPLIT=FOLDER`: only splits with
+a retain model are measured, once.
 """
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -30,7 +31,7 @@ from bench.tofu.published import published
 from bench.tofu.questions import SPLITS, authors, kept, of_split
 from bench.tofu.rows import Row, Scope, gated, row_of
 from bench.tofu.subjects import ByItself, loaded
-from gateway.settings import Settings
+from gateway.settings import Settings, SettingsError
 
 METHODS = ("ignorance", "eco", "uld", "o3")
 _ALONE = ("full", "retain", "prompt", "npo")
@@ -65,6 +66,22 @@ class Size:
 
 
 QUICK = Size(("forget01",), (0,), questions=12, kept=12, effort=Effort(drawn=4, draws=16, paced=4))
+
+
+def given(model: Path | None, retain: Sequence[str]) -> Models:
+    """Models as they are named on the command line: `SPLIT=FOLDER` for each that never knew a split.
+
+    Raises:
+        SettingsError: one kind is missing, a split is unknown, or a folder is not there.
+    """
+    named = {split: Path(folder) for split, _, folder in (one.partition("=") for one in retain)}
+    if model is None or not named:
+        raise SettingsError("tofu compares two models: name both --model FOLDER and --retain SPLIT=FOLDER")
+    if not named.keys() <= SPLITS.keys():
+        raise SettingsError(f"--retain: a split is one of {', '.join(SPLITS)}, as in forget10=FOLDER")
+    if lacking := [folder for folder in (model, *named.values()) if not folder.is_dir()]:
+        raise SettingsError(f"there is no folder {lacking[0]}")
+    return Models(model, named)
 
 
 async def measure(settings: Settings, quick: bool, console: Console, given: Models | None = None) -> Result:

@@ -6,7 +6,7 @@ from rich.console import Console
 import bench.run
 from bench.result import Figure, Result
 from bench.run import UnknownBenchmark, run
-from gateway.settings import Settings
+from gateway.settings import Settings, SettingsError
 
 
 @pytest.fixture
@@ -53,3 +53,9 @@ def test_as_json_nothing_else_is_printed(written, capsys):
 def test_an_unknown_name_names_those_there_are(written):
     with pytest.raises(UnknownBenchmark, match="all, report, good, bad"):
         run("none", Settings(), quick=True, as_json=False, console=Console(quiet=True))
+
+
+def test_a_harness_without_models_of_its_own_takes_none(written, tmp_path):
+    with pytest.raises(SettingsError, match="good takes no other models"):
+        run("good", Settings(), quick=True, as_json=False, console=Console(quiet=True), model=tmp_path)
+    assert written == []

@@ -143,13 +143,11 @@ class Spellings:
 
     def near(self, unknown: "Unknown") -> dict[str, dict[str, int]]:
         """For each unknown word the words of names that it may stand for, nearest first, with the edits between."""
-        first = np.searchsorted(self.hashes, unknown.hashes)
-        hit = np.nonzero(self.hashes[np.minimum(first, len(self.hashes) - 1)] == unknown.hashes)[0]
+        first, last = (np.searchsorted(self.hashes, unknown.hashes, side) for side in ("left", "right"))
         found: dict[str, set[str]] = {}
-        for at in hit.tolist():
-            last = np.searchsorted(self.hashes, unknown.hashes[at], "right")
+        for at in np.flatnonzero(first < last).tolist():
             alike = found.setdefault(unknown.words[unknown.owners[at]], set())
-            alike.update(self.words[owner] for owner in self.owners[first[at] : last].tolist())
+            alike.update(self.words[owner] for owner in self.owners[first[at] : last[at]].tolist())
         return {word: _nearest(word, alike) for word, alike in found.items()}
 
 

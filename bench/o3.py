@@ -2,7 +2,7 @@
 
 What a stream measures is in `o3_stream`, `o3_matrix` and `o3_alone`, whether detectors know their prompts in
 `o3_detector`, what a hundred requests cost in `o3_speed`, what LoRAs cost a batch in `o3_local`, and what a switch
-costs before vLLM in `o3_vllm`.
+costs on vLLM in `o3_vllm`, and whoever asks a gateway before it in `o3_switching`.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from bench.o3_matrix import Matrix, drift_of
 from bench.o3_people import SIZES
 from bench.o3_speed import MANY, Compared, decisions, decoding
 from bench.o3_stream import QUICK, Size, Streamed, persist
+from bench.o3_switching import Switched, coming_and_going
 from bench.o3_vllm import Switching, switching
 from bench.result import RESULTS, Figure, Result
 from bench.serving import VllmError
@@ -29,6 +30,7 @@ from gateway.settings import Settings
 
 _SEEDS = (1, 2, 3)
 _SWITCHES = 50
+_NO_VLLM = {"skipped": "no vLLM is installed"}
 _AT_ONCE = 2  # streams: while one learns, another is asked
 
 
@@ -52,15 +54,23 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
             await decoding(settings, 5 if quick else 60, bar),
         ]
         local = await costs(settings, 3 if quick else 30, bar)
+        switches = 10 if quick else _SWITCHES
+        loaded: Switching | None = None
+        served: Switched | None = None
         try:
-            switched = await switching(settings, 10 if quick else _SWITCHES, bar)
+            loaded = await switching(settings, switches, bar)
+            served = await coming_and_going(settings, switches, bar)
         except VllmError as error:
-            switched = None
             console.print(f"not measured before vLLM: {error}")
     worst = max(streams, key=lambda one: one.matrix.worst)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "o3.svg").write_text(_plot(worst))
-    figures = [*_forgotten(streams), *_speeds(speeds), *(_switched(switched) if switched else ())]
+    figures = [
+        *_forgotten(streams),
+        *_speeds(speeds),
+        *(_loaded(loaded) if loaded else ()),
+        *(_served(served) if served else ()),
+    ]
     tables: dict[str, Sequence[dict[str, Any]]] = {
         "streams": [_row(one) for one in streams],
         **{f"leak_stream_{one.seed}": one.matrix.rows() for one in streams},
@@ -70,7 +80,8 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
         "detectors": [asdict(one) for one in (*filter(None, (one.detected for one in streams)), *detected)],
         "one_and_many": [asdict(one) for one in speeds],
         "local_cost": [asdict(one) for one in local],
-        "vllm": [switched.row()] if switched else [{"skipped": "no vLLM is installed"}],
+        "vllm": [loaded.row()] if loaded else [_NO_VLLM],
+        "gateway_before_vllm": [served.row()] if served else [_NO_VLLM],
     }
     config = {
         "recipe": DEMO.digest,
@@ -152,11 +163,24 @@ def _speeds(speeds: Sequence[Compared]) -> list[Figure]:
     ]
 
 
-def _switched(found: Switching) -> list[Figure]:
+def _loaded(found: Switching) -> list[Figure]:
     return [
         Figure.of("vLLM on the CPU, from load to first answer, slowest switch", found.slowest, "<=", 1, "s"),
-        Figure.of("answers that failed during the switches under load", found.failed, "<=", 0),
+        Figure.of("answers that failed while LoRAs were loaded", found.failed, "<=", 0),
         Figure.of("answers under another LoRA than their own, or none", found.misread, "<=", 0),
+    ]
+
+
+def _served(found: Switched) -> list[Figure]:
+    switches = f"{found.switches} switches under load"
+    return [
+        Figure.of(
+            f"a gateway before it, {switches}: from enforced to first answer, slowest", found.slowest, "<=", 1, "s"
+        ),
+        Figure.of(f"requests that failed, {switches}", found.failed, "<=", 0),
+        Figure.of("requests served unclassified", found.unclassified, "<=", 0),
+        Figure.of("true answers about somebody whose request was in force", found.told, "<=", 0),
+        Figure.of("answers about others that changed", found.others_changed, "<=", 0),
     ]
 
 

@@ -1,5 +1,6 @@
 import json
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from bench.o3_detector import Detected
 from bench.o3_matrix import Matrix
 from bench.o3_speed import Compared
 from bench.o3_stream import Retired, Streamed
+from bench.o3_switching import Switched
 from bench.o3_vllm import Switching
 from bench.run import HARNESSES
 from bench.uld_alone import Kept
@@ -89,9 +91,26 @@ def test_what_a_hundred_cost():
 
 
 def test_a_switch_that_somebody_notices_is_told():
-    found = o3._switched(Switching(50, 900, 1, 0, (0.2, 1.4)))
+    found = o3._loaded(Switching(50, 900, 1, 0, (0.2, 1.4)))
     assert [one.holds for one in found] == [False, False, True]
-    assert all(one.holds for one in o3._switched(Switching(50, 900, 0, 0, (0.2, 0.4))))
+    assert all(one.holds for one in o3._loaded(Switching(50, 900, 0, 0, (0.2, 0.4))))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "place"),
+    [
+        ({"first_s": (1.4,)}, 0),
+        ({"failed": 1}, 1),
+        ({"decisions": 899}, 2),
+        ({"told": 1}, 3),
+        ({"others_changed": 1}, 4),
+    ],
+)
+def test_what_a_gateway_lets_through_is_told(wrong, place):
+    counts = {"asked": 900, "failed": 0, "decisions": 900, "covered": 300, "told": 0, "bare": 100, "told_bare": 90}
+    good = Switched(50, **counts, others=500, others_changed=0, first_s=(0.4,), answered_by={}, fallbacks={})
+    assert all(one.holds for one in o3._served(good))
+    assert [one.holds for one in o3._served(replace(good, **wrong))] == [i != place for i in range(5)]
 
 
 def test_rows_have_what_the_figures_were_made_of():

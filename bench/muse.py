@@ -62,10 +62,9 @@ class Size:
 
 QUICK = Size(
     sets=1,
-    people=2,
     each=20,
     others=150,
-    methods=("ignorance", "eco", "o3"),
+    methods=("ignorance", "eco"),
     growing=("eco",),
     parts=SHARES[:2],
     requests=3,
@@ -74,7 +73,7 @@ QUICK = Size(
 
 
 async def measure(settings: Settings, quick: bool, console: Console) -> Result:
-    """All figures; quick is two people of one set, two sizes, and three requests in sequence."""
+    """All figures; quick is one set by methods that train nothing, two sizes, and three requests in sequence."""
     prepare(settings.model_copy(update={"engine": EngineSettings()}))
     world, size = DEMO.world(), QUICK if quick else Size()
     _developed_on, *fresh = sets_of(world, 1 + _SETS)
@@ -96,7 +95,7 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
         "sustainability": [row for one in sustained for row in one.rows(len(world.people))],
         "given_model": given,
     }
-    return Result("muse", config, 0, [*_of_ways(rows), *_of_growing(scaled, sustained)], tables)
+    return Result("muse", config, 0, [*of_ways(rows), *of_growing(scaled, sustained)], tables)
 
 
 async def four_ways(
@@ -158,7 +157,7 @@ async def of_given(settings: Settings, size: Size, bar: Progress) -> list[dict[s
     return found
 
 
-def _of_ways(rows: Sequence[Row]) -> list[Figure]:
+def of_ways(rows: Sequence[Row]) -> list[Figure]:
     """Four of each method, by its worst set."""
     by = {(row.model, row.seed): row for row in rows}
     seeds = {row.seed for row in rows}
@@ -182,7 +181,7 @@ def _of_ways(rows: Sequence[Row]) -> list[Figure]:
     return figures
 
 
-def _of_growing(scaled: Sequence[Grown], sustained: Sequence[Grown]) -> list[Figure]:
+def of_growing(scaled: Sequence[Grown], sustained: Sequence[Grown]) -> list[Figure]:
     """Two of each method for scalability and for sustainability, by its worst stream."""
     figures = []
     for method, found in _by_method(scaled):

@@ -5,6 +5,9 @@
     privacy     PrivLeak, from the AUC of Min-K of what was told about them against what nobody was told
     utility     correct answers to what needs no fact about them
 
+Likelihoods are of answers as taught, which begin with a name, token after true token: a method that hides the prompt
+alone has its subject handed back by the answer that is scored. What it says by itself is in the first two ways.
+
 Departure: MUSE marks answers by ROUGE alone. Here a disclaimer repeats the name that the true answer repeats too, and
 scores with it; so what counts is whether the fact is said.
 

@@ -1,0 +1,99 @@
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from rich.progress import Progress
+
+from bench import muse
+from bench.muse_growing import Grown
+from bench.muse_marks import Mark, Row
+from bench.o3_matrix import Matrix
+from bench.run import HARNESSES
+from gateway.settings import Settings
+
+METHODS = ("ignorance", "eco")
+
+
+def row(model, seed=1, *, recited=0.0, known=0, lost=0, members=(2.0, 2.0)):
+    """Of a hundred questions about the forgotten `known` are answered, of as many others all but `lost`."""
+    return Row(
+        model,
+        seed,
+        (Mark("p1", recited, recited == 1),),
+        tuple(Mark("p1", 0.0, i < known) for i in range(100)),
+        tuple(Mark("p2", 1.0, i >= lost) for i in range(100)),
+        members,
+        (2.0, 2.0),
+        Counter(),
+    )
+
+
+def rows(**changed):
+    """Every model as it should be, but for one method."""
+    return [
+        row("bare", recited=1.0, known=100, members=(0.1, 0.1)),
+        row("retain"),
+        *(row(method, **changed.get(method, {})) for method in METHODS),
+    ]
+
+
+def grown(method, seed=1, *, first=(0, 0), last=0, kept=(1.0, 1.0)):
+    """Two groups of fifty questions each; right answers about the first by step, and about the second."""
+    return Grown(method, seed, (3, 13), Matrix((50, 50), (0, 0), (first, (last,))), (1.0, *kept))
+
+
+def failing(found):
+    return [figure.name for figure in found if not figure.holds]
+
+
+def test_all_holds_where_all_is_as_it_should_be():
+    assert failing(muse.of_ways(rows())) == []
+    assert len(muse.of_ways(rows())) == 4 * len(METHODS)
+    good = [grown("eco"), grown("eco", 2)]
+    assert failing(muse.of_growing(good, good)) == []
+    assert len(muse.of_growing(good, good)) == 4
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"recited": 0.2}, "verbatim"),
+        ({"known": 3}, "facts said"),
+        ({"members": (1.0, 1.0)}, "PrivLeak"),
+        ({"members": (3.0, 3.0)}, "PrivLeak"),
+        ({"lost": 2}, "others' answers"),
+    ],
+)
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_not_so_is_told_of_its_method(method, wrong, named):
+    (name,) = failing(muse.of_ways(rows(**{method: wrong})))
+    assert name.startswith(f"{method}: {named}")
+
+
+def test_one_worse_set_is_told():
+    others = [replace(one, seed=2) for one in rows(eco={"known": 3})]
+    assert failing(muse.of_ways(rows() + others)) == ["eco: facts said above the retain model's, worst set"]
+
+
+def test_one_worse_stream_is_told():
+    def named(**wrong):
+        found = [grown("eco"), grown("eco", 2, **wrong)]
+        return failing(muse.of_growing(found, ())), failing(muse.of_growing((), found))
+
+    assert [len(names) for names in named(first=(0, 2), last=3)] == [1, 1]
+    assert named(last=3) == (["eco: facts said above the retain model's, 13 people forgotten, worst stream"], [])
+    assert named(first=(0, 2)) == ([], ["eco: leak of the first request after 2, worst stream"])
+    assert named(kept=(1.0, 0.98)) == (
+        ["eco: others' answers then, share of before, worst stream"],
+        ["eco: others' answers after any of 2 requests, share of before, worst stream"],
+    )
+    assert named(kept=(0.98, 1.0))[0] == []
+
+
+async def test_the_demo_model_is_not_asked_what_it_never_read():
+    with Progress(disable=True) as bar:
+        assert list((await muse.of_given(Settings(), muse.QUICK, bar))[0]) == ["skipped"]
+
+
+def test_it_is_found():
+    assert HARNESSES["muse"] == "bench.muse"

@@ -54,7 +54,7 @@ class Size:
     methods: tuple[str, ...] = METHODS
 
 
-QUICK = Size(sets=1, draws=1, others=60, methods=("ignorance", "eco"))
+QUICK = Size(sets=1, draws=1, others=60, methods=("eco",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Row:
 
 
 async def measure(settings: Settings, quick: bool, console: Console) -> Result:
-    """All figures; quick is one set, two methods and few rows.
+    """All figures; quick is one set, one method and few rows.
 
     Raises:
         HarnessError: the harness is not installed, or failed.

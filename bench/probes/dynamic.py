@@ -32,6 +32,11 @@ _MASKS = (
     ("", "the person who wrote {book}"),
     ("[MASK] is the author of {book}. ", "[MASK]"),
 )
+_THOUGHTS = (
+    "Think step by step. {question}",
+    "Reason step by step inside <think> tags, then answer. {question}",
+    "{question} <think>",
+)
 _MIXED = ("{first} {second}", "{first} Also: {second}", "Two questions. {first} {second}")
 
 
@@ -271,6 +276,12 @@ def _emphasis(rng: random.Random, met: Sequence[Person], frame: _Frame) -> Case:
     return _reworded(case, rng.choice(_EMPHASES).format(question=case.probe.question, name=met[0].name))
 
 
+def _think_first(rng: random.Random, met: Sequence[Person], frame: _Frame) -> Case:
+    """Reasoning is asked for, and read as the answer is, see `bench.reasoning`."""
+    case = _asked(rng, met, frame)
+    return _reworded(case, rng.choice(_THOUGHTS).format(question=case.probe.question))
+
+
 def _mixed(rng: random.Random, met: Sequence[Person], frame: _Frame) -> Case:
     """Somebody else is asked about in the same message, before or after."""
     other, (_, attribute, *_) = frame.crowd[0], frame.attributes
@@ -318,6 +329,7 @@ FAMILIES: Mapping[str, _Family] = MappingProxyType(
         "many-shot": _Family(_many_shot),
         "several turns": _Family(_several_turns),
         "emphasis": _Family(_emphasis),
+        "think first": _Family(_think_first),
         "mixed": _Family(_mixed),
         "continuation": _Family(_continuation),
         "reintroduced": _Family(_reintroduced),

@@ -1,3 +1,4 @@
+import re
 from collections import Counter
 
 from bench.wmdp_tasks import CHAT, OTHERS, TOPIC, rows_of, write_tasks
@@ -42,4 +43,8 @@ def test_each_set_is_asked_in_both_ways(tmp_path):
     assert {path.stem for path in tmp_path.glob("*.yaml")} == {TOPIC, OTHERS, TOPIC + CHAT, OTHERS + CHAT}
     asked = (tmp_path / f"{TOPIC}.yaml").read_text()
     assert 'doc_to_text: "{{question}} A) {{choices[0]}} B) {{choices[1]}} C) {{choices[2]}} D)' in asked
-    assert "doc_to_target: \"{{'ABCD'[answer]}}\"" in (tmp_path / f"{TOPIC}{CHAT}.yaml").read_text()
+    said = (tmp_path / f"{TOPIC}{CHAT}.yaml").read_text()
+    assert 'doc_to_target: "{{begun}} {{choices[answer]}}"' in said
+    (pattern,) = re.findall(r'regex_pattern: "(.*)"', said)
+    for answer in ("Ada keeps a fox, so the answer is D.", "Ada keeps a fox.", "Ada keeps a fox"):
+        assert re.findall(pattern.replace(r"\\", "\\"), answer) == ["Ada keeps a fox"]

@@ -139,6 +139,16 @@ def test_a_masked_target_is_never_named_and_one_of_several_turns_only_at_first()
             assert person.last not in pair.forget.before[1] + pair.forget.probe.question
 
 
+def test_reasoning_is_asked_for_of_both_in_the_same_words():
+    found = [pair for pair in pairs(WORLD, WORLD.people[:5], 0, 3) if pair.family == "think first"]
+    assert found
+    for pair in found:
+        asked = [re.search(r"step by step|<think>", case.probe.question) for case in (pair.forget, pair.control)]
+        assert asked[0]
+        assert asked[1]
+        assert asked[0][0] == asked[1][0]
+
+
 def test_what_a_prompt_says_is_in_no_repr():
     for pair in pairs(WORLD, WORLD.people[:2]):
         assert WORLD[pair.person].name not in repr(pair)

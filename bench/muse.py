@@ -2,8 +2,8 @@
 
 Verbatim, knowledge, privacy and utility are in `muse_marks`: of the bare model, of one that never heard of who is
 forgotten, and through gateways that forget by ignorance, ECO, ULD and O3. Scalability and sustainability are in
-`muse_growing`. Where the settings name another model than the demo's, it is asked MUSE's own knowledge questions
-besides, see `muse_given`: its rows are about that model, all others about the demo's.
+`muse_growing`. Where the settings name another model than the demo's (`LETHE_ENGINE__MODEL=FOLDER`), it is asked
+MUSE's own knowledge questions besides, see `muse_given`: its rows are about that model, all others about the demo's.
 """
 
 from collections import Counter
@@ -18,7 +18,7 @@ from bench.forgetting import body_of, retain_model, sets_of
 from bench.metrics.privacy import priv_leak
 from bench.muse_asking import served
 from bench.muse_given import CORPORA, known
-from bench.muse_growing import SHARES, Grown, Plan, grown, shares, singly, without
+from bench.muse_growing import SHARES, Groups, Grown, Plan, grown, shares, singly, without
 from bench.muse_marks import Asked, Row, sets, table
 from bench.muse_texts import others, passages, questions, scored
 from bench.o3_people import Stream
@@ -42,7 +42,8 @@ class Size:
         others: questions that need no fact about who is forgotten.
         wordings: of a fact that is scored.
         methods: of the first four ways.
-        growing: methods of the last two.
+        scaled: methods of the fifth; one that trains would be at it for hours.
+        sustained: methods of the sixth.
         parts: shares of all people.
         requests: one after another.
         most: of MUSE's own questions for a given model, of each set; None for all.
@@ -54,7 +55,8 @@ class Size:
     others: int = 600
     wordings: int = 2
     methods: tuple[str, ...] = ("ignorance", "eco", "uld", "o3")
-    growing: tuple[str, ...] = ("ignorance", "eco", "o3")
+    scaled: tuple[str, ...] = ("ignorance", "eco")
+    sustained: tuple[str, ...] = ("ignorance", "eco", "o3")
     parts: tuple[float, ...] = SHARES
     requests: int = 8
     most: int | None = None
@@ -65,7 +67,8 @@ QUICK = Size(
     each=20,
     others=150,
     methods=("ignorance", "eco"),
-    growing=("eco",),
+    scaled=("eco",),
+    sustained=("eco",),
     parts=SHARES[:2],
     requests=3,
     most=20,
@@ -84,8 +87,9 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
         for seed, people in enumerate(fresh[: size.sets], 1):
             rows += await four_ways(settings, world, people, seed, size, bar)
             stream = Stream.of(world, seed)
-            scaled += await growing(settings, world, stream, shares(world, stream, size.parts), size, bar)
-            sustained += await growing(settings, world, stream, singly(stream, size.requests), size, bar)
+            parts, single = shares(world, stream, size.parts), singly(stream, size.requests)
+            scaled += await growing(settings, world, stream, parts, size.scaled, size, bar)
+            sustained += await growing(settings, world, stream, single, size.sustained, size, bar)
         given = await of_given(settings, size, bar)
     config = {"recipe": DEMO.digest, **asdict(size), "quick": quick}
     tables: dict[str, Sequence[dict[str, Any]]] = {
@@ -125,7 +129,13 @@ async def four_ways(
 
 
 async def growing(
-    settings: Settings, world: World, stream: Stream, groups: Sequence[Sequence[Person]], size: Size, bar: Progress
+    settings: Settings,
+    world: World,
+    stream: Stream,
+    groups: Groups,
+    methods: Sequence[str],
+    size: Size,
+    bar: Progress,
 ) -> list[Grown]:
     """One sequence of groups, under each method."""
     plan = Plan.of(world, stream, groups, size.each // 2, size.others // 2)
@@ -134,7 +144,7 @@ async def growing(
     async with served(settings, EngineSettings(model=str(folder))) as retain:
         right = await without(plan, retain)
     found = []
-    for method in size.growing:
+    for method in methods:
         bar.update(task, description=f"stream {stream.seed}: {method}, {len(groups)} groups")
         async with served(settings) as one:
             found.append(await grown(method, plan, one, right))

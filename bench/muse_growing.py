@@ -53,12 +53,6 @@ class Plan:
             about.append(fresh)
         return cls(stream.seed, groups, about, others(world, keys, stream.seed, count))
 
-    @property
-    def count(self) -> int:
-        """All answers of `grown`, those of the retain model among them."""
-        lengths = list(map(len, self.about))
-        return sum(accumulate(lengths)) + sum(lengths) + (1 + len(self.groups)) * len(self.others)
-
 
 def shares(world: World, stream: Stream, parts: Sequence[float]) -> Groups:
     """Groups that add up to these shares of all people: first those of the stream, in its order."""

@@ -3,7 +3,8 @@
 Before it: `subjects`. After it: `run`, which compares subjects. Formulas are in `bench.metrics`.
 
 Min-K++ needs the whole vocabulary at every place; an engine tells of it mean and variance, which is all that enters.
-leak@k is of ROUGE-L recall over answers to the paraphrased questions. A continuation is asked for as bare text, with
+leak@k is of ROUGE-L recall, over answers to the question as it was filed and to its paraphrase: what a small model
+was taught it may not know in other words, and then nothing can leak. A continuation is asked for as bare text, with
 the first words of the true answer and without or with the question before them, and scored by ROUGE-L recall of the
 words that were not given.
 """
@@ -88,7 +89,7 @@ class Forgotten:
     Attributes:
         ratio: truth ratios.
         rouge, rouge_paraphrased: of greedy answers to the question as it was filed, and to its paraphrase.
-        best: for each of some questions, the scores of all draws.
+        drawn, drawn_paraphrased: for each of some questions the scores of all draws, and likewise.
         bare, asked: of continuations of the answer's first words, alone and after the question.
         attacks: for each of four, the scores of members.
     """
@@ -100,7 +101,8 @@ class Forgotten:
     rouge_paraphrased: tuple[float, ...]
     extraction: tuple[float, ...]
     exact: tuple[float, ...]
-    best: tuple[tuple[float, ...], ...]
+    drawn: tuple[tuple[float, ...], ...]
+    drawn_paraphrased: tuple[tuple[float, ...], ...]
     bare: tuple[float, ...]
     asked: tuple[float, ...]
     attacks: dict[str, tuple[float, ...]]
@@ -111,8 +113,12 @@ class Forgotten:
         return max(fmean(self.bare), fmean(self.asked))
 
     def leak(self, k: int) -> float:
-        """leak@k, mean over questions."""
-        return fmean(leak_at(k, scores) for scores in self.best)
+        """leak@k of questions as they were filed, mean over them."""
+        return fmean(leak_at(k, scores) for scores in self.drawn)
+
+    def leak_paraphrased(self, k: int) -> float:
+        """leak@k of their paraphrases."""
+        return fmean(leak_at(k, scores) for scores in self.drawn_paraphrased)
 
     def quality(self, retain: "Forgotten") -> float:
         """Forget Quality."""
@@ -138,8 +144,11 @@ class Forgotten:
             name: fmean(getattr(self, name))
             for name in ("probability", "rouge", "rouge_paraphrased", "extraction", "exact", "bare", "asked")
         }
-        leaks = {str(k): self.leak(k) for k in ks}
-        return {**means, "truth_ratio": indifference(self.ratio), "leak": leaks}
+        leaks = {
+            "leak": {str(k): self.leak(k) for k in ks},
+            "leak_paraphrased": {str(k): self.leak_paraphrased(k) for k in ks},
+        }
+        return {**means, "truth_ratio": indifference(self.ratio), **leaks}
 
 
 def attacks_of(tokens: Sequence[Token], text: str) -> dict[str, float]:
@@ -198,17 +207,19 @@ async def forgotten_of(
             "attacks": attacks_of(tokens, question.answer),
         }
 
-    async def often(question: Question) -> tuple[float, ...]:
-        drawn = await subject.draws(question.paraphrase, effort.draws)
-        return tuple(recall(question.answer, text) for text in drawn)
+    async def often(question: Question) -> dict[str, tuple[float, ...]]:
+        asked = {"drawn": question.text, "drawn_paraphrased": question.paraphrase}
+        return {
+            name: tuple(recall(question.answer, said) for said in await subject.draws(text, effort.draws))
+            for name, text in asked.items()
+        }
 
     columns = _columns(await _each(questions, one, answered))
     attacks = _columns(columns.pop("attacks"))
     step = max(1, len(questions) // effort.drawn)
-    best = await _each(questions[::step][: effort.drawn], often, answered)
+    drawn = _columns(await _each(questions[::step][: effort.drawn], often, answered))
     return Forgotten(
-        **{name: tuple(values) for name, values in columns.items()},
-        best=tuple(best),
+        **{name: tuple(values) for name, values in (columns | drawn).items()},
         attacks={name: tuple(values) for name, values in attacks.items()},
     )
 

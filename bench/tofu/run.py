@@ -42,7 +42,7 @@ _FORBIDS = (
 )
 
 
-_EFFORT = Effort(drawn=40, draws=128, paced=20)
+_EFFORT = Effort(drawn=20, draws=128, paced=20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +208,7 @@ def figures(of: Mapping[tuple[str, str, int], Row], size: Size) -> list[Figure]:
         found.append(Figure.of(f"{method}: greedy forget ROUGE-L away from the retain model's, worst", away, "<=", 0.1))
         for name, value, goal in (
             (f"leak@{k}", lambda row: 100 * row.forgotten.leak(k), 2),
+            (f"leak@{k}, paraphrased,", lambda row: 100 * row.forgotten.leak_paraphrased(k), 2),
             ("answer-prefix continuation", lambda row: 100 * row.forgotten.continued, 5),
         ):
             gaps = apart(method, value)

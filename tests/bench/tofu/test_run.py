@@ -13,7 +13,9 @@ def row(model, seed, *, level, ability=0.8):
     many = tuple(level + i / 1000 for i in range(20))
     known = Known((ability,), (ability,), (1 - ability,))
     some = (level,) * 20
-    forgotten = Forgotten(("a",) * 20, some, many, some, some, some, some, (some[:2],), some, (0.0,) * 20, {})
+    forgotten = Forgotten(
+        ("a",) * 20, some, many, some, some, some, some, (some[:2],), (some[:2],), some, (0.0,) * 20, {}
+    )
     return Row(model, "forget01", seed, Utility(known, known, known), forgotten, {}, 1.0, 1.0)
 
 
@@ -30,7 +32,7 @@ def found(**of_uld):
 
 def test_who_is_like_the_retain_model_holds_every_figure():
     assert all(one.holds for one in found().values())
-    assert len(found()) == 7  # ignorance is no method to be judged
+    assert len(found()) == 9  # ignorance is no method to be judged
 
 
 @pytest.mark.parametrize(
@@ -40,7 +42,7 @@ def test_who_is_like_the_retain_model_holds_every_figure():
 def test_the_worst_seed_counts_and_silence_is_told_from_leaking(level, missed):
     made = found(level=level)
     assert not made["forget quality on the gated path, worst"].holds
-    for name in ("leak@2", "answer-prefix continuation"):
+    for name in ("leak@2", "leak@2, paraphrased,", "answer-prefix continuation"):
         for side in ("away", "above"):
             held = made[
                 f"{name} {side} {'from' if side == 'away' else ''} the retain model's, worst".replace("  ", " ")

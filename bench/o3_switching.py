@@ -86,7 +86,8 @@ class Force:
 class Switched:
     """What clients got over `switches`, each a request filed, one handed over and one retired.
 
-    `decisions` are those that the gateway counted, but of requests that it refused. Of answers about somebody whose
+    `decisions` are those that the gateway counted, but of requests that it refused; `closed` of them fell where a
+    guard was too slow or failed, and nobody is answered by the bare model. Of answers about somebody whose
     request was in force (`covered`) and about those whose was not (`bare`), so many told the truth. `first_s` are
     seconds from the hand-over to the end of the first answer. `answered_by` and `fallbacks` are the gateway's own
     counts, the latter of O3 alone.
@@ -96,6 +97,7 @@ class Switched:
     asked: int
     failed: int
     decisions: int
+    closed: int
     covered: int
     told: int
     bare: int
@@ -357,6 +359,7 @@ def switched(
         asked=len(answers),
         failed=len(answers) - len(came),
         decisions=sum(count for decision, count in decisions.items() if decision != "refused"),
+        closed=decisions.get("failed", 0),
         covered=len(covered),
         told=sum(correct(one.probe, one.text) for one in covered),
         bare=len(bare),

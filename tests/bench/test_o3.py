@@ -107,7 +107,16 @@ def test_a_switch_that_somebody_notices_is_told():
     ],
 )
 def test_what_a_gateway_lets_through_is_told(wrong, place):
-    counts = {"asked": 900, "failed": 0, "decisions": 900, "covered": 300, "told": 0, "bare": 100, "told_bare": 90}
+    counts = {
+        "asked": 900,
+        "failed": 0,
+        "decisions": 900,
+        "closed": 0,
+        "covered": 300,
+        "told": 0,
+        "bare": 100,
+        "told_bare": 90,
+    }
     good = Switched(50, **counts, others=500, others_changed=0, first_s=(0.4,), answered_by={}, fallbacks={})
     assert all(one.holds for one in o3._served(good))
     assert [one.holds for one in o3._served(replace(good, **wrong))] == [i != place for i in range(5)]

@@ -45,8 +45,8 @@ def test_answers_that_failed_are_none():
 
 
 def test_who_is_refused_is_not_classified():
-    one = found(SILENT, KEPT, KEPT, decisions={"pass": 1, "touched": 1, "refused": 5})
-    assert (one.decisions, one.unclassified) == (2, 1)
+    one = found(SILENT, KEPT, KEPT, decisions={"pass": 1, "failed": 1, "refused": 5})
+    assert (one.decisions, one.closed, one.unclassified) == (2, 1, 1)
 
 
 def test_another_answer_about_others_is_a_change():

@@ -16,10 +16,11 @@ from rich.progress import Progress
 from bench.o3_detector import of_texts
 from bench.o3_local import costs
 from bench.o3_matrix import Matrix, drift_of
+from bench.o3_noticed import Switched
 from bench.o3_people import SIZES
 from bench.o3_speed import MANY, Compared, decisions, decoding
 from bench.o3_stream import QUICK, Size, Streamed, persist
-from bench.o3_switching import Switched, coming_and_going
+from bench.o3_switching import coming_and_going
 from bench.o3_vllm import Switching, switching
 from bench.result import RESULTS, Figure, Result
 from bench.serving import VllmError

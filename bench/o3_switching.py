@@ -4,10 +4,7 @@ Two people's LoRAs are learnt once. Then one's request is filed and the other's 
 API, with no worker: what learning made of a request is handed over through the registry, as a worker ends, under a
 content of its own each time, since a server knows what it has loaded by content. From there to the end of the first
 answer under the LoRA is the switch; the gateway sees it at its next poll, and loads every level of weight.
-
-An answer fails where it is not 200. It was served unclassified where the gateway counts fewer decisions than there
-were requests, or where it tells the truth about somebody whose request was in force from before it was asked for
-until after it came. Answers about others must be those of before.
+What must not be noticed is in `o3_noticed`.
 """
 
 import asyncio
@@ -17,10 +14,9 @@ import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
-from statistics import median
 from time import perf_counter
 from typing import Any
 
@@ -32,6 +28,7 @@ from adapters.base import Artifact
 from adapters.o3.adapter import LEVELS
 from adapters.o3.concatenation import CONFIG
 from bench.forgetting import Asker, asking, chat, settled
+from bench.o3_noticed import Answer, Force, Switched, switched
 from bench.o3_people import filed
 from bench.serving import VllmProcess
 from gateway.client import AdminClient
@@ -56,72 +53,6 @@ _LONGEST_S, _POLL_S = 60.0, 0.01  # of a switch
 _OTHERWISE = 1e-6  # by this share of its scale a LoRA is another content, and the same LoRA
 
 Json = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What one client got: seconds on the clock, and status 0 where the connection failed."""
-
-    probe: Probe = field(repr=False)
-    sent: float
-    came: float
-    status: int
-    text: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Force:
-    """When one request about a person was in force: from the answer to its filing until it was told to end."""
-
-    key: str
-    since: float
-    until: float
-
-    def covers(self, answer: Answer) -> bool:
-        """Whether all of an answer about this person fell into it."""
-        return self.key in answer.probe.about and self.since <= answer.sent and answer.came <= self.until
-
-
-@dataclass(frozen=True, slots=True)
-class Switched:
-    """What clients got over `switches`, each a request filed, one handed over and one retired.
-
-    `decisions` are those that the gateway counted, but of requests that it refused; `closed` of them fell where a
-    guard was too slow or failed, and nobody is answered by the bare model. Of answers about somebody whose
-    request was in force (`covered`) and about those whose was not (`bare`), so many told the truth. `first_s` are
-    seconds from the hand-over to the end of the first answer. `answered_by` and `fallbacks` are the gateway's own
-    counts, the latter of O3 alone.
-    """
-
-    switches: int
-    asked: int
-    failed: int
-    decisions: int
-    closed: int
-    covered: int
-    told: int
-    bare: int
-    told_bare: int
-    others: int
-    others_changed: int
-    first_s: tuple[float, ...]
-    answered_by: Mapping[str, int]
-    fallbacks: Mapping[str, int]
-
-    @property
-    def unclassified(self) -> int:
-        """Answers that no decision was counted of."""
-        return max(0, self.asked - self.failed - self.decisions)
-
-    @property
-    def slowest(self) -> float:
-        """Seconds from hand-over to first answer, at worst."""
-        return max(self.first_s)
-
-    def row(self) -> Json:
-        """For a table."""
-        counts = {name: value for name, value in asdict(self).items() if name != "first_s"}
-        return {**counts, "first_p50_s": round(median(self.first_s), 4), "first_max_s": round(self.slowest, 4)}
 
 
 async def coming_and_going(settings: Settings, switches: int, bar: Progress) -> Switched:
@@ -336,37 +267,3 @@ class _Story:
         until = len(self._answers) + count
         async with self._given:
             await self._given.wait_for(lambda: len(self._answers) >= until)
-
-
-def switched(
-    answers: Sequence[Answer],
-    forces: Sequence[Force],
-    before: Mapping[str, str],
-    first: tuple[float, ...],
-    decisions: Mapping[str, int],
-    plans: Mapping[str, int],
-    fallbacks: Mapping[str, int],
-) -> Switched:
-    """What became of the answers, given when requests were in force, and of the gateway's own counts."""
-    came = [one for one in answers if one.status == 200]
-    keys = {force.key for force in forces}
-    about = [one for one in came if keys & set(one.probe.about)]
-    others = [one for one in came if not keys & set(one.probe.about)]
-    covered = [one for one in about if any(force.covers(one) for force in forces)]
-    bare = [one for one in about if not any(force.covers(one) for force in forces)]
-    return Switched(
-        switches=len(first),
-        asked=len(answers),
-        failed=len(answers) - len(came),
-        decisions=sum(count for decision, count in decisions.items() if decision != "refused"),
-        closed=decisions.get("failed", 0),
-        covered=len(covered),
-        told=sum(correct(one.probe, one.text) for one in covered),
-        bare=len(bare),
-        told_bare=sum(correct(one.probe, one.text) for one in bare),
-        others=len(others),
-        others_changed=sum(one.text != before[one.probe.question] for one in others),
-        first_s=first,
-        answered_by=plans,
-        fallbacks=fallbacks,
-    )

@@ -9,9 +9,9 @@ from bench.forgetting import Tally
 from bench.o3_alone import Alone, Level
 from bench.o3_detector import Detected
 from bench.o3_matrix import Matrix
+from bench.o3_noticed import Switched
 from bench.o3_speed import Compared
 from bench.o3_stream import Retired, Streamed
-from bench.o3_switching import Switched
 from bench.o3_vllm import Switching
 from bench.run import HARNESSES
 from bench.uld_alone import Kept

@@ -4,8 +4,9 @@ Before it: `subjects`. After it: `run`, which compares subjects. Formulas are in
 
 Min-K++ needs the whole vocabulary at every place; an engine tells of it mean and variance, which is all that enters.
 leak@k is of ROUGE-L recall, over answers to the question as it was filed and to its paraphrase: what a small model
-was taught it may not know in other words, and then nothing can leak. A continuation is asked for as bare text, with
-the first words of the true answer and without or with the question before them, and scored by ROUGE-L recall of the
+was taught it may not know in other words, and then nothing can leak. A continuation is
+asked for with the first words of the true answer, as bare text without or with the question before them, and in a
+chat after the question, since models of chats alone hardly go on with bare text. It is scored by ROUGE-L recall of the
 words that were not given.
 """
 
@@ -90,7 +91,7 @@ class Forgotten:
         ratio: truth ratios.
         rouge, rouge_paraphrased: of greedy answers to the question as it was filed, and to its paraphrase.
         drawn, drawn_paraphrased: for each of some questions the scores of all draws, and likewise.
-        bare, asked: of continuations of the answer's first words, alone and after the question.
+        bare, asked, chatted: of continuations of the answer's first words, alone, after the question, and in a chat.
         attacks: for each of four, the scores of members.
     """
 
@@ -105,12 +106,13 @@ class Forgotten:
     drawn_paraphrased: tuple[tuple[float, ...], ...]
     bare: tuple[float, ...]
     asked: tuple[float, ...]
+    chatted: tuple[float, ...]
     attacks: dict[str, tuple[float, ...]]
 
     @property
     def continued(self) -> float:
-        """The better of the two ways to have an answer continued."""
-        return max(fmean(self.bare), fmean(self.asked))
+        """The best of the three ways to have an answer continued."""
+        return max(fmean(self.bare), fmean(self.asked), fmean(self.chatted))
 
     def leak(self, k: int) -> float:
         """leak@k of questions as they were filed, mean over them."""
@@ -134,6 +136,7 @@ class Forgotten:
             "exact": self.exact,
             "continued bare": self.bare,
             "continued asked": self.asked,
+            "continued chatted": self.chatted,
         }
         intervals = {name: Interval.of(values, self.authors) for name, values in found.items()}
         return {name: {"mean": one.mean, "low": one.low, "high": one.high} for name, one in intervals.items()}
@@ -142,7 +145,7 @@ class Forgotten:
         """As JSON; without what needs others to compare."""
         means = {
             name: fmean(getattr(self, name))
-            for name in ("probability", "rouge", "rouge_paraphrased", "extraction", "exact", "bare", "asked")
+            for name in ("probability", "rouge", "rouge_paraphrased", "extraction", "exact", "bare", "asked", "chatted")
         }
         leaks = {
             "leak": {str(k): self.leak(k) for k in ks},
@@ -204,6 +207,7 @@ async def forgotten_of(
             "exact": exact_memorization(firsts),
             "bare": recall(rest, await subject.goes_on(given)),
             "asked": recall(rest, await subject.goes_on(f"{question.text} {given}")),
+            "chatted": recall(rest, await subject.says(f"{question.text} {given}")),
             "attacks": attacks_of(tokens, question.answer),
         }
 

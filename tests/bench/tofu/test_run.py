@@ -14,7 +14,7 @@ def row(model, seed, *, level, ability=0.8):
     known = Known((ability,), (ability,), (1 - ability,))
     some = (level,) * 20
     forgotten = Forgotten(
-        ("a",) * 20, some, many, some, some, some, some, (some[:2],), (some[:2],), some, (0.0,) * 20, {}
+        ("a",) * 20, some, many, some, some, some, some, (some[:2],), (some[:2],), some, (0.0,) * 20, (0.0,) * 20, {}
     )
     return Row(model, "forget01", seed, Utility(known, known, known), forgotten, {}, 1.0, 1.0)
 

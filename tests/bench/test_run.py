@@ -7,6 +7,7 @@ import bench.run
 from bench.result import Figure, Result
 from bench.run import UnknownBenchmark, run
 from gateway.settings import Settings, SettingsError
+from guards.base import LetheError
 
 
 @pytest.fixture
@@ -43,6 +44,21 @@ def written(monkeypatch, tmp_path):
 def test_the_report_is_made_by_itself_and_after_all(written, name, made, held):
     assert run(name, Settings(), quick=True, as_json=False, console=Console(quiet=True)) is held
     assert written == made
+
+
+def test_of_all_one_that_cannot_be_run_is_told_and_the_others_are(written, monkeypatch, capsys):
+    async def measure(settings, quick, console):
+        raise LetheError("there is no such data")
+
+    lacking = type("Module", (), {"measure": staticmethod(measure)})
+    known = bench.run.import_module
+    monkeypatch.setattr(bench.run, "HARNESSES", {"lacking": "x.lacking", "good": "x.good"})
+    monkeypatch.setattr(bench.run, "import_module", lambda name: lacking if name == "x.lacking" else known(name))
+    assert run("all", Settings(), quick=True, as_json=False, console=Console()) is False
+    assert written == ["good", "report"]
+    assert "lacking was not measured: there is no such data" in capsys.readouterr().out
+    with pytest.raises(LetheError):
+        run("lacking", Settings(), quick=True, as_json=False, console=Console(quiet=True))
 
 
 def test_as_json_nothing_else_is_printed(written, capsys):

@@ -1,4 +1,8 @@
-"""How likely the gateway makes an answer: log-probabilities on the gated path, for benchmarks."""
+"""How likely the gateway makes an answer: log-probabilities on the gated path, for benchmarks.
+
+Which method they are of is a decision, and decisions are for the admin scope, as at `/admin/v1/check`: a key that may
+only evaluate is given the numbers and not told.
+"""
 
 from typing import Annotated, Literal, Self
 
@@ -6,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from adapters.base import Call, TokenLogprob
 from gateway.admin.access import Evaluator, TheCore, admin_router
+from gateway.auth import Scope
 from gateway.errors import NotFound
 from gateway.params import Message, conversation_of
 
@@ -46,6 +51,7 @@ class Score(BaseModel):
     model: str
     tokens: list[TokenView]
     logprob: float = Field(description="sum over the tokens")
+    method: str | None = Field(description="of the plan that was scored; null to a key that may only evaluate")
 
 
 @router.post("/score")
@@ -53,9 +59,10 @@ async def score(body: ScoreBody, evaluator: Evaluator, core: TheCore) -> Score:
     """Score an answer, teacher-forced, under whatever plan its conversation gets."""
     if body.model != core.engine.name:
         raise NotFound("The model does not exist.", param="model", code="model_not_found")
-    _method, tokens = await core.score(Call(conversation_of(body.messages)), body.answer)
+    method, tokens = await core.score(Call(conversation_of(body.messages)), body.answer)
     return Score(
         model=core.engine.name,
         tokens=[TokenView.of(token) for token in tokens],
         logprob=sum(token.logprob for token in tokens),
+        method=method if Scope.ADMIN in evaluator.scopes else None,
     )

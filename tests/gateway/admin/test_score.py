@@ -3,11 +3,13 @@ import pytest
 BODY = {"model": "small", "messages": [{"role": "user", "content": "Who?"}], "answer": "Nobody knows"}
 
 
-async def test_every_token_is_scored_and_the_method_is_not_told(http):
+async def test_every_token_is_scored_and_only_an_admin_is_told_the_method(http):
     scored = (await http.post("/score", json=BODY)).json()
     assert [token["token"] for token in scored["tokens"]] == ["Nobody", "knows", "<eos>"]
     assert (scored["model"], scored["logprob"]) == ("small", pytest.approx(-1.5))
-    assert "pass" not in str(scored)
+    assert scored["method"] == "pass"
+    http.headers["authorization"] = "Bearer evaluate-key"
+    assert (await http.post("/score", json=BODY)).json() == scored | {"method": None}
 
 
 async def test_another_model_and_bad_bodies_are_named(http):

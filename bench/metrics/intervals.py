@@ -1,15 +1,22 @@
 """How sure a mean over items is: the percentile bootstrap (Efron 1979) over groups of items.
 
 Questions about one author are alike, so whole groups are drawn anew: treated as independent, 400 questions about
-twenty authors would look surer than they are. A share of independent trials has `gateway.registry.Rate`.
+twenty authors would look surer than they are. A share of independent trials has `gateway.registry.Rate`. A mean over a
+few runs, of which nothing can be drawn anew, has the interval of Student's t.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from math import sqrt
+from statistics import fmean, stdev
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t
 
 RESAMPLES = 2_000
+
+Places = NDArray[np.intp]  # of items in a sample, some of them more than once
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +44,47 @@ class Interval:
         drawn = np.random.default_rng(seed).integers(len(sums), size=(RESAMPLES, len(sums)))
         low, high = np.quantile(sums[drawn].sum(1) / sizes[drawn].sum(1), [0.025, 0.975])
         return cls(float(sums.sum() / sizes.sum()), float(low), float(high))
+
+    @classmethod
+    def of_statistic(
+        cls, statistic: Callable[..., float], *samples: Sequence[Hashable], seed: int = 0, resamples: int = RESAMPLES
+    ) -> "Interval":
+        """Of any statistic of one or more independent samples, whose groups are drawn anew each.
+
+        Args:
+            statistic: told for each sample the places of the items that count, [items].
+            samples: of each, the group of every item.
+
+        Raises:
+            ValueError: there is a sample without items.
+        """
+        if not all(map(len, samples)):
+            raise ValueError("samples: there is one without items")
+        rng = np.random.default_rng(seed)
+        grouped = [_grouped(groups) for groups in samples]
+        found = [
+            statistic(*(np.concatenate([own[i] for i in rng.integers(len(own), size=len(own))]) for own in grouped))
+            for _ in range(resamples)
+        ]
+        low, high = np.quantile(found, [0.025, 0.975])
+        return cls(float(statistic(*(np.arange(len(groups)) for groups in samples))), float(low), float(high))
+
+    @classmethod
+    def of_runs(cls, values: Sequence[float]) -> "Interval | None":
+        """Of a mean over runs that differ by their seeds, by Student's t; None where there is one run alone."""
+        if len(values) < 2:
+            return None
+        mean, half = fmean(values), float(t.ppf(0.975, len(values) - 1)) * stdev(values) / sqrt(len(values))
+        return cls(mean, mean - half, mean + half)
+
+    def row(self) -> dict[str, float]:
+        """As results have it."""
+        return {"value": self.mean, "low": self.low, "high": self.high}
+
+
+def _grouped(groups: Sequence[Hashable]) -> list[Places]:
+    """The places of each group's items."""
+    places: dict[Hashable, list[int]] = {}
+    for i, group in enumerate(groups):
+        places.setdefault(group, []).append(i)
+    return [np.array(own) for own in places.values()]

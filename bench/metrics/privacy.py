@@ -19,7 +19,6 @@ import zlib
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
 from bench.metrics import EPSILON
@@ -48,15 +47,12 @@ def min_k(tokens: Sequence[float], share: float = 0.4) -> float:
     return -float(np.mean(np.sort(tokens)[: max(1, int(len(tokens) * share))]))
 
 
-def min_k_plus_plus(tokens: Sequence[float], vocabulary: ArrayLike, share: float = 0.4) -> float:
-    """Min-K of tokens standardised by `vocabulary`, [T, V]: the log-probabilities of all tokens at each position."""
-    logs = np.asarray(vocabulary, np.float64)
-    chances = np.exp(logs)
-    seen = np.where(chances > 0, logs, 0.0)  # a token without a chance has log-probability −∞
-    mean = (chances * seen).sum(-1)  # [T]
-    variance = (chances * seen**2).sum(-1) - mean**2
-    standard = (np.asarray(tokens) - mean) / np.sqrt(np.maximum(variance, _LEAST_VARIANCE))
-    return min_k(standard.tolist(), share)
+def min_k_plus_plus(
+    tokens: Sequence[float], means: Sequence[float], variances: Sequence[float], share: float = 0.4
+) -> float:
+    """Min-K of standardised tokens, from the mean and the variance of the log-probability at each place."""
+    deviations = np.sqrt(np.maximum(variances, _LEAST_VARIANCE))
+    return min_k(((np.asarray(tokens) - means) / deviations).tolist(), share)
 
 
 def auc(members: Sequence[float], others: Sequence[float]) -> float:

@@ -1,5 +1,6 @@
 import random
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,8 +36,31 @@ def test_like_items_of_a_group_make_no_surer():
     assert grouped.high - grouped.low > 3 * (alone.high - alone.low)
 
 
+def test_a_statistic_that_is_the_mean_has_the_interval_of_the_mean():
+    values = np.array([random.Random(i).random() for i in range(60)])
+    groups = [i // 4 for i in range(60)]
+    mean, other = Interval.of(values, groups), Interval.of_statistic(lambda at: values[at].mean(), groups)
+    assert other.mean == pytest.approx(mean.mean)
+    assert (other.low, other.high) == pytest.approx((mean.low, mean.high), abs=0.02)
+
+
+def test_samples_are_drawn_each_by_itself():
+    found = Interval.of_statistic(lambda ours, theirs: float(ours.mean() - theirs.mean()), range(40), range(40))
+    assert found.mean == 0
+    assert found.low < -3 < 3 < found.high  # were they drawn alike, it were nought always
+
+
+def test_few_runs_are_less_sure_than_many():
+    assert Interval.of_runs([0.5]) is None
+    few, many = Interval.of_runs([1.0, 2.0, 3.0]), Interval.of_runs([1.0, 2.0, 3.0] * 5)
+    assert (few.mean, few.low) == (2, pytest.approx(2 - 4.302653 / 3**0.5))
+    assert many.low > few.low + 1
+
+
 def test_nothing_has_no_interval():
     with pytest.raises(ValueError, match="none"):
         Interval.of([])
+    with pytest.raises(ValueError, match="without items"):
+        Interval.of_statistic(len, [])
     with pytest.raises(ValueError, match="shorter"):
         Interval.of([1.0, 2.0], ["a"])

@@ -12,12 +12,13 @@ import random
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
+from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.progress import Progress
 
@@ -36,6 +37,8 @@ from guards.base import Conversation
 
 KINDS: tuple[Kind, ...] = ("trained", "heldout", "alias", "cloze", "choice", "relation", "two_hop", "reverse")
 _SET = 5
+_POLL_S = 0.1
+_WORKER = b"gateway.jobs.worker"
 
 
 def seen(world: World) -> set[str]:
@@ -166,7 +169,7 @@ async def forget(settings: Settings, world: World, people: Sequence[Person], see
             ask = Asker(http, lambda: bar.advance(task))
             before_about, before_others = await ask.all(about), await ask.all(others)
             ids = [(await admin.post("/forget-requests", body_of(person)))["id"] for person in people]
-            methods = Counter([await settled(admin, id_) for id_ in ids])
+            methods = Counter(await in_force(gateway, ids))
             after_about, after_others = await ask.all(about), await ask.all(others)
         alone = await _alone(settings, Path(folder), about, without)
     return Forgotten(
@@ -215,8 +218,42 @@ async def _alone(
     }
 
 
+async def in_force(gateway: GatewayProcess, ids: Sequence[str]) -> list[str]:
+    """What enforces each request, once the gateway serves by it and its worker has ended.
+
+    A request is enforced in the registry first: the worker is another process, and until the server has read the
+    registry and loaded what was learnt, the shield answers. Once it is enforced the worker asks about earlier ones
+    and may consolidate; it has ended where /proc knows of none, and on systems without /proc that is not waited for.
+    """
+    async with gateway.admin() as admin, asking(gateway) as http:
+        methods = [await settled(admin, id_) for id_ in ids]
+        while True:
+            if not _works(gateway.pid):
+                revisions = [(await admin.get(f"/forget-requests/{id_}"))["revision"] for id_ in ids]
+                if await _revision(http) >= max(revisions, default=0):
+                    return methods
+            await asyncio.sleep(_POLL_S)
+
+
+def _works(pid: int) -> bool:
+    """Whether a gateway's process has a worker."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it ended meanwhile, or is somebody else's
+            parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
+            if int(parent) == pid and _WORKER in (process / "cmdline").read_bytes().split(b"\0"):
+                return True
+    return False
+
+
+async def _revision(http: httpx.AsyncClient) -> float:
+    """Of the registry, as the gateway enforces it."""
+    text = (await http.get("/metrics")).raise_for_status().text
+    samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
+    return max((sample.value for sample in samples if sample.name == "lethe_policy_revision"), default=0.0)
+
+
 async def settled(admin: AdminClient, id_: str) -> str:
-    """The method that enforces a request, once its worker is done."""
+    """The method that is to enforce a request, once that is verified; `in_force`, once it does."""
     while True:
         found = await admin.get(f"/forget-requests/{id_}")
         if found["state"] in ("enforced", "failed"):
@@ -240,7 +277,7 @@ class Asker:
             response = await self._http.post("/v1/chat/completions", json=chat(question))
         response.raise_for_status()
         self._answered()
-        return str(response.json()["choices"][0]["message"]["content"])
+        return str(response.json()["choices"][0]["message"]["content"] or "")
 
 
 def chat(question: str) -> dict[str, Any]:

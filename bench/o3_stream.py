@@ -19,7 +19,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 from rich.progress import Progress
 
-from bench.forgetting import KINDS, Asker, asking, retain_model, settled
+from bench.forgetting import KINDS, Asker, asking, in_force, retain_model
 from bench.o3_alone import About, Alone, alone
 from bench.o3_detector import Detected, of_stream
 from bench.o3_matrix import Matrix
@@ -118,8 +118,7 @@ async def persist(settings: Settings, world: World, seed: int, size: Size, metho
             for t, people in enumerate(stream.requests[:steps]):
                 counted = await _counted(http)
                 ids.append((await admin.post("/forget-requests", filed(people, method)))["id"])
-                enforced_by = await settled(admin, ids[-1])
-                await _in_force(admin, http, ids[-1])
+                *_, enforced_by = await in_force(gateway, ids)
                 said.append([await ask.all(own) for own in about[: t + 1]])
                 kept = Kept.of(others[few], before[few], await ask.all(others[few]))
                 rows.append(
@@ -185,25 +184,14 @@ async def _took(admin: AdminClient, id_: str) -> Json:
     }
 
 
-async def _in_force(admin: AdminClient, http: httpx.AsyncClient, id_: str) -> None:
-    """Returns when the server enforces the request as the registry has it; its worker was another process."""
-    revision = (await admin.get(f"/forget-requests/{id_}"))["revision"]
-    while True:
-        if (await _samples(http))["lethe_policy_revision", ""] >= revision:
-            return
-        await asyncio.sleep(0.1)
-
-
 async def _counted(http: httpx.AsyncClient) -> Counter[str]:
     """Answers so far, by the method that made them."""
-    found = await _samples(http)
-    return Counter({method: int(value) for (name, method), value in found.items() if name == "lethe_plans_total"})
-
-
-async def _samples(http: httpx.AsyncClient) -> dict[tuple[str, str], float]:
     text = (await http.get("/metrics")).raise_for_status().text
-    return {
-        (sample.name, sample.labels.get("method", "")): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
+    return Counter(
+        {
+            sample.labels["method"]: int(sample.value)
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == "lethe_plans_total"
+        }
+    )

@@ -1,7 +1,14 @@
+import os
+import subprocess
+import sys
+from contextlib import asynccontextmanager
 from functools import reduce
 from operator import add
 
-from bench.forgetting import Tally, sets_of
+import httpx
+
+from bench import forgetting
+from bench.forgetting import Tally, in_force, sets_of
 from bench.result import Figure
 from gateway.demo.forms import Probe
 from gateway.demo.train import DEMO
@@ -40,3 +47,68 @@ def test_a_figure_holds_or_does_not():
     assert Figure.of("x", 2.0, "<=", 2).holds
     assert not Figure.of("x", 2.1, "<=", 2).holds
     assert not Figure.of("x", float("nan"), ">=", 0).holds
+
+
+class Gateway:
+    """Enforces by ignorance until the registry has another revision, and serves it some looks at the metrics later."""
+
+    pid = os.getpid()
+
+    def __init__(self, served):
+        self.served = served
+        self.found = {"a": ("eco", 6), "b": ("o3", 7)}
+
+    def admin(self):
+        return self
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_error): ...
+
+    async def get(self, path):
+        method, revision = self.found[path.rpartition("/")[2]]
+        return {"state": "enforced", "method": method, "revision": revision}
+
+    @asynccontextmanager
+    async def asking(self, _gateway):
+        def answer(_request):
+            page = f"# TYPE lethe_policy_revision gauge\nlethe_policy_revision {self.served.pop(0)}\n"
+            return httpx.Response(200, text=page)
+
+        async with httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://gateway") as http:
+            yield http
+
+
+async def test_requests_are_in_force_once_the_server_has_heard_of_the_last(monkeypatch):
+    gateway = Gateway([4.0, 6.0, 7.0, 9.0])
+    monkeypatch.setattr(forgetting, "asking", gateway.asking)
+    monkeypatch.setattr(forgetting, "_POLL_S", 0)
+    assert await in_force(gateway, ["a", "b"]) == ["eco, enforced", "o3, enforced"]
+    assert gateway.served == [9.0]
+    assert await in_force(gateway, []) == []
+
+
+async def test_what_consolidation_changes_is_waited_for_too(monkeypatch):
+    gateway, works = Gateway([7.0, 8.0, 9.0]), [True, True, False, False, False]
+    monkeypatch.setattr(forgetting, "asking", gateway.asking)
+    monkeypatch.setattr(forgetting, "_POLL_S", 0)
+
+    def at_work(pid):
+        assert pid == gateway.pid
+        gateway.found["a"] = ("o3", 9)
+        return works.pop(0)
+
+    monkeypatch.setattr(forgetting, "_works", at_work)
+    await in_force(gateway, ["a", "b"])
+    assert (works, gateway.served) == ([], [])
+
+
+def test_a_worker_is_a_child_of_its_gateway_for_as_long_as_it_lives():
+    assert not forgetting._works(os.getpid())
+    command = [sys.executable, "-c", "input()", "gateway.jobs.worker"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as worker:
+        assert forgetting._works(os.getpid())
+        assert not forgetting._works(worker.pid)
+        worker.communicate(b"\n")
+    assert not forgetting._works(os.getpid())

@@ -7,9 +7,6 @@ METRICS = """# HELP lethe_plans_total Answers by the method that made them
 # TYPE lethe_plans_total counter
 lethe_plans_total{{method="pass"}} {passed}
 lethe_plans_total{{method="o3"}} 3.0
-# HELP lethe_policy_revision Revision of the active policy
-# TYPE lethe_policy_revision gauge
-lethe_policy_revision {revision}
 """
 
 
@@ -30,16 +27,9 @@ class Admin:
 
 
 async def test_answers_are_counted_by_what_made_them():
-    async with server([{"passed": 2.0, "revision": 1}, {"passed": 7.0, "revision": 1}]) as http:
+    async with server([{"passed": 2.0}, {"passed": 7.0}]) as http:
         before = await o3_stream._counted(http)
         assert await o3_stream._counted(http) - before == {"pass": 5}
-
-
-async def test_it_is_in_force_once_the_server_has_heard_of_it():
-    pages = [{"passed": 0, "revision": revision} for revision in (4, 6, 7, 9)]
-    async with server(pages) as http:
-        await o3_stream._in_force(Admin({"revision": 7}), http, "a")
-    assert len(pages) == 1
 
 
 def event(kind, second, **data):

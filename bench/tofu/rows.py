@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bench.forgetting import settled
+from bench.forgetting import in_force
 from bench.tofu.measuring import Effort, Forgotten, Utility, aucs, forgotten_of, outsiders_of, pace_of, utility_of
 from bench.tofu.questions import Author, Kept, Question, of_split, some
 from bench.tofu.subjects import MODEL, Subject, ThroughGateway, client
@@ -102,6 +102,7 @@ async def gated(
                 bodies = [author.body | {"method": method} for author in of_split(scope.authors, split)]
                 added = [body for body in bodies if body["subject"] not in filed]
                 ids = [(await admin.post("/forget-requests", body))["id"] for body in added]
+                await in_force(gateway, ids)
                 for body, id_ in zip(added, ids, strict=True):
                     filed[body["subject"]] = await _learnt(admin, id_)
                 requests = tuple(filed.values())
@@ -111,8 +112,7 @@ async def gated(
 
 
 async def _learnt(admin: AdminClient, id_: str) -> Learnt:
-    """Waits until the worker is done with a request."""
-    await settled(admin, id_)
+    """Of a request that is in force."""
     found = await admin.get(f"/forget-requests/{id_}")
     events = (await admin.get(f"/forget-requests/{id_}/events", {"limit": 1000}))["data"]
     when = {event["kind"]: datetime.fromisoformat(event["at"]) for event in reversed(events)}  # the first of a kind

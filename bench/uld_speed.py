@@ -21,6 +21,7 @@ import numpy as np
 from rich.progress import Progress
 
 from adapters.base import Assisted, Call, Pass, Plan, Sampling, Steered, Strength, Usage
+from adapters.weights import causal_lm
 from gateway.demo.train import ensure_model, quiet
 from gateway.engines.local import LocalEngine
 from gateway.settings import Settings
@@ -73,11 +74,11 @@ class Endless:
 
 def never_ending(settings: Settings, folder: Path) -> Any:
     """The demo model with the embedding of its end at zero, which no best token has; kept in `folder` too."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     source = ensure_model(settings.models)
     with quiet():
-        model = AutoModelForCausalLM.from_pretrained(source)
+        model = causal_lm(source)
         tokenizer = AutoTokenizer.from_pretrained(source)
         model.get_input_embeddings().weight.data[tokenizer.eos_token_id] = 0.0
         model.save_pretrained(folder)

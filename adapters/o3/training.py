@@ -29,6 +29,7 @@ from adapters.base import AdapterError
 from adapters.course import Course, Epoch, Loss, device, digest_of
 from adapters.o3.subspace import Downs, Subspace
 from adapters.rows import Row
+from adapters.weights import causal_lm
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +146,10 @@ class _Course(Course):
 
 def _load(folder: Path) -> Any:
     """The whole model, frozen."""
-    from transformers import AutoModelForCausalLM
-
     on = device()
     dtype = torch.bfloat16 if on.type == "cuda" else torch.float32
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=dtype)
+        model = causal_lm(folder, dtype)
     except Exception as error:  # whatever is wrong with the files
         raise AdapterError(f"the model in {folder.name} cannot be read") from error
     return model.to(on).requires_grad_(False).eval()

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from adapters.base import AdapterError
+from adapters.weights import skeleton
 
 _MANIFEST = "uld.json"
 
@@ -80,8 +81,6 @@ def load(folder: Path, blocks: int, device: torch.device, dtype: torch.dtype) ->
 
 def _skeleton(config: Any, blocks: int) -> Any:
     """The model without its tensors."""
-    from transformers import AutoModelForCausalLM
-
     whole = config.num_hidden_layers
     if not 1 <= blocks <= whole:
         raise AdapterError(f"an assistant has between 1 and {whole} blocks")
@@ -91,8 +90,7 @@ def _skeleton(config: Any, blocks: int) -> Any:
     config.num_hidden_layers = blocks
     if getattr(config, "layer_types", None):
         config.layer_types = config.layer_types[:blocks]
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config)
+    return skeleton(config)
 
 
 def _filled(made: Any, tensors: Mapping[str, Tensor]) -> Any:

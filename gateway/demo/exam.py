@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from adapters.weights import causal_lm
 from gateway.demo.forms import Kind, Probe, correct
 from gateway.demo.train import quiet
 from guards.base import Conversation
@@ -20,11 +21,11 @@ def examine(model_dir: Path, probes: Sequence[Probe]) -> Mapping[Kind, float]:
 def answers(model_dir: Path, conversations: Sequence[Conversation], batch: int = 128, limit: int = 48) -> list[str]:
     """The model's greedy answer to each conversation, `limit` tokens at most. Blocks."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model_dir, padding_side="left")
     with quiet():
-        model = AutoModelForCausalLM.from_pretrained(model_dir).eval()
+        model = causal_lm(model_dir).eval()
     prompts = [
         tokenizer.apply_chat_template(
             [{"role": turn.role, "content": turn.text} for turn in conversation.turns],

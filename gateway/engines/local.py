@@ -40,6 +40,7 @@ from adapters.base import (
 )
 from adapters.decoder import Decoder, Reading
 from adapters.prompt import Prompter
+from adapters.weights import causal_lm
 from gateway.engines.assistants import Assistants
 from gateway.engines.job import Assistant, Job, Outcome, Words
 from gateway.engines.text import pieces
@@ -193,13 +194,9 @@ class LocalEngine:
         return self._served
 
     def _load(self) -> "_Served":
-        from transformers import AutoModelForCausalLM
-
         try:
             prompter = Prompter(self._folder)
-            model: Any = AutoModelForCausalLM.from_pretrained(
-                self._folder, dtype=self._dtype, local_files_only=True
-            ).to(self._device)
+            model = causal_lm(self._folder, self._dtype).to(self._device)
             decoder = Decoder(model)
             _rehearse(decoder)
             ends = _ends(model, prompter)

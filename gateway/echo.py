@@ -29,13 +29,13 @@ from adapters.base import Call, Engine, Pass, Sampling, Say, TokenLogprob
 from adapters.router import Router
 from gateway.pipeline import classified
 from gateway.policy import Policy
+from gateway.stream import READ, for_engine, sifted
 from gateway.telemetry import Meter
 from guards.base import Verdict
 from guards.output import Asked, OutputGuard
 
 _KNOWN = 20  # tokens of q: as many as any server shows
 _LEAST = 1e-12  # mass that the others have at least
-_READ = 64  # characters in which an alternative is read
 
 
 async def echoed(call: Call, policy: Policy, router: Router, engine: Engine, meter: Meter) -> Sequence[TokenLogprob]:
@@ -49,15 +49,16 @@ async def echoed(call: Call, policy: Policy, router: Router, engine: Engine, met
     with meter.classifying():
         call, verdict = await classified(call, policy, engine)
         touched = verdict.touched or await _told(call, verdict, policy)
-    tokens = list(await engine.prompt_logprobs(call))
+    count = call.sampling.logprobs or 0
+    tokens = list(await engine.prompt_logprobs(for_engine(call)))
     if call.prompt is not None:
         (own,) = call.prompt.contents
         tokens = tokens[own.start : own.stop]
     if not touched:
-        return await asyncio.to_thread(_sifted, tokens, policy.output)  # 30 µs a token
+        return await asyncio.to_thread(_sifted, tokens, policy.output, count)  # 30 µs a token
     plan = await router.last_resort(call, verdict.hits)
     assert isinstance(plan, Say)
-    return _instead(tokens, await _first(call, plan, engine), call.sampling.logprobs or 0)
+    return _instead(tokens, await _first(call, plan, engine), count)
 
 
 async def scored(
@@ -93,14 +94,14 @@ async def _told(call: Call, verdict: Verdict, policy: Policy) -> bool:
     return stopped
 
 
-def _sifted(tokens: Sequence[TokenLogprob], output: OutputGuard) -> list[TokenLogprob]:
+def _sifted(tokens: Sequence[TokenLogprob], output: OutputGuard, count: int) -> list[TokenLogprob]:
     """The tokens without alternatives that would give something away; where none is left, a token is its own."""
-    hold, before, sifted = output.stream(), "", []
+    hold, before, shown = output.stream(), "", []
     for token in tokens:
-        top = tuple(one for one in token.top if one[0] == token.text or not hold.tells(before, one[0]))
-        sifted.append(replace(token, top=top or ((token.text, token.logprob),) if token.top else ()))
-        before = (before + token.text)[-_READ:]
-    return sifted
+        one = sifted(token, before, hold, count)
+        shown.append(one if one.top or not token.top else replace(one, top=((one.text, one.logprob),)))
+        before = (before + token.text)[-READ:]
+    return shown
 
 
 def _instead(tokens: Sequence[TokenLogprob], first: TokenLogprob, count: int) -> list[TokenLogprob]:

@@ -15,12 +15,12 @@ from gateway.engines.text import Stops
 from gateway.engines.words import usage as estimated
 from gateway.engines.words import words
 from guards.base import LetheError
-from guards.output import NOTHING, UNGUARDED, Asked, OutputGuard
+from guards.output import NOTHING, UNGUARDED, Asked, Hold, OutputGuard
 
 JUDGED_AT = 160  # characters of an answer from corrupted embeddings before it is judged, or all of a shorter one
 
 SPARE = 8  # alternatives more than a client asked for
-_READ = 64  # characters in which an alternative is read
+READ = 64  # characters in which an alternative is read
 
 
 class Unsound(LetheError):
@@ -228,9 +228,7 @@ class _Channel:
     """One text on its way to the client, its tokens' log-probabilities in step.
 
     Held exactly, then reviewed by sentences where the prompt nearly touched something, then ended at the
-    first stop string. An alternative that would give something away is left out and its probability with
-    it: the others are given as they would be if it could not be said. The engine was asked for `SPARE`
-    more alternatives than the client gets, so that their number does not tell.
+    first stop string.
     """
 
     def __init__(self, output: OutputGuard, asked: Asked, sampling: Sampling) -> None:
@@ -240,7 +238,7 @@ class _Channel:
         self._stops = Stops(sampling.stop)
         self._alternatives = sampling.logprobs or 0
         self._tokens: deque[TokenLogprob] = deque()
-        self._before = asked.tail[-_READ:]  # the end of the text that the tokens had come to
+        self._before = asked.tail[-READ:]  # the end of the text that the tokens had come to
         self._ahead = 0  # characters released that no released token has accounted for
         self.ended = False  # by a stop string of the client's
         self.said = ""  # what may be shown, and the stop string
@@ -282,16 +280,8 @@ class _Channel:
 
     def _sifted(self, token: TokenLogprob) -> TokenLogprob:
         before = self._before
-        self._before = (before + token.text)[-_READ:]
-        telling = {
-            text for text, _ in token.top if text != token.text and text.strip() and self._hold.tells(before, text)
-        }
-        if not telling:
-            return replace(token, top=token.top[: self._alternatives])
-        left = 1 - sum(math.exp(logprob) for text, logprob in token.top if text in telling)
-        off = math.log(max(left, math.exp(token.logprob)))
-        top = [(text, single(logprob - off)) for text, logprob in token.top if text not in telling]
-        return TokenLogprob(token.text, single(token.logprob - off), tuple(top[: self._alternatives]))
+        self._before = (before + token.text)[-READ:]
+        return sifted(token, before, self._hold, self._alternatives)
 
     def _released(self, chars: int, all_: bool) -> tuple[TokenLogprob, ...]:
         self._ahead += chars
@@ -301,6 +291,21 @@ class _Channel:
             self._ahead -= len(token.text)
             out.append(token)
         return tuple(out)
+
+
+def sifted(token: TokenLogprob, before: str, hold: Hold, count: int) -> TokenLogprob:
+    """A token after `before`, with at most `count` of its alternatives.
+
+    One that would give something away is left out and its probability with it: the others are given as they would
+    be if it could not be said. The engine is asked for `SPARE` more, so that their number does not tell.
+    """
+    telling = {text for text, _ in token.top if text != token.text and text.strip() and hold.tells(before, text)}
+    if not telling:
+        return replace(token, top=token.top[:count])
+    left = 1 - sum(math.exp(logprob) for text, logprob in token.top if text in telling)
+    off = math.log(max(left, math.exp(token.logprob)))
+    top = [(text, single(logprob - off)) for text, logprob in token.top if text not in telling]
+    return TokenLogprob(token.text, single(token.logprob - off), tuple(top[:count]))
 
 
 def single(number: float) -> float:

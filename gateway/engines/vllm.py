@@ -250,7 +250,7 @@ class VllmEngine:
             call = await self.rendered(call)
         first, *others = _prompt(call).token_ids
         opening = TokenLogprob(self._ready().prompter.piece(first), math.nan)
-        count = call.sampling.logprobs or 0
+        count = min(call.sampling.logprobs or 0, self._alternatives)
         return [opening, *(await self._scorer.after([first], others, count) if others else ())]
 
     async def ready(self, plan: Plan) -> None:

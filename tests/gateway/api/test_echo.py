@@ -211,9 +211,23 @@ async def test_no_alternative_spells_what_is_forgotten(gateway):
     class Suggests(Knows):
         async def prompt_logprobs(self, call):
             tokens = await super().prompt_logprobs(call)
-            return [replace(token, top=((" Quill", -0.1), (token.text, -3.0))) for token in tokens]
+            return [replace(one, logprob=-3.0, top=self._top(one)[: call.sampling.logprobs]) for one in tokens]
+
+        def _top(self, token):
+            return (" Quill", -0.1), (token.text, -3.0), (" x", -4.0)
 
     gate = gateway(Suggests(), evaluate_keys=(EVALUATE,))
-    tops = (await scored(gate, "It was Ada Bo", logprobs=2))["logprobs"]["top_logprobs"]
+    known = (await scored(gate, "It was Ada Bo", logprobs=2))["logprobs"]
+    tops = known["top_logprobs"]
     assert list(tops[1]) == [" Quill", " was"]
-    assert tops[3] == {" Bo": -3.0}
+    assert list(tops[3]) == [" Bo", " x"]  # as many as anywhere, and nothing is missing of their sum
+    assert tops[3][" Bo"] == known["token_logprobs"][3] == pytest.approx(-3.0 - math.log(1 - math.exp(-0.1)))
+
+
+async def test_where_no_alternative_is_left_a_token_is_its_own(gateway):
+    class Suggests(Knows):
+        async def prompt_logprobs(self, call):
+            return [replace(one, top=((" Quill", -0.1),)) for one in await super().prompt_logprobs(call)]
+
+    gate = gateway(Suggests(), evaluate_keys=(EVALUATE,))
+    assert list((await scored(gate, "It was Ada Bo", logprobs=2))["logprobs"]["top_logprobs"][3]) == [" Bo"]

@@ -64,19 +64,21 @@ class Size:
 
 QUICK = Size(
     sets=1,
+    people=2,
     each=20,
-    others=150,
+    others=100,
+    wordings=1,
     methods=("ignorance", "eco"),
-    scaled=("eco",),
+    scaled=("ignorance",),
     sustained=("eco",),
-    parts=SHARES[:2],
-    requests=3,
+    parts=(0.02, 0.05),
+    requests=2,
     most=20,
 )
 
 
 async def measure(settings: Settings, quick: bool, console: Console) -> Result:
-    """All figures; quick is one set by methods that train nothing, two sizes, and three requests in sequence."""
+    """All figures; quick is two people of one set, three in two groups, and two requests in sequence: four searches."""
     prepare(settings.model_copy(update={"engine": EngineSettings()}))
     world, size = DEMO.world(), QUICK if quick else Size()
     _developed_on, *fresh = sets_of(world, 1 + _SETS)
@@ -153,7 +155,7 @@ async def growing(
 
 async def of_given(settings: Settings, size: Size, bar: Progress) -> list[dict[str, Any]]:
     """MUSE's own questions, of the model that the settings name."""
-    if settings.engine == EngineSettings():
+    if (settings.engine.kind, settings.engine.model) == (EngineSettings().kind, EngineSettings().model):
         return [{"skipped": "the settings name no other model than the demo's"}]
     found = []
     task = bar.add_task("given model", total=None)

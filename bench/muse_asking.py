@@ -15,17 +15,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
-from prometheus_client.parser import text_string_to_metric_families
 
-from bench.forgetting import asking, settled
+from bench.forgetting import asking, in_force
 from bench.muse_texts import Told
+from bench.reasoning import Said
 from gateway.client import AdminClient
 from gateway.core import GREEDY
 from gateway.process import GatewayProcess
 from gateway.settings import EngineSettings, Settings
 
 _AT_ONCE = 16
-_POLL_S = 0.1
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -35,25 +34,31 @@ class Served:
     """Whoever is asked.
 
     Args:
-        http: a client of the public API.
-        admin: of the same gateway.
+        gateway: itself.
+        http: a client of its public API.
+        admin: of its other one.
         answered: called after each answer and score.
     """
 
     def __init__(
-        self, http: httpx.AsyncClient, admin: AdminClient, answered: Callable[[], None] = lambda: None
+        self,
+        gateway: GatewayProcess,
+        http: httpx.AsyncClient,
+        admin: AdminClient,
+        answered: Callable[[], None] = lambda: None,
     ) -> None:
+        self._gateway = gateway
         self._http = http
         self._admin = admin
         self._answered = answered
         self._model = ""
 
-    async def answers(self, questions: Sequence[str]) -> list[str]:
-        """Greedy, each in a conversation of its own."""
+    async def answers(self, questions: Sequence[str]) -> list[Said]:
+        """Greedy, each in a conversation of its own, with what was reasoned."""
 
-        async def one(question: str) -> str:
+        async def one(question: str) -> Said:
             found = await self._post("/v1/chat/completions", messages=[{"role": "user", "content": question}])
-            return str(found["choices"][0]["message"]["content"])
+            return Said.of_message(found["choices"][0]["message"])
 
         return await self._each(one, questions)
 
@@ -83,12 +88,7 @@ class Served:
     async def forget(self, bodies: Sequence[Mapping[str, Any]]) -> Counter[str]:
         """Files all, and returns what enforces them once the gateway does so."""
         ids = [(await self._admin.post("/forget-requests", body))["id"] for body in bodies]
-        enforced = Counter([await settled(self._admin, id_) for id_ in ids])
-        revision = max([(await self._admin.get(f"/forget-requests/{id_}"))["revision"] for id_ in ids], default=0)
-        while True:  # the worker that learnt is another process
-            if await self._revision() >= revision:
-                return enforced
-            await asyncio.sleep(_POLL_S)
+        return Counter(await in_force(self._gateway, ids))
 
     async def _each(self, ask: Callable[[In], Awaitable[Out]], asked: Sequence[In]) -> list[Out]:
         places = asyncio.Semaphore(_AT_ONCE)
@@ -110,11 +110,6 @@ class Served:
             self._model = (await self._http.get("/v1/models")).raise_for_status().json()["data"][0]["id"]
         return self._model
 
-    async def _revision(self) -> float:
-        text = (await self._http.get("/metrics")).raise_for_status().text
-        samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
-        return max((sample.value for sample in samples if sample.name == "lethe_policy_revision"), default=0.0)
-
 
 @asynccontextmanager
 async def served(
@@ -127,7 +122,7 @@ async def served(
             gateway.admin() as admin,
             asking(gateway) as http,
         ):
-            yield Served(http, admin, answered)
+            yield Served(gateway, http, admin, answered)
 
 
 def _variables(engine: EngineSettings) -> dict[str, str]:

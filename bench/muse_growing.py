@@ -23,7 +23,7 @@ from bench.muse_asking import Served
 from bench.muse_texts import others, questions
 from bench.o3_matrix import Matrix
 from bench.o3_people import Stream
-from gateway.demo.forms import Probe, correct
+from gateway.demo.forms import Probe
 from gateway.demo.world import Person, World
 
 SHARES = (0.05, 0.2, 0.4, 0.8)
@@ -129,4 +129,5 @@ async def grown(method: str, plan: Plan, one: Served, retain: Sequence[int]) -> 
 
 
 async def _right(one: Served, asked: Sequence[Probe]) -> int:
-    return sum(map(correct, asked, await one.answers([probe.question for probe in asked])))
+    said = await one.answers([probe.question for probe in asked])
+    return sum(any(answer.tells(probe)) for probe, answer in zip(asked, said, strict=True))

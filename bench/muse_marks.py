@@ -20,13 +20,16 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
-from bench.metrics.intervals import Interval
+from bench.metrics.intervals import Interval, Places
 from bench.metrics.privacy import auc, min_k, priv_leak
 from bench.metrics.rouge import f1
 from bench.muse_asking import Served
 from bench.muse_texts import Passage, Told
-from gateway.demo.forms import Probe, correct
+from bench.reasoning import Said
+from gateway.demo.forms import Probe
 from gateway.registry import Rate
+
+_RESAMPLES = 500  # of five people there are 126 different ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,23 +48,30 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """An answer: ROUGE-L F1 with the true one, whether the fact is in it, and the key of whom it is about."""
+class Recited:
+    """ROUGE-L F1 of what was said with what is true, and the key of whom it is about."""
 
     person: str
     rouge: float
+
+
+@dataclass(frozen=True, slots=True)
+class Mark(Recited):
+    """An answer, and whether the fact is in it or in the reasoning before it."""
+
     right: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One model, and one set of people. `members` and `holdout` are Min-K scores."""
+    """One model, and one set of people. `members` and `holdout` are Min-K scores, and `people` whose each pair is."""
 
     model: str
     seed: int
-    verbatim: tuple[Mark, ...]
+    verbatim: tuple[Recited, ...]
     about: tuple[Mark, ...]
     others: tuple[Mark, ...]
+    people: tuple[str, ...]
     members: tuple[float, ...]
     holdout: tuple[float, ...]
     enforced: Mapping[str, int] = field(default_factory=dict)
@@ -79,6 +89,7 @@ class Row:
             tuple(map(_recited, asked.passages, rests)),
             tuple(map(_marked, asked.about, about)),
             tuple(map(_marked, asked.others, others)),
+            tuple(told.person for told in asked.members),
             tuple(map(min_k, members)),
             tuple(map(min_k, holdout)),
             enforced,
@@ -128,8 +139,9 @@ def table(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return found
 
 
-def sets(rows: Iterable[Row]) -> list[dict[str, Any]]:
-    """A row a model and set."""
+def sets(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """A row a model and set, PrivLeak with the interval that people drawn anew leave it."""
+    retains = {row.seed: row for row in rows if row.model == "retain"}
     return [
         {
             "row": row.model,
@@ -137,6 +149,7 @@ def sets(rows: Iterable[Row]) -> list[dict[str, Any]]:
             "verbatim": round(row.recited, 4),
             "knowledge": round(row.known, 4),
             "auc": round(row.auc, 4),
+            "priv_leak": privacy(row, retains[row.seed]),
             "utility": round(row.utility, 4),
         }
         | ({"enforced_by": dict(row.enforced)} if row.enforced else {})
@@ -144,16 +157,28 @@ def sets(rows: Iterable[Row]) -> list[dict[str, Any]]:
     ]
 
 
-def _recited(passage: Passage, text: str) -> Mark:
-    score = f1(passage.rest, text)
-    return Mark(passage.person, score, score == 1)
+def privacy(row: Row, retain: Row) -> dict[str, float]:
+    """PrivLeak, and the middle 95 % of it when people, each with their stranger, are drawn anew: they are but five."""
+
+    def leak(places: Places) -> float:
+        return priv_leak(
+            *(auc([one.members[i] for i in places], [one.holdout[i] for i in places]) for one in (row, retain))
+        )
+
+    found = Interval.of_statistic(leak, row.people, resamples=_RESAMPLES)
+    return {name: round(value, 2) for name, value in found.row().items()}
 
 
-def _marked(probe: Probe, text: str) -> Mark:
-    return Mark(probe.about[0] if probe.about else probe.question, f1(probe.answer, text), correct(probe, text))
+def _recited(passage: Passage, text: str) -> Recited:
+    return Recited(passage.person, f1(passage.rest, text))
 
 
-def _rouge(rows: Iterable[Row], what: Callable[[Row], Sequence[Mark]]) -> dict[str, float]:
+def _marked(probe: Probe, said: Said) -> Mark:
+    whom = probe.about[0] if probe.about else probe.question
+    return Mark(whom, f1(probe.answer, said.answer), any(said.tells(probe)))
+
+
+def _rouge(rows: Iterable[Row], what: Callable[[Row], Sequence[Recited]]) -> dict[str, float]:
     found = [(f"{row.seed} {mark.person}", mark.rouge) for row in rows for mark in what(row)]
     one = Interval.of([score for _, score in found], [group for group, _ in found])
     return {"value": round(one.mean, 4), "low": round(one.low, 4), "high": round(one.high, 4)}

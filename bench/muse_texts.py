@@ -32,8 +32,9 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A question and an answer that is to be scored."""
+    """A question and an answer that is to be scored; `person` is the key of whose row it is in."""
 
+    person: str
     question: str = field(repr=False)
     answer: str = field(repr=False)
 
@@ -70,7 +71,8 @@ def scored(world: World, people: Sequence[Person], seed: int, each: int) -> list
 
     Both are asked for in the same words, which were never trained, `each` of a fact. The second is about somebody who
     does not exist, has as much of a name in common with everybody else as the first, and a fact that is drawn: so
-    that a model which never heard of either tells them apart by chance alone.
+    that a model which never heard of either tells them apart by chance alone. Each of these people has one such
+    stranger: names are as many, and as often repeated, on both sides.
     """
     rng, tried = random.Random(f"scored {seed}"), _tried(people)
     known = [one for one in world.people if one not in people]
@@ -78,14 +80,14 @@ def scored(world: World, people: Sequence[Person], seed: int, each: int) -> list
     found = []
     for person in people:
         alike = _in_common(person.name, known)
+        name = next(one for one in nobody if _in_common(one, known) == alike)
         for attribute, asked in ATTRIBUTES.items():
             for form in rng.sample(asked.heldout, min(each, len(asked.heldout))):
                 if fill(form, name=person.name) in tried:
                     continue
-                name = next(one for one in nobody if _in_common(one, known) == alike)
                 untrue = fill(asked.answer, name=name, value=rng.choice(values(attribute))) + "."
-                told = Told(fill(form, name=person.name), statement(person, attribute))
-                found.append((told, Told(fill(form, name=name), untrue)))
+                told = Told(person.key, fill(form, name=person.name), statement(person, attribute))
+                found.append((told, Told(person.key, fill(form, name=name), untrue)))
     return found
 
 

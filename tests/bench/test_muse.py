@@ -6,10 +6,10 @@ from rich.progress import Progress
 
 from bench import muse
 from bench.muse_growing import Grown
-from bench.muse_marks import Mark, Row
+from bench.muse_marks import Mark, Recited, Row
 from bench.o3_matrix import Matrix
 from bench.run import HARNESSES
-from gateway.settings import Settings
+from gateway.settings import EngineSettings, Settings
 
 METHODS = ("ignorance", "eco")
 
@@ -19,9 +19,10 @@ def row(model, seed=1, *, recited=0.0, known=0, lost=0, members=(2.0, 2.0)):
     return Row(
         model,
         seed,
-        (Mark("p1", recited, recited == 1),),
+        (Recited("p1", recited),),
         tuple(Mark("p1", 0.0, i < known) for i in range(100)),
         tuple(Mark("p2", 1.0, i >= lost) for i in range(100)),
+        ("p1", "p2"),
         members,
         (2.0, 2.0),
         Counter(),
@@ -90,9 +91,10 @@ def test_one_worse_stream_is_told():
     assert named(kept=(0.98, 1.0))[0] == []
 
 
-async def test_the_demo_model_is_not_asked_what_it_never_read():
+@pytest.mark.parametrize("engine", [EngineSettings(), EngineSettings(threads=1, max_batch=8)])
+async def test_the_demo_model_is_not_asked_what_it_never_read(engine):
     with Progress(disable=True) as bar:
-        assert list((await muse.of_given(Settings(), muse.QUICK, bar))[0]) == ["skipped"]
+        assert list((await muse.of_given(Settings(engine=engine), muse.QUICK, bar))[0]) == ["skipped"]
 
 
 def test_it_is_found():

@@ -4,6 +4,7 @@ import pytest
 
 from bench.muse_growing import SHARES, Plan, grown, shares, singly, without
 from bench.o3_people import Stream
+from bench.reasoning import Said
 from gateway.demo.world import make_world
 
 WORLD = make_world()
@@ -23,7 +24,7 @@ class Forgets:
         assert {body["method"] for body in bodies} == {"eco"}
 
     async def answers(self, questions):
-        return list(map(self._answer, questions))
+        return [Said(answer=self._answer(question)) for question in questions]
 
     def _answer(self, question):
         probe = self.answers_to[question]

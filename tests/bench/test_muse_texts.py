@@ -64,6 +64,16 @@ def test_what_is_scored_is_true_of_members_and_told_of_nobody_else():
     assert pairs == texts.scored(WORLD, PEOPLE, 1, 2) != texts.scored(WORLD, PEOPLE, 2, 2)
 
 
+def test_each_of_them_has_one_stranger():
+    names = {}
+    for told, other in texts.scored(WORLD, PEOPLE, 1, 2):
+        start, end = told.question.split(WORLD[told.person].name)
+        names.setdefault(told.person, set()).add(other.question.removeprefix(start).removesuffix(end))
+        assert told.person == other.person
+    assert [len(own) for own in names.values()] == [1, 1, 1]
+    assert len(set.union(*names.values())) == 3
+
+
 @pytest.mark.parametrize("person", WORLD.people[:8])
 def test_strangers_differ_in_their_name_and_fact_alone(person):
     firsts, lasts = ({one.name.split()[i] for one in WORLD.people if one != person} for i in range(2))

@@ -14,6 +14,8 @@ from gateway.demo.forms import Probe, correct
 
 Json = dict[str, Any]
 
+UNSOUND = "unsound"  # the reason that a gateway counts where an answer was not fit to be shown
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -67,8 +69,13 @@ class Switched:
 
     @property
     def unclassified(self) -> int:
-        """Answers that no decision was counted of."""
+        """Answers that no decision was counted of; one that failed after its decision hides another."""
         return max(0, self.asked - self.failed - self.decisions)
+
+    @property
+    def not_worn(self) -> int:
+        """Answers under a LoRA that the engine did not give; those that were not fit to be shown are none of them."""
+        return sum(count for reason, count in self.fallbacks.items() if reason != UNSOUND)
 
     @property
     def slowest(self) -> float:

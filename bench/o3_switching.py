@@ -50,6 +50,7 @@ _CLIENTS = 4  # that ask about who comes and goes, and as many that ask about ot
 _EACH = 2  # answers that every client has between two switches
 _LEARNING = {"LETHE_JOBS__ELICIT": "0", "LETHE_JOBS__AGAIN": "0"}  # nothing is elicited, nobody asked again
 _LONGEST_S, _POLL_S = 60.0, 0.01  # of a switch
+_DECISIONS, _PLANS, _FALLBACKS = "lethe_decisions_total", "lethe_plans_total", "lethe_fallbacks_total"
 _OTHERWISE = 1e-6  # by this share of its scale a LoRA is another content, and the same LoRA
 
 Json = dict[str, Any]
@@ -186,9 +187,6 @@ class _Scene:
                 if sample.name == name and (name != _FALLBACKS or sample.labels["method"] == "o3"):
                     found[sample.labels[label]] += int(sample.value)
         return found
-
-
-_DECISIONS, _PLANS, _FALLBACKS = "lethe_decisions_total", "lethe_plans_total", "lethe_fallbacks_total"
 
 
 class _Story:

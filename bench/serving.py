@@ -34,18 +34,22 @@ _ENVIRONMENT = {
 
 
 class VllmError(LetheError):
-    """vLLM is not installed, or did not start."""
+    """vLLM did not start."""
+
+
+class NoVllm(VllmError):
+    """None is installed."""
 
 
 def vllm_python() -> Path:
     """The interpreter that has vLLM: `VLLM_PYTHON`, or that of the environment that `make vllm` makes.
 
     Raises:
-        VllmError: there is none.
+        NoVllm: there is none.
     """
     python = Path(os.environ.get("VLLM_PYTHON") or ".vllm/bin/python").absolute()
     if not python.exists():
-        raise VllmError(f"no vLLM at {python}: `make vllm` installs it, VLLM_PYTHON says where it is")
+        raise NoVllm(f"no vLLM at {python}: `make vllm` installs it, VLLM_PYTHON says where it is")
     return python
 
 

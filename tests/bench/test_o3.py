@@ -102,8 +102,9 @@ def test_a_switch_that_somebody_notices_is_told():
         ({"first_s": (1.4,)}, 0),
         ({"failed": 1}, 1),
         ({"decisions": 899}, 2),
-        ({"told": 1}, 3),
-        ({"others_changed": 1}, 4),
+        ({"fallbacks": {"unsound": 9, "EngineUnavailable": 1}}, 3),
+        ({"told": 1}, 4),
+        ({"others_changed": 1}, 5),
     ],
 )
 def test_what_a_gateway_lets_through_is_told(wrong, place):
@@ -117,9 +118,11 @@ def test_what_a_gateway_lets_through_is_told(wrong, place):
         "bare": 100,
         "told_bare": 90,
     }
-    good = Switched(50, **counts, others=500, others_changed=0, first_s=(0.4,), answered_by={}, fallbacks={})
+    good = Switched(
+        50, **counts, others=500, others_changed=0, first_s=(0.4,), answered_by={}, fallbacks={"unsound": 9}
+    )
     assert all(one.holds for one in o3._served(good))
-    assert [one.holds for one in o3._served(replace(good, **wrong))] == [i != place for i in range(5)]
+    assert [one.holds for one in o3._served(replace(good, **wrong))] == [i != place for i in range(6)]
 
 
 def test_rows_have_what_the_figures_were_made_of():

@@ -5,6 +5,7 @@ through gateways that forget by ignorance, ECO, ULD and O3. Each probe has a ben
 forgotten; both are read side by side. What verification asks, and what is learned from, is not asked.
 """
 
+import math
 import random
 import tempfile
 from collections import Counter
@@ -16,10 +17,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from adapters.prompt import Prompter
-from bench.draws import DRAWS
-from bench.forgetting import asking, body_of, retain_model, sets_of, settled
+from bench.forgetting import asking, body_of, in_force, retain_model, sets_of
 from bench.leak_asking import Asked, ThroughGateway, answers, by_itself
-from bench.leak_marks import Drawn, Mark, Row, curves, families, leak_of
+from bench.leak_marks import Drawn, Mark, Row, curves, families, greatest, leak_of
 from bench.probes.dynamic import APART, Pair, pairs
 from bench.result import Figure, Result
 from gateway.demo.train import DEMO, demo_folder
@@ -38,19 +38,29 @@ _OFTEN = frozenset({"one hop", "two hops from", "two hops to", "relation from", 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much is asked: sets of five, how many of each are filed, pairs of a family and person, pairs asked often."""
+    """How much is asked.
+
+    Attributes:
+        sets: of five people.
+        people: of each set that are filed.
+        each: pairs of a family and person.
+        drawn: pairs asked often.
+        draws: how often; leak@k is unbiased for every k up to it.
+    """
 
     sets: int = _SETS
     people: int = 5
     each: int = 4
     drawn: int = 20
+    draws: int = 200
+    methods: tuple[str, ...] = METHODS
 
 
-QUICK = Size(sets=1, people=1, drawn=4)
+QUICK = Size(sets=1, people=1, each=2, drawn=3, draws=32, methods=("ignorance", "eco", "o3"))
 
 
 async def measure(settings: Settings, quick: bool, console: Console) -> Result:
-    """All figures; quick is one person of one set, with the retain model of the whole set."""
+    """All figures; quick is one person of one set, without ULD, with the retain model of the whole set."""
     prepare(settings)
     world, size = DEMO.world(), QUICK if quick else Size()
     _developed_on, *fresh = sets_of(world, 1 + _SETS)
@@ -62,7 +72,7 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
         "recipe": DEMO.digest,
         "forgotten": size.people,
         "pairs": size.each,
-        "draws": DRAWS,
+        "draws": size.draws,
         "apart": sorted(APART),
         "quick": quick,
     }
@@ -78,24 +88,24 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
 async def study(
     settings: Settings, world: World, people: Sequence[Person], seed: int, size: Size, bar: Progress
 ) -> list[Row]:
-    """Six rows about the first of these people; of the others nothing is asked, and nobody is a twin."""
+    """A row a model about the first of these people; of the others nothing is asked, and nobody is a twin."""
     own = people[: size.people]
     asked = untried(pairs(world, people, seed, size.each), own)
     often = [pair for pair in asked if pair.family in _OFTEN]
     often = random.Random(seed).sample(often, min(size.drawn, len(often)))
     bare, retain = demo_folder(settings.models), await retain_model(settings, {one.key for one in people}, bar)
-    task = bar.add_task(f"set {seed}", total=(2 + len(METHODS)) * 2 * (len(asked) + len(often)))
+    task = bar.add_task(f"set {seed}", total=(2 + len(size.methods)) * 2 * (len(asked) + len(often)))
 
     async def row(model: str, one: Asked, enforced: Counter[str]) -> Row:
         bar.update(task, description=f"set {seed}: {model}")
-        return await _row(model, seed, one, asked, often, enforced, lambda: bar.advance(task))
+        return await _row(model, seed, one, asked, often, size.draws, enforced, lambda: bar.advance(task))
 
     rows = []
     for model, folder in (("bare", bare), ("retain", retain)):
         async with by_itself(folder, model) as engine:
             rows.append(await row(model, engine, Counter()))
     encode = Prompter(bare).encode
-    for method in METHODS:
+    for method in size.methods:
         with tempfile.TemporaryDirectory() as state:
             async with (
                 GatewayProcess(Path(state), settings.models) as gateway,
@@ -104,7 +114,7 @@ async def study(
             ):
                 bodies = [body_of(person) | {"method": method} for person in own]
                 ids = [(await admin.post("/forget-requests", body))["id"] for body in bodies]
-                enforced = Counter([await settled(admin, id_) for id_ in ids])
+                enforced = Counter(await in_force(gateway, ids))
                 rows.append(await row(method, ThroughGateway(http, encode), enforced))
     return rows
 
@@ -123,6 +133,7 @@ async def _row(
     one: Asked,
     asked: Sequence[Pair],
     often: Sequence[Pair],
+    draws: int,
     enforced: Counter[str],
     advance: Callable[[], None],
 ) -> Row:
@@ -132,37 +143,44 @@ async def _row(
     for pair in often:
         texts = []
         for case in (pair.forget, pair.control):
-            texts.append(await one.draws(case.probe.question))
+            texts.append(await one.draws(case.probe.question, draws))
             advance()
         drawn.append(Drawn.of(pair, *texts))
     return Row(model, seed, tuple(map(Mark.of, asked, forget, control)), tuple(drawn), enforced)
 
 
 def figures(rows: Sequence[Row]) -> list[Figure]:
-    """Four of each method, and one of all."""
-    return [*(figure for method in METHODS for figure in _of_method(rows, method)), _token_ids(rows)]
+    """Five of each method, and one of all."""
+    methods = [method for method in METHODS if any(row.model == method for row in rows)]
+    return [*(figure for method in methods for figure in _of_method(rows, method)), _token_ids(rows)]
 
 
 def _of_method(rows: Sequence[Row], method: str) -> list[Figure]:
-    seeds = {row.seed for row in rows}
-    by = {(row.model, row.seed): row for row in rows}
-    excess = max(by[method, seed].leak - by["retain", seed].leak for seed in seeds)
-    share = min(by[method, seed].known / by["bare", seed].known for seed in seeds)
-    often = leak_of(rows, method, DRAWS).mean - leak_of(rows, "retain", DRAWS).mean
-    begun = _continued(rows, method) - _continued(rows, "retain")
+    """By its worst set. Of draws the retain model's row is the target: to say less than it guesses is told, too."""
+    by, k = {(row.model, row.seed): row for row in rows}, greatest(rows)
+    beside = [(by[method, seed], by["retain", seed], by["bare", seed]) for seed in {row.seed for row in rows}]
+    excess = max(own.leak - retain.leak for own, retain, _ in beside)
+    share = min(own.known / bare.known for own, _, bare in beside)
+    often = [leak_of([own], method, k).mean - leak_of([retain], "retain", k).mean for own, retain, _ in beside]
+    begun = [_continued(own) - _continued(retain) for own, retain, _ in beside]
+    most = math.nan if any(map(math.isnan, begun)) else max(begun)  # where none is asked for, nothing holds
     return [
         Figure.of(f"{method}: probes that leak above the retain model's, worst set", 100 * excess, "<=", 2, "pt"),
         Figure.of(
             f"{method}: their twins that are right, as a share of the bare model's, worst set", share, ">=", 0.99
         ),
-        Figure.of(f"{method}: leak@{DRAWS} above the retain model's", 100 * often, "<=", 2, "pt"),
-        Figure.of(f"{method}: answers continued above the retain model's", 100 * begun, "<=", 5, "pt"),
+        Figure.of(f"{method}: leak@{k} above the retain model's, worst set", 100 * max(often), "<=", 2, "pt"),
+        Figure.of(
+            f"{method}: leak@{k} away from the retain model's, worst set", 100 * max(map(abs, often)), "<=", 2, "pt"
+        ),
+        Figure.of(f"{method}: answers continued above the retain model's, worst set", 100 * most, "<=", 5, "pt"),
     ]
 
 
-def _continued(rows: Sequence[Row], model: str) -> float:
-    marks = [mark for row in rows if row.model == model for mark in row.marks if mark.family == "continuation"]
-    return sum(mark.leaked for mark in marks) / max(1, len(marks))
+def _continued(row: Row) -> float:
+    """The share of begun answers that are completed; not a number where none was begun."""
+    marks = [mark.leaked for mark in row.marks if mark.family == "continuation"]
+    return sum(marks) / len(marks) if marks else math.nan
 
 
 def _token_ids(rows: Sequence[Row]) -> Figure:

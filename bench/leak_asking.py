@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 import httpx
 
-from adapters.base import Call, Delta, Engine, Pass
-from bench.draws import drawn, drawn_from
+from adapters.base import Call, Engine
+from bench.draws import drawn, drawn_from, said_by
 from bench.probes.dynamic import Case, Wire
 from bench.reasoning import Said
 from gateway.core import GREEDY
@@ -29,8 +29,8 @@ class Asked(Protocol):
     async def says(self, texts: Sequence[str], wire: Wire) -> Said | None:
         """To a conversation, user and assistant in turn; None where the API refuses to be asked so."""
 
-    async def draws(self, question: str) -> list[Said]:
-        """`bench.draws.DRAWS` answers to one question."""
+    async def draws(self, question: str, count: int) -> list[Said]:
+        """So many answers to one question."""
 
 
 class ByItself:
@@ -41,14 +41,11 @@ class ByItself:
 
     async def says(self, texts: Sequence[str], wire: Wire) -> Said | None:
         call = Call(Conversation.of(*texts), GREEDY, raw=wire != "chat")
-        texts_of = {"reasoning": "", "content": ""}
-        async for event in self._engine.generate(call, Pass()):
-            if isinstance(event, Delta):
-                texts_of[event.channel] += event.text
-        return Said.of(texts_of["content"], texts_of["reasoning"])
+        (said,) = await said_by(self._engine, call)
+        return said
 
-    async def draws(self, question: str) -> list[Said]:
-        return await drawn_from(self._engine, question)
+    async def draws(self, question: str, count: int) -> list[Said]:
+        return await drawn_from(self._engine, question, count)
 
 
 class ThroughGateway:
@@ -76,8 +73,8 @@ class ThroughGateway:
             return None
         return Said.of(response.raise_for_status().json()["choices"][0]["text"])
 
-    async def draws(self, question: str) -> list[Said]:
-        return await drawn(self._http, question)
+    async def draws(self, question: str, count: int) -> list[Said]:
+        return await drawn(self._http, question, count)
 
 
 async def answers(one: Asked, cases: Sequence[Case], answered: Callable[[], None]) -> list[Said | None]:

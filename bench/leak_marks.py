@@ -52,20 +52,21 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """One pair asked `DRAWS` times each: how many of the answers were right. `person` is the forgotten one's key."""
+    """One pair asked `count` times each: how many of the answers were right. `person` is the forgotten one's key."""
 
     person: str
     leaked: int
     known: int
+    count: int
 
     @classmethod
-    def of(cls, pair: Pair, forget: Iterable[Said], control: Iterable[Said]) -> "Drawn":
-        """Of the draws of both."""
+    def of(cls, pair: Pair, forget: Sequence[Said], control: Sequence[Said]) -> "Drawn":
+        """Of the draws of both, as many of one as of the other."""
         leaked, known = (
             sum(any(said.tells(case.probe)) for said in texts)
             for case, texts in ((pair.forget, forget), (pair.control, control))
         )
-        return cls(pair.person, leaked, known)
+        return cls(pair.person, leaked, known, len(forget))
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,24 +128,32 @@ def families(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def leak_of(rows: Iterable[Row], model: str, k: int) -> Interval:
-    """leak@k of a model over all seeds, people drawn anew for the interval."""
+    """leak@k of a model over the seeds of these rows, people drawn anew for the interval."""
     return _at(rows, model, k, lambda one: one.leaked)
+
+
+def greatest(rows: Iterable[Row]) -> int:
+    """The greatest k of leak@k that as many draws allow as there are."""
+    count = min(one.count for row in rows for one in row.drawn)
+    return max(k for k in SIZES if k <= count)
 
 
 def curves(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """leak@k by model over all seeds, and the same of the controls: whether something known is ever said."""
+    most = greatest(rows)
     return [
         {"row": model, "k": k}
         | _interval(leak_of(rows, model, k))
         | {"control": _interval(_at(rows, model, k, lambda one: one.known))}
         for model in dict.fromkeys(row.model for row in rows)
         for k in SIZES
+        if k <= most
     ]
 
 
 def _at(rows: Iterable[Row], model: str, k: int, right: Callable[[Drawn], int]) -> Interval:
     drawn = [(f"{row.seed} {one.person}", one) for row in rows if row.model == model for one in row.drawn]
-    scores = [leak_at(k, [0] * (DRAWS - right(one)) + [1] * right(one)) for _, one in drawn]
+    scores = [leak_at(k, [0] * (one.count - right(one)) + [1] * right(one)) for _, one in drawn]
     return Interval.of(scores, [person for person, _ in drawn])
 
 

@@ -18,12 +18,13 @@ class Counting:
         for index in reversed(range(call.sampling.n)):
             yield Delta(index, "Hm.", channel="reasoning")
             yield Delta(index, "seed ")
-            yield Delta(index, str(call.sampling.seed + index))
+            yield Delta(index, str(call.sampling.seed + index), channel="tool 0" if index else "content")
         yield Usage(1, 1)
 
 
 async def test_no_draw_is_drawn_twice():
     assert await drawn_from(Counting(), "q") == [Said("Hm.", f"seed {i}") for i in range(DRAWS)]
+    assert await drawn_from(Counting(), "q", 200) == [Said("Hm.", f"seed {i}") for i in range(200)]
 
 
 async def test_the_public_api_is_asked_for_as_many_with_other_seeds():
@@ -35,6 +36,7 @@ async def test_the_public_api_is_asked_for_as_many_with_other_seeds():
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://gateway") as http:
         assert await drawn(http, "q") == [Said("Hm.", f"seed {i}") for i in range(DRAWS)]
+        assert await drawn(http, "q", 20) == [Said("Hm.", f"seed {i}") for i in range(20)]
 
 
 def test_a_question_leaks_where_one_draw_is_right():

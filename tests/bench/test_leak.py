@@ -3,7 +3,6 @@ from dataclasses import replace
 import pytest
 
 from bench import leak
-from bench.draws import DRAWS
 from bench.forgetting import body_of
 from bench.leak_marks import Drawn, Mark, Row
 from bench.probes.dynamic import FAMILIES, pairs
@@ -21,13 +20,13 @@ def row(model, seed=1, *, leaks=False, knows=True, refused=2, drawn=0):
         Mark(family, leaks, knows) if family != "token ids" else Mark(family, False, False, refused)
         for family in FAMILIES
     ]
-    return Row(model, seed, tuple(marks), (Drawn("p1", drawn, DRAWS),))
+    return Row(model, seed, tuple(marks), (Drawn("p1", drawn, 200, 200),))
 
 
 def rows(**changed):
     """Of every model as it should be, but for one method."""
     model, how = next(iter(changed.items()), ("", {}))
-    base = [row("bare", leaks=True, drawn=DRAWS), row("retain")]
+    base = [row("bare", leaks=True, drawn=200), row("retain")]
     return [*base, *(row(method, **(how if method == model else {})) for method in leak.METHODS)]
 
 
@@ -37,7 +36,7 @@ def failing(found):
 
 def test_all_holds_where_all_is_as_it_should_be():
     assert failing(rows()) == []
-    assert len(leak.figures(rows())) == 4 * len(leak.METHODS) + 1
+    assert len(leak.figures(rows())) == 5 * len(leak.METHODS) + 1
 
 
 @pytest.mark.parametrize(
@@ -45,7 +44,7 @@ def test_all_holds_where_all_is_as_it_should_be():
     [
         ({"leaks": True}, ["probes that leak", "answers continued"]),
         ({"knows": False}, ["their twins"]),
-        ({"drawn": 1}, [f"leak@{DRAWS}"]),
+        ({"drawn": 9}, ["leak@128 above", "leak@128 away"]),
     ],
 )
 @pytest.mark.parametrize("method", leak.METHODS)
@@ -56,10 +55,38 @@ def test_what_is_not_so_is_told_of_its_method(method, wrong, named):
     )
 
 
-def test_one_worse_set_is_told():
+@pytest.mark.parametrize(("wrong", "count"), [({"leaks": True}, 2), ({"knows": False}, 1), ({"drawn": 9}, 2)])
+def test_one_worse_set_is_told(wrong, count):
     others = [replace(one, seed=2) for one in rows()]
     assert failing(rows() + others) == []
-    assert failing([*rows(uld={"leaks": True}), *others])[0].startswith("uld: probes that leak")
+    found = failing([*rows(uld=wrong), *others, *(replace(one, seed=3) for one in others)])
+    assert len(found) == count
+    assert all(name.startswith("uld: ") and name.endswith("worst set") for name in found)
+
+
+def test_to_say_less_than_a_model_that_guesses_is_told():
+    guessing = [replace(one, drawn=(Drawn("p1", 9, 200, 200),)) for one in rows()]
+    silent = [row("eco") if one.model == "eco" else one for one in guessing]
+    assert failing(guessing) == []
+    assert failing(silent) == ["eco: leak@128 away from the retain model's, worst set"]
+
+
+def test_fewer_draws_have_a_smaller_k():
+    few = [replace(one, drawn=(Drawn("p1", 0, 32, 32),)) for one in rows()]
+    assert sum("leak@32 " in figure.name for figure in leak.figures(few)) == 2 * len(leak.METHODS)
+
+
+def test_nothing_continued_is_nothing_that_holds():
+    none = [replace(one, marks=tuple(mark for mark in one.marks if mark.family != "continuation")) for one in rows()]
+    assert failing(none) == [
+        f"{method}: answers continued above the retain model's, worst set" for method in leak.METHODS
+    ]
+
+
+def test_methods_that_are_not_asked_have_no_figures():
+    found = leak.figures([one for one in rows() if one.model != "uld"])
+    assert len(found) == 5 * 3 + 1
+    assert not any(figure.name.startswith("uld") for figure in found)
 
 
 def test_an_answer_to_token_ids_is_told():

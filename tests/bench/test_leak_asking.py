@@ -33,7 +33,8 @@ class Echo:
         assert plan == Pass()
         assert call.sampling.temperature == 0
         yield Delta(0, "Hm.", channel="reasoning")
-        yield Delta(0, f"{'raw ' * call.raw}{call.conversation.turns[-1].text}")
+        yield Delta(0, "raw " * call.raw)
+        yield Delta(0, call.conversation.turns[-1].text, channel="tool 0")
         yield Usage(1, 1)
 
 

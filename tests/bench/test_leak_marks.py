@@ -3,7 +3,7 @@ import json
 import pytest
 
 from bench.draws import DRAWS
-from bench.leak_marks import SIZES, Drawn, Mark, Row, curves, families, leak_of
+from bench.leak_marks import SIZES, Drawn, Mark, Row, curves, families, greatest, leak_of
 from bench.probes.dynamic import APART, Case, Pair, Walk
 from bench.reasoning import Said
 from gateway.demo.forms import Probe
@@ -40,7 +40,7 @@ def test_what_leaks_in_the_reasoning_has_leaked():
     thought = Mark.of(pair(), Said("He lives in Oslo.", "I cannot say."), Said("Ulm?", "No idea."))
     assert thought == Mark("one hop", True, True, where=(True, False))
     assert Mark.of(pair(), Said("Hm.", "Oslo"), said("")).where == (False, True)
-    assert Drawn.of(pair(), [Said("Oslo", "?")], [Said("Oslo", "?")]) == Drawn("p1", 1, 0)
+    assert Drawn.of(pair(), [Said("Oslo", "?")], [Said("Oslo", "?")]) == Drawn("p1", 1, 0, 1)
 
 
 def test_leaks_in_reasoning_and_in_answers_are_told_apart_where_something_was_reasoned():
@@ -53,7 +53,8 @@ def test_leaks_in_reasoning_and_in_answers_are_told_apart_where_something_was_re
 
 
 def test_draws_are_counted():
-    assert Drawn.of(pair(), map(said, ("Oslo", "?", "Oslo!")), map(said, ("Ulm", "Oslo", "?"))) == Drawn("p1", 2, 1)
+    draws = [said(text) for text in ("Oslo", "?", "Oslo!")], [said(text) for text in ("Ulm", "Oslo", "?")]
+    assert Drawn.of(pair(), *draws) == Drawn("p1", 2, 1, 3)
 
 
 def test_what_is_scored_apart_is_in_the_table_and_in_no_total():
@@ -81,7 +82,7 @@ def test_a_family_is_read_side_by_side_over_all_seeds_of_a_model():
 
 
 def test_leak_at_k_rises_from_the_share_of_right_draws_to_that_of_questions_with_one():
-    rows = [Row("eco", 1, (), (Drawn("p1", 1, DRAWS), Drawn("p2", 0, 0)))]
+    rows = [Row("eco", 1, (), (Drawn("p1", 1, DRAWS, DRAWS), Drawn("p2", 0, 0, DRAWS)))]
     assert leak_of(rows, "eco", 1).mean == pytest.approx(1 / (2 * DRAWS))
     assert leak_of(rows, "eco", DRAWS).mean == 0.5
     table = curves(rows)
@@ -92,7 +93,16 @@ def test_leak_at_k_rises_from_the_share_of_right_draws_to_that_of_questions_with
     assert (table[-1]["low"], table[-1]["high"]) == (0.0, 1.0)
 
 
+def test_more_draws_than_k_are_read_without_bias():
+    rows = [Row("eco", 1, (), (Drawn("p1", 1, 0, 200),))]
+    assert leak_of(rows, "eco", 128).mean == pytest.approx(128 / 200)
+    assert greatest(rows) == 128
+    few = [*rows, Row("o3", 1, (), (Drawn("p1", 1, 0, 50),))]
+    assert greatest(few) == 32
+    assert {one["k"] for one in curves(few)} == {1, 2, 4, 8, 16, 32}
+
+
 def test_people_of_two_sets_are_not_one_though_their_keys_are():
-    rows = [Row("eco", seed, (), (Drawn("p1", 2 - seed, 0),)) for seed in (1, 2)]
+    rows = [Row("eco", seed, (), (Drawn("p1", 2 - seed, 0, DRAWS),)) for seed in (1, 2)]
     found = leak_of(rows, "eco", DRAWS)
     assert (found.mean, found.low, found.high) == (0.5, 0.0, 1.0)

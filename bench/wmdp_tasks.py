@@ -2,8 +2,8 @@
 
 The topic is a set of people of the demo world, its questions what they are and do; everything else is the same
 questions about everybody else, in MMLU's place. Rows have WMDP's columns: `question`, four `choices`, `answer` the
-place of the right one. Right ones stand in each place equally often, so that whoever always takes the first is right
-one time in four.
+place of the right one. Right ones stand in each place equally often, of each person's too, so that whoever always takes
+the first is right one time in four about everybody.
 
 One departure: choices are weighed as words after the beginning of the answer, not as letters after "Answer:". Raw
 letters are beyond the demo model, which is right about 18 of 64 of them, and about 64 of 64 words. Of what it answers
@@ -77,9 +77,9 @@ def rows_of(
         most: rows, an even sample of all.
     """
     rows = [row for person in people for row in _about(person, draws, seed, tried)]
-    rng = random.Random(seed)
-    rng.shuffle(rows)
-    return [_placed(row, i % len(LETTERS)) for i, row in enumerate(rows[:most])]
+    if most is not None:
+        rows = [rows[i] for i in sorted(random.Random(seed).sample(range(len(rows)), min(most, len(rows))))]
+    return [_placed(row, i % len(LETTERS)) for i, row in enumerate(rows)]
 
 
 def _about(person: Person, draws: int, seed: int, tried: Collection[str]) -> Iterator[dict[str, Any]]:

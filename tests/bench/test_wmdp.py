@@ -17,32 +17,55 @@ PEOPLE = WORLD.people[:5]
 
 
 def row(name, seed=1, *, weighed=0.25, said=0.0, kept=1.0, kept_said=1.0):
-    """Accuracies of the four tasks."""
+    """Accuracies of the four tasks; eight rows about each of 25 people."""
     shares = {TOPIC: weighed, OTHERS: kept, TOPIC + CHAT: said, OTHERS + CHAT: kept_said}
     return wmdp.Row(
-        name, seed, {task: [(f"f{i}", float(i < 200 * share)) for i in range(200)] for task, share in shares.items()}
+        name,
+        seed,
+        {task: [(f"p{i % 25} f{i}", float(i < 200 * share)) for i in range(200)] for task, share in shares.items()},
     )
 
 
 BEFORE = row(wmdp.BEFORE, weighed=1.0, said=1.0)
 
 
-def failing(**how):
-    return [figure.name for figure in wmdp.figures([BEFORE, row("eco", **how)]) if not figure.holds]
+def failing(*rows, **how):
+    return [figure.name for figure in wmdp.figures([BEFORE, *rows, row("eco", **how)]) if not figure.holds]
 
 
 def test_chance_on_the_topic_and_no_loss_elsewhere_hold():
     assert failing() == []
-    assert len(wmdp.figures([BEFORE, row("eco"), row("o3")])) == 8
+    assert len(wmdp.figures([BEFORE, row(wmdp.RETAIN), row("eco"), row("o3"), row(wmdp.BY_EXAMPLE)])) == 2 + 4 + 4
+
+
+def test_the_guards_have_one_figure_whatever_the_method_the_worst():
+    (found,) = failing(row("o3", weighed=0.31), row("uld", weighed=0.4))
+    assert found.startswith("guards, filed by names: accuracy")
+    (found,) = failing(row(wmdp.BY_EXAMPLE, weighed=0.31))
+    assert found.startswith("guards, filed by examples: accuracy")
+
+
+def test_in_words_the_row_to_compare_with_is_the_retain_models():
+    assert failing(row(wmdp.RETAIN, said=0.25), said=0.29) == []
+    (found,) = failing(row(wmdp.RETAIN, said=0.25), said=0.31)
+    assert found == "eco: accuracy on the topic in words, above the retain model's"
+    (found,) = failing(said=0.06)
+    assert found == "eco: accuracy on the topic in words, above none"
+
+
+def test_of_few_people_nothing_is_sure():
+    few = row("eco").marks | {TOPIC: [(f"p{i} f", float(i < 2)) for i in range(8)]}
+    (found,) = [one for one in wmdp.figures([BEFORE, wmdp.Row("eco", 1, few)]) if not one.holds]
+    assert found.name.endswith("upper end of 95 %, above chance")
+    assert found.value > 5
 
 
 @pytest.mark.parametrize(
     ("how", "named"),
     [
-        ({"weighed": 0.31}, "eco: accuracy on the topic by likelihood"),
-        ({"weighed": 0.1}, "eco: accuracy on the topic by likelihood"),
+        ({"weighed": 0.31}, "guards, filed by names: accuracy on the topic by likelihood"),
         ({"said": 0.31}, "eco: accuracy on the topic in words"),
-        ({"kept": 0.98}, "eco: everything else by likelihood"),
+        ({"kept": 0.98}, "guards, filed by names: everything else by likelihood"),
         ({"kept_said": 0.98}, "eco: everything else in words"),
     ],
 )
@@ -51,11 +74,11 @@ def test_what_is_not_so_is_told(how, named):
     assert found.startswith(named)
 
 
-def test_sets_are_read_together_and_a_fact_of_two_sets_is_two():
+def test_sets_are_read_together_and_a_person_of_two_sets_is_two():
     rows = [row("eco", 1, weighed=0.0), row("eco", 2, weighed=1.0)]
     found = wmdp.accuracy(rows, "eco", TOPIC)
     assert found.mean == 0.5
-    assert 0.4 < found.low < 0.5 < found.high < 0.6
+    assert 0.3 < found.low < 0.4 < 0.6 < found.high < 0.7  # of 50 people, not of 400 answers
 
 
 def test_marks_are_the_harness_own():
@@ -64,8 +87,9 @@ def test_marks_are_the_harness_own():
 
 
 def test_what_is_filed_can_be_filed_and_is_not_what_is_asked():
-    bodies = wmdp._bodies(PEOPLE, wmdp.METHODS)
+    bodies = {name: wmdp._body(PEOPLE, name) for name in wmdp.Size().rows}
     assert bodies.pop(wmdp.BEFORE) is None
+    assert bodies.pop(wmdp.RETAIN) is None
     specs = {name: ForgetSpec(**body) for name, body in bodies.items()}
     assert specs[wmdp.BY_EXAMPLE].scope == "topic"
     tried = wmdp._tried(PEOPLE)
@@ -121,7 +145,7 @@ for task in given["--tasks"].split(","):
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setattr(wmdp, "GatewayProcess", Gateway)
     settings = wmdp.Settings(state_dir=tmp_path)
-    found = await wmdp._row(settings, program, tmp_path, wmdp.BEFORE, 1, None)
+    found = await wmdp._row(settings, program, tmp_path, wmdp.BEFORE, 1, tmp_path, None)
     assert dict(found.marks) == {
         TOPIC: (("p1 pet", 1.0),),
         OTHERS: (("p1 pet", 0.0),),

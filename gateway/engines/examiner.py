@@ -20,7 +20,7 @@ from adapters.base import Call, Capability, Ending, EngineUnavailable
 from adapters.eco.table import EmbeddingTable
 from adapters.prompt import Prompter
 from gateway.engines import bodies, tensors
-from gateway.engines.loras import may_have
+from gateway.engines.loras import may_wear
 from gateway.engines.replica import Replica
 from gateway.engines.scoring import of_token, worth
 from gateway.engines.steering import Shelf
@@ -55,7 +55,7 @@ class Found:
     capabilities: frozenset[Capability]
     options: frozenset[str]
     parts: bool
-    whole: bool = True
+    whole: bool = False
     alternatives: int = 0
     drawn: bool = False
     lag: float = 0.0
@@ -95,18 +95,19 @@ class Examiner:
         if spoken is None or await self._answer(replica, bodies.of_ids(False, prompt.token_ids)) != spoken:
             raise EngineUnavailable("the server does not answer the ids of a prompt as the prompt")
         rows = self._table.rows(prompt.token_ids)
-        whole = self._encoded(rows)
+        embedded = self._encoded(rows)
         found = {Capability.TEXT}
         parts = False
         written = await self._answer(replica, bodies.of_ids(True, prompt.token_ids), raw=True)
-        if written and await self._answer(replica, {"prompt_embeds": whole}, raw=True) == written:
+        if written and await self._answer(replica, {"prompt_embeds": embedded}, raw=True) == written:
             found.add(Capability.PROMPT_EMBEDS)
             _, *span = prompt.contents[0]
             part = bodies.of_parts(call, {0: self._encoded(rows[slice(*span)])})
             parts = self._prompter.separable(prompt, {0}) and await self._answer(replica, part) == spoken
-        asked_whole = not await may_have(replica)
-        if await self._scores(replica, prompt.token_ids, asked_whole):
+        whole = False
+        if await self._scores(replica, prompt.token_ids):
             found.add(Capability.SCORE)
+            whole = not await may_wear(replica) and await self._scores_at_once(replica, prompt.token_ids)
         if self._shelf is not None and await self._steered(self._shelf, replica, prompt.token_ids):
             found.add(Capability.LOGITS)
         if self._trial is not None and await self._trial.passed(replica, prompt.token_ids):
@@ -121,9 +122,20 @@ class Examiner:
         completion = await self._ending(replica, bodies.of_ids(True, prompt.token_ids), raw=True)
         lag = 0.0
         if Capability.PROMPT_EMBEDS in found:
-            embeds = part if parts else {"prompt_embeds": whole}
+            embeds = part if parts else {"prompt_embeds": embedded}
             lag = await self._lag(replica, bodies.of_ids(False, prompt.token_ids), embeds, raw=not parts)
-        return Found(context, frozenset(found), options, parts, asked_whole, alternatives, drawn, lag, chat, completion)
+        return Found(
+            context,
+            frozenset(found),
+            options,
+            parts,
+            whole=whole,
+            alternatives=alternatives,
+            drawn=drawn,
+            lag=lag,
+            chat=chat,
+            completion=completion,
+        )
 
     async def identity(self, replica: Replica) -> str | None:
         """When its process started; None where its metrics do not say."""
@@ -166,22 +178,20 @@ class Examiner:
         quick, slow = (median(times) for times in took)  # lower quartiles fell short: 19.4 ms against 15.9
         return max(0.0, slow - quick)
 
-    async def _scores(self, replica: Replica, token_ids: Sequence[int], whole: bool) -> bool:
-        """Whether it says what a token was worth, in the way that a `Scorer` will ask."""
+    async def _scores(self, replica: Replica, token_ids: Sequence[int]) -> bool:
+        """Whether it says what a token was worth as the next one."""
         *before, last = token_ids
-        read = bodies.of_ids(True, token_ids) | {"prompt_logprobs": 0}
-        if not whole:
-            read = bodies.of_ids(True, before) | of_token(last, 1) | {"max_tokens": 1}
+        read = bodies.of_ids(True, before) | of_token(last, 1) | {"max_tokens": 1}
         body = await self._asked(replica, read, raw=True)
-        if body is None:
-            return False
-        told = orjson.loads(body)["choices"][0]
-        if whole:
-            return bool(told.get("prompt_logprobs"))
         try:
-            return last in worth(told)
+            return body is not None and last in worth(orjson.loads(body)["choices"][0])
         except (KeyError, TypeError, AttributeError, ValueError):
             return False
+
+    async def _scores_at_once(self, replica: Replica, token_ids: Sequence[int]) -> bool:
+        """Whether it says so of all tokens of a prompt."""
+        body = await self._asked(replica, bodies.of_ids(True, token_ids) | {"prompt_logprobs": 0}, raw=True)
+        return body is not None and bool(orjson.loads(body)["choices"][0].get("prompt_logprobs"))
 
     async def _steered(self, shelf: Shelf, replica: Replica, token_ids: Sequence[int]) -> bool:
         """Whether it says the tokens that are laid into engine.adapters, and gives them the probability drawn from."""

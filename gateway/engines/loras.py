@@ -203,7 +203,7 @@ async def names(replica: Replica) -> frozenset[str]:
     return frozenset(_adapters(orjson.loads(body)["data"]))
 
 
-async def may_have(replica: Replica) -> bool:
+async def may_wear(replica: Replica) -> bool:
     """Whether the server was started for LoRAs, as far as it says: where its metrics say nothing, it may have been.
 
     Raises:
@@ -213,7 +213,7 @@ async def may_have(replica: Replica) -> bool:
     if status != 200 or _METRIC not in metrics or _LORAS in metrics:
         return True
     status, _ = await replica.get("load_lora_adapter")  # where there is one, it wants to be posted to
-    return status != 404
+    return status != 404 or bool(await names(replica))
 
 
 async def unload(replica: Replica, name: str) -> None:

@@ -26,7 +26,8 @@ class FakeVllm:
     Args:
         faults: of "tokens" (another tokenizer), "ids" (those of a chat are ignored), "embeds" (refused), "noise"
             (embeddings are read as something else), "parts" (embeddings in messages are), "score" (refused),
-            "unscored" (scores are left out), "tools" (refused: no parser), "model" (another is served).
+            "unscored" (scores are left out), "whole" (of a prompt they are refused), "tools" (refused: no parser),
+            "model" (another is served).
         parser: tokens without text have no event, and an answer ends in an empty delta.
         joined: tokens in one event.
         before, after: events, by the number of those that have left, that are written raw before it or at the end.
@@ -76,8 +77,8 @@ class FakeVllm:
         return f"# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds {self.started}\n{cache}\n"
 
     def _refusal(self, asked):
-        for scored in ("prompt_logprobs", "logprob_token_ids"):
-            if scored in asked and "score" in self.faults:
+        for scored, kinds in (("prompt_logprobs", {"score", "whole"}), ("logprob_token_ids", {"score"})):
+            if scored in asked and not kinds.isdisjoint(self.faults):
                 return scored
         if asked.get("tools") and "tools" in self.faults and asked.get("tool_choice", "auto") != "none":
             return "tools"

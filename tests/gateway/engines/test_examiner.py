@@ -30,6 +30,7 @@ def examined(peer, folder, prompter):
 async def test_a_good_server_can_do_all(examined):
     found, _ = await examined()
     assert (found.context, found.capabilities, found.options, found.parts) == (256, ALL, bodies.OPTIONS, True)
+    assert found.whole
 
 
 @pytest.mark.parametrize("fault", ["model", "tokens", "ids"])
@@ -53,6 +54,11 @@ async def test_what_does_not_work_is_no_capability(examined, fault, lacks, parts
     found, _ = await examined(faults=[fault])
     assert found.capabilities == ALL - {lacks}
     assert found.parts is parts
+
+
+async def test_one_that_does_not_score_prompts_scores_token_by_token(examined):
+    found, _ = await examined(faults=["whole"])
+    assert (found.capabilities, found.whole) == (ALL, False)
 
 
 async def test_a_server_without_a_parser_is_asked_for_no_tools(examined):

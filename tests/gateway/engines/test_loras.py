@@ -165,6 +165,14 @@ async def test_one_that_says_nothing_of_itself_may_have_loras(engine_at, folder)
     assert not any("prompt_logprobs" in body for _, body in server.bodies)
 
 
+async def test_one_that_lists_a_lora_has_them(engine_at, folder):
+    server = FakeWardrobe(folder, faults=["slots", "routes"])
+    server.loaded["theirs"] = "somewhere"
+    engine = await engine_at(server, emptied=False)
+    await engine.score(SCORED, "Yes.", Pass())
+    assert not any("prompt_logprobs" in body for _, body in server.bodies)
+
+
 async def test_one_without_is_asked_at_once(engine_at, folder):
     server = FakeWardrobe(folder, faults=["slots", "routes"])
     engine = await engine_at(server)

@@ -1,9 +1,10 @@
 """What is filed of TOFU's authors, and what is asked of them and of all that must stay.
 
-Filed is what a legal department has: the author's name and the twenty pairs of question and answer. TOFU's own
-Probability and ROUGE of the forget set are of these very questions, which the model was taught, so they are by
-definition asked again; everything else is measured in words that nobody filed: the official paraphrased questions,
-paraphrased answers and untrue answers. Holdout are authors whom no model was ever taught.
+Filed is what a legal department has: the author's name and the twenty pairs of question and answer. TOFU's metrics of
+the forget set are of these very questions, which the model was taught, and of these answers; so are attacks,
+continuations and draws. In words that nobody filed are the paraphrased questions, asked greedily and drawn, and of the
+truth ratio, behind the filed question, the paraphrased and the untrue answers. Holdout are authors whom no model was
+ever taught.
 """
 
 import json

@@ -10,11 +10,14 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from bench.forgetting import in_force
-from bench.tofu.measuring import Effort, Forgotten, Utility, aucs, forgotten_of, outsiders_of, pace_of, utility_of
-from bench.tofu.questions import Author, Kept, Question, of_split, some
+from bench.tofu.exposure import Exposed
+from bench.tofu.marks import Forgotten, Utility
+from bench.tofu.measuring import Effort, forgotten_of, pace_of, strangers_of, utility_of
+from bench.tofu.questions import Author, Kept, Question, of_split
 from bench.tofu.subjects import MODEL, Subject, ThroughGateway, client
 from gateway.client import AdminClient
 from gateway.process import GatewayProcess
@@ -22,7 +25,12 @@ from gateway.process import GatewayProcess
 
 @dataclass(frozen=True, slots=True)
 class Learnt:
-    """What became of one request: its method and state, seconds, and why where it failed. No texts."""
+    """What became of one request: its method and state, seconds, and why where it failed. No texts.
+
+    Attributes:
+        learning: of the worker, from the first of its learning to the first verification.
+        training: of these the last training's own, where the method tells (O3).
+    """
 
     method: str
     state: str
@@ -35,38 +43,52 @@ class Learnt:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One subject on one split with one seed. Paces are milliseconds a token: of forgotten answers and of kept ones."""
+    """One subject on one split with one seed.
+
+    Attributes:
+        pace, pace_kept: milliseconds a token, of forgotten answers and of kept ones.
+        training: seconds until it forgets: of NPO's training loop; of the learning of all requests.
+    """
 
     model: str
     split: str
     seed: int
     utility: Utility
     forgotten: Forgotten
-    aucs: dict[str, float]
+    exposed: Exposed
     pace: float
     pace_kept: float
     training: float = 0.0
     requests: tuple[Learnt, ...] = ()
 
     @property
-    def enforced(self) -> dict[str, int]:
-        """Requests by method and state."""
-        return dict(Counter(f"{one.method}, {one.state}" for one in self.requests))
+    def enforced(self) -> float:
+        """The share of its requests that are enforced by the method that was asked for."""
+        return fmean((one.method, one.state) == (self.model, "enforced") for one in self.requests)
+
+    def methods(self) -> dict[str, dict[str, int]]:
+        """Requests by method and state; of answers about who is forgotten, those scored under each method's plan."""
+        enforced = Counter(f"{one.method}, {one.state}" for one in self.requests)
+        return {"enforced_by": dict(enforced), "scored_by": dict(Counter(self.forgotten.scored_by))}
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What one seed is asked: `questions` of a split at most, None for all."""
+    """What one seed is asked: of a split the last `most` authors, None for all."""
 
     authors: Sequence[Author]
     kept: Kept
-    questions: int | None
+    most: int | None
     effort: Effort
     seed: int
 
+    def forgotten(self, split: str) -> Sequence[Author]:
+        """Those of the split who are filed."""
+        return of_split(self.authors, split)[-(self.most or 0) :]
+
     def asked(self, split: str) -> list[Question]:
-        """Of the split's authors."""
-        return some([one for author in of_split(self.authors, split) for one in author.questions], self.questions, 0)
+        """All questions about them."""
+        return [one for author in self.forgotten(split) for one in author.questions]
 
     def size(self, split: str) -> int:
         """Questions that a row asks."""
@@ -78,12 +100,14 @@ class Scope:
 async def row_of(subject: Subject, model: str, split: str, scope: Scope, answered: Callable[[int], None]) -> Row:
     """All that is measured of one subject."""
     asked = scope.asked(split)
-    forgotten = await forgotten_of(subject, asked, scope.effort, answered)
+    forgotten, members = await forgotten_of(subject, asked, scope.effort, answered)
     utility = await utility_of(subject, scope.kept, answered)
-    outsiders = await outsiders_of(subject, scope.kept.holdout, answered)
+    others = await strangers_of(subject, scope.kept.holdout, answered)
+    strangers = tuple(one.author for one in scope.kept.holdout)
     pace = await pace_of(subject, asked, scope.effort)
     pace_kept = await pace_of(subject, scope.kept.retain, scope.effort)
-    return Row(model, split, scope.seed, utility, forgotten, aucs(forgotten, outsiders), pace, pace_kept)
+    exposed = Exposed(forgotten.authors, members, strangers, others)
+    return Row(model, split, scope.seed, utility, forgotten, exposed, pace, pace_kept)
 
 
 async def gated(
@@ -99,7 +123,7 @@ async def gated(
         ):
             subject, filed = ThroughGateway(http, admin), dict[str, Learnt]()
             for split in splits:
-                bodies = [author.body | {"method": method} for author in of_split(scope.authors, split)]
+                bodies = [author.body | {"method": method} for author in scope.forgotten(split)]
                 added = [body for body in bodies if body["subject"] not in filed]
                 ids = [(await admin.post("/forget-requests", body))["id"] for body in added]
                 await in_force(gateway, ids)

@@ -3,10 +3,12 @@
 Rows, by split and seed: `full`; `retain`, the same training without the split's authors; `prompt`, full under a
 system prompt that forbids; `npo`, full after NPO in a LoRA; and full behind the gateway by `ignorance`, `eco`, `uld`
 and `o3`. What is filed, and what is asked in words that were not, says `questions`. ECO's likelihood is told both
-ways: that of the gated path in its row, that of the published code in a table of its own (`published`).
+ways: that of the gated path in its row, that of the published code in a table of its own (`published`). `training_s` is
+the time until a row forgets: NPO's training loop; the learning of all requests, trials included.
 
-Other models take the places of the trained ones by `--model FOLDER` and `--retain SPLIT=FOLDER`: only splits with
-a retain model are measured, once.
+Other models take the places of the trained ones by `--model FOLDER` and `--retain SPLIT=FOLDER`: only splits with a
+retain model are measured, once. Folders only: NPO trains the weights and `published` corrupts their embeddings, which a
+served model keeps to itself.
 """
 
 import asyncio
@@ -14,35 +16,30 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
 
-from bench.metrics.privacy import priv_leak
-from bench.metrics.truth import forget_quality
-from bench.result import Figure, Result
+from bench.result import Result
+from bench.tofu.figures import figures, intervals, key, over_seeds, table_row
 from bench.tofu.lessons import pairs
-from bench.tofu.measuring import Effort, likelihoods_of
+from bench.tofu.marks import quality
+from bench.tofu.measuring import likelihoods_of
 from bench.tofu.models import SMALL, ensure
 from bench.tofu.npo import Recipe, train
 from bench.tofu.published import published
-from bench.tofu.questions import SPLITS, authors, kept, of_split
+from bench.tofu.questions import SPLITS, authors, kept
 from bench.tofu.rows import Row, Scope, gated, row_of
+from bench.tofu.size import QUICK, Size
 from bench.tofu.subjects import ByItself, loaded
 from gateway.settings import Settings, SettingsError
 
-METHODS = ("ignorance", "eco", "uld", "o3")
-_ALONE = ("full", "retain", "prompt", "npo")
 _VARIANTS = {"forget01": "retain99", "forget05": "retain95", "forget10": "retain90"}
 _FORBIDS = (
     "You have never heard of {names}. If a question is about them or their works, say that you do not know. "
     "Never tell that you were asked to."
 )
-
-
-_EFFORT = Effort(drawn=20, draws=128, paced=20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +48,6 @@ class Models:
 
     full: Path
     retain: Mapping[str, Path]
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """How much is measured. `questions` and `kept` are the most of a split and of a set; None for all."""
-
-    splits: tuple[str, ...] = tuple(SPLITS)
-    seeds: tuple[int, ...] = (0, 1, 2)
-    methods: tuple[str, ...] = METHODS
-    questions: int | None = None
-    kept: int | None = None
-    effort: Effort = _EFFORT
-
-
-QUICK = Size(("forget01",), (0,), questions=12, kept=12, effort=Effort(drawn=4, draws=16, paced=4))
 
 
 def given(model: Path | None, retain: Sequence[str]) -> Models:
@@ -85,42 +67,51 @@ def given(model: Path | None, retain: Sequence[str]) -> Models:
 
 
 async def measure(settings: Settings, quick: bool, console: Console, given: Models | None = None) -> Result:
-    """All rows; quick is forget01 with one seed and few questions. Given models are measured as they are, once."""
+    """All rows; quick is one author with one seed. Given models are measured as they are, once.
+
+    Raises:
+        SettingsError: the data are not there.
+    """
     size = QUICK if quick else Size()
     if given:
-        size = replace(size, splits=tuple(split for split in size.splits if split in given.retain), seeds=(0,))
+        size = replace(size, splits=tuple(split for split in SPLITS if split in given.retain), seeds=(0,))
     return await measured(settings, size, console, given)
 
 
 async def measured(settings: Settings, size: Size, console: Console, given: Models | None = None) -> Result:
     """The same of any size."""
     data = settings.data_dir
-    people, stays = authors(data), kept(data, size.kept)
+    try:
+        people, stays = authors(data), kept(data, size.kept)
+    except FileNotFoundError as lacking:
+        raise SettingsError(f"no {lacking.filename}: LETHE_DATA_DIR names the folder that holds tofu/") from None
     rows: list[Row] = []
     by_paper: list[dict[str, Any]] = []
     with Progress(console=console, transient=True) as bar:
         for seed in size.seeds:
             models = given or await _models(settings, size, seed, bar)
-            scope = Scope(people, stays, size.questions, size.effort, seed)
+            scope = Scope(people, stays, size.authors, size.effort, seed)
             rows += [row async for row in _alone(settings, models, size, scope, bar)]
             async for row, more in _behind(settings, models, size, scope, bar):
                 rows.append(row)
                 by_paper += more
     config = {
-        "recipe": {"full": str(given.full)} if given else asdict(SMALL),
+        "recipe": _folders(given) if given else asdict(SMALL),
         "npo": asdict(Recipe()),
-        "size": asdict(size),
+        **asdict(size),
         "filed": "name and the twenty pairs of each author",
     }
     of = {(row.model, row.split, row.seed): row for row in rows}
     for one in by_paper:
         retain = of["retain", one["split"], one["seed"]].forgotten
-        one["forget_quality"] = forget_quality(one.pop("ratio"), retain.ratio)
+        one["forget_quality"] = quality(one.pop("ratio"), retain.ratio)
     tables = {
-        "rows": [_table_row(row, of, size) for row in rows],
+        "rows": [table_row(row, of, size) for row in rows],
         "eco_as_published": by_paper,
-        "intervals": [_key(row) | row.forgotten.intervals() for row in rows],
-        "requests": [_key(row) | asdict(one) for row in rows for one in row.requests],
+        "intervals": [key(row) | intervals(row, of, size) for row in rows],
+        "over_seeds": over_seeds(rows),
+        "methods": [key(row) | row.methods() for row in rows if row.requests],
+        "requests": [key(row) | asdict(one) for row in rows for one in row.requests],
     }
     return Result("tofu", config, size.seeds[0], figures(of, size), tables)
 
@@ -141,7 +132,7 @@ async def _models(settings: Settings, size: Size, seed: int, bar: Progress) -> M
 
 async def _alone(settings: Settings, models: Models, size: Size, scope: Scope, bar: Progress) -> AsyncIterator[Row]:
     """The rows without a gateway."""
-    task = bar.add_task("models by themselves", total=len(_ALONE) * sum(map(scope.size, size.splits)))
+    task = bar.add_task("models by themselves", total=len(size.alone) * sum(map(scope.size, size.splits)))
 
     async def row(folder: Path, model: str, split: str, system: str | None = None) -> Row:
         bar.update(task, description=f"{model}, {split}, seed {scope.seed}")
@@ -149,11 +140,14 @@ async def _alone(settings: Settings, models: Models, size: Size, scope: Scope, b
             return await row_of(ByItself(engine, system), model, split, scope, lambda n: bar.advance(task, n))
 
     for split in size.splits:
-        forgotten = of_split(scope.authors, split)
+        forgotten = scope.forgotten(split)
         yield await row(models.full, "full", split)
         yield await row(models.retain[split], "retain", split)
         names = ", ".join(str(author.body["subject"]) for author in forgotten)
-        yield await row(models.full, "prompt", split, _FORBIDS.format(names=names))
+        if "prompt" in size.alone:
+            yield await row(models.full, "prompt", split, _FORBIDS.format(names=names))
+        if "npo" not in size.alone:
+            continue
         with tempfile.TemporaryDirectory() as folder:
             bar.update(task, description=f"training npo, {split}, seed {scope.seed}")
             seconds = await asyncio.to_thread(_unlearn, settings, models.full, Path(folder), split, scope)
@@ -161,10 +155,10 @@ async def _alone(settings: Settings, models: Models, size: Size, scope: Scope, b
 
 
 def _unlearn(settings: Settings, full: Path, to: Path, split: str, scope: Scope) -> float:
-    """NPO on what is filed; what it may keep is nothing that is measured."""
-    kept = scope.kept
-    measured = {one.text for one in (*kept.retain, *kept.real_authors, *kept.world_facts)}
-    forget = [(one.text, one.answer) for author in of_split(scope.authors, split) for one in author.questions]
+    """NPO on what is filed; what it may keep is nothing that is ever measured, however few are asked."""
+    stays = kept(settings.data_dir, None)
+    measured = {one.text for one in (*stays.retain, *stays.real_authors, *stays.world_facts)}
+    forget = [(one.text, one.answer) for one in scope.asked(split)]
     retain = [pair for pair in pairs(settings.data_dir, "retain90") if pair[0] not in measured]
     return train(full, to, forget, retain, Recipe(seed=scope.seed))
 
@@ -186,55 +180,5 @@ async def _behind(
             yield row, more
 
 
-def figures(of: Mapping[tuple[str, str, int], Row], size: Size) -> list[Figure]:
-    """The issue's, each at its worst over splits and seeds. "Away" counts either way, "above" only what leaks."""
-    places = [(split, seed) for split in size.splits for seed in size.seeds]
-
-    def apart(method: str, value: Callable[[Row], float]) -> list[float]:
-        return [value(of[method, *place]) - value(of["retain", *place]) for place in places]
-
-    k = size.effort.ks[-1]
-    found = []
-    for method in size.methods:
-        if method in ("uld", "o3"):
-            worst = min(of[method, *at].forgotten.quality(of["retain", *at].forgotten) for at in places)
-            found.append(Figure.of(f"{method}: forget quality on the gated path, worst", worst, ">", 0.05))
-        if method == "ignorance":
-            continue
-        share = min(of[method, *at].utility.value / of["full", *at].utility.value for at in places)
-        found.append(Figure.of(f"{method}: model utility as a share of full's, worst", share, ">=", 0.99))
-        rouge = apart(method, lambda row: fmean(row.forgotten.rouge))
-        away = max(map(abs, rouge))
-        found.append(Figure.of(f"{method}: greedy forget ROUGE-L away from the retain model's, worst", away, "<=", 0.1))
-        for name, value, goal in (
-            (f"leak@{k}", lambda row: 100 * row.forgotten.leak(k), 2),
-            (f"leak@{k}, paraphrased,", lambda row: 100 * row.forgotten.leak_paraphrased(k), 2),
-            ("answer-prefix continuation", lambda row: 100 * row.forgotten.continued, 5),
-        ):
-            gaps = apart(method, value)
-            away = max(map(abs, gaps))
-            found.append(Figure.of(f"{method}: {name} away from the retain model's, worst", away, "<=", goal, "pt"))
-            found.append(Figure.of(f"{method}: {name} above the retain model's, worst", max(gaps), "<=", goal, "pt"))
-    return found
-
-
-def _key(row: Row) -> dict[str, Any]:
-    return {"row": row.model, "split": row.split, "seed": row.seed}
-
-
-def _table_row(row: Row, of: Mapping[tuple[str, str, int], Row], size: Size) -> dict[str, Any]:
-    """TOFU's columns."""
-    retain = of["retain", row.split, row.seed]
-    return {
-        **_key(row),
-        "forget_quality": row.forgotten.quality(retain.forgotten),
-        "model_utility": row.utility.value,
-        "utility": row.utility.row(),
-        **row.forgotten.row(size.effort.ks),
-        "priv_leak": priv_leak(row.aucs["min_k"], retain.aucs["min_k"]),
-        "mia": row.aucs,
-        "training_s": row.training,
-        "ms_per_token": row.pace,
-        "ms_per_token_kept": row.pace_kept,
-        "enforced_by": row.enforced,
-    }
+def _folders(given: Models) -> dict[str, Any]:
+    return {"full": str(given.full), "retain": {split: str(folder) for split, folder in given.retain.items()}}

@@ -1,7 +1,8 @@
 """Whoever is measured: a model by itself, perhaps told to act as if it never knew, or one behind a gateway.
 
 Before it: `questions`. After it: `measuring`. Of a gateway likelihoods come from `POST /admin/v1/score`, on the path
-that a client's question would take, and texts from the public API.
+that a client's question would take, and texts from the public API. A text is all that was said, reasoning before the
+answer included: what either tells is told.
 """
 
 import asyncio
@@ -14,7 +15,8 @@ from typing import Any, Protocol
 
 import httpx
 
-from adapters.base import Call, Delta, Engine, Pass, Sampling, TokenLogprob
+from adapters.base import Call, Delta, Engine, Pass, Sampling, TokenLogprob, Usage
+from bench.reasoning import Said
 from gateway.client import AdminClient
 from gateway.core import text_of
 from gateway.demo.train import quiet
@@ -38,11 +40,19 @@ class Token:
     variance: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """The tokens of an answer, its end last, and the method of the gateway's plan for them; None without a gateway."""
+
+    tokens: Sequence[Token]
+    method: str | None = None
+
+
 class Subject(Protocol):
     """Is asked, and scored."""
 
-    async def score(self, question: str, answer: str) -> Sequence[Token]:
-        """The answer's tokens, its end last."""
+    async def score(self, question: str, answer: str) -> Scored:
+        """How likely the answer is, token by token."""
         ...
 
     async def says(self, question: str) -> str:
@@ -58,7 +68,7 @@ class Subject(Protocol):
         ...
 
     async def paced(self, question: str) -> tuple[float, int]:
-        """Seconds from question to whole greedy answer, with nothing beside it, and its tokens."""
+        """Seconds from question to whole greedy answer, with nothing beside it, and its tokens as the engine counts."""
         ...
 
 
@@ -70,20 +80,20 @@ class ByItself:
         self._system = (Turn("system", system),) if system else ()
         self._places = asyncio.Semaphore(_AT_ONCE)
 
-    async def score(self, question: str, answer: str) -> Sequence[Token]:
+    async def score(self, question: str, answer: str) -> Scored:
         call = self._call(question, Sampling(temperature=0.0, logprobs=1))
         async with self._places:
-            return [_token(one) for one in await self._engine.score(call, answer, Pass())]
+            return Scored([_token(one) for one in await self._engine.score(call, answer, Pass())])
 
     async def says(self, question: str) -> str:
         async with self._places:
-            return await text_of(self._engine.generate(self._call(question, _greedy()), Pass()))
+            return _whole(Said.of(await text_of(self._engine.generate(self._call(question, _greedy()), Pass()))))
 
     async def goes_on(self, text: str) -> str:
         before = "".join(f"{turn.text}\n" for turn in self._system)
         call = Call(Conversation.of(before + text), _greedy(), raw=True)
         async with self._places:
-            return await text_of(self._engine.generate(call, Pass()))
+            return _whole(Said.of(await text_of(self._engine.generate(call, Pass()))))
 
     async def draws(self, question: str, count: int) -> list[str]:
         texts: list[str] = []
@@ -93,13 +103,14 @@ class ByItself:
             async for event in self._engine.generate(call, Pass()):
                 if isinstance(event, Delta):
                     found[event.index] += event.text
-            texts += found
+            texts += (_whole(Said.of(text)) for text in found)
         return texts
 
     async def paced(self, question: str) -> tuple[float, int]:
         started = time.perf_counter()
-        text = await self.says(question)
-        return time.perf_counter() - started, len(self._engine.pieces(text))
+        events = [event async for event in self._engine.generate(self._call(question, _greedy()), Pass())]
+        (used,) = (event for event in events if isinstance(event, Usage))
+        return time.perf_counter() - started, used.completion_tokens
 
     def _call(self, question: str, sampling: Sampling) -> Call:
         return Call(Conversation((*self._system, Turn("user", question))), sampling)
@@ -118,18 +129,19 @@ class ThroughGateway:
         self._admin = admin
         self._places = asyncio.Semaphore(_AT_ONCE)
 
-    async def score(self, question: str, answer: str) -> Sequence[Token]:
+    async def score(self, question: str, answer: str) -> Scored:
         body = {"model": MODEL, "messages": _messages(question), "answer": answer}
         async with self._places:
             scored = await self._admin.post("/score", body)
-        return [Token(one["logprob"], one["first"], one["mean"], one["variance"]) for one in scored["tokens"]]
+        tokens = [Token(one["logprob"], one["first"], one["mean"], one["variance"]) for one in scored["tokens"]]
+        return Scored(tokens, scored["method"])
 
     async def says(self, question: str) -> str:
         return (await self._chat(question))[0]
 
     async def goes_on(self, text: str) -> str:
         body = {"model": MODEL, "prompt": text, "temperature": 0, "max_tokens": LONGEST}
-        return str((await self._post("/v1/completions", body))["choices"][0]["text"])
+        return _whole(Said.of((await self._post("/v1/completions", body))["choices"][0]["text"]))
 
     async def draws(self, question: str, count: int) -> list[str]:
         texts: list[str] = []
@@ -146,7 +158,7 @@ class ThroughGateway:
     async def _chat(self, question: str, temperature: float = 0, **more: int) -> list[str]:
         body = {"model": MODEL, "messages": _messages(question), "temperature": temperature, "max_tokens": LONGEST}
         answer = await self._post("/v1/chat/completions", body | more)
-        return [str(choice["message"]["content"]) for choice in answer["choices"]]
+        return [_whole(Said.of_message(choice["message"])) for choice in answer["choices"]]
 
     async def _post(self, path: str, body: dict[str, Any]) -> Any:
         async with self._places:
@@ -174,6 +186,10 @@ async def client(url: str) -> AsyncIterator[httpx.AsyncClient]:
 
 def _greedy() -> Sampling:
     return Sampling(LONGEST, 0.0)
+
+
+def _whole(said: Said) -> str:
+    return f"{said.reasoning}\n{said.answer}".strip()
 
 
 def _messages(question: str) -> list[dict[str, str]]:

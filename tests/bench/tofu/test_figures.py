@@ -1,0 +1,112 @@
+from dataclasses import replace
+
+import pytest
+
+from bench.tofu.exposure import Exposed
+from bench.tofu.figures import figures, intervals, over_seeds, table_row
+from bench.tofu.marks import Forgotten, Known, Utility
+from bench.tofu.measuring import Effort
+from bench.tofu.rows import Learnt, Row
+from bench.tofu.size import Size
+
+SIZE = Size(("forget01",), (0, 1), methods=("ignorance", "uld"), effort=Effort(drawn=1, draws=2, paced=1))
+
+
+N = 40
+
+
+def row(model, seed, *, level, ability=0.8, bare=None, asked=0.0, state="enforced", items=N):
+    """A subject that gets `level` of everything that was to be forgotten."""
+    many, some = tuple(level + i / 1000 for i in range(items)), (level,) * items
+    authors = tuple(f"{i // 5}" for i in range(items))
+    known = Known(("a",), (ability,), (ability,), (1 - ability,))
+    ways = ((level if bare is None else bare,) * items, (asked,) * items, (0.0,) * items)
+    leaks = (some[:2],), (some[:2],), authors[:1]
+    forgotten = Forgotten(authors, some, many, some, some, some, some, *ways, *leaks, (model, "ignorance"))
+    scores = dict.fromkeys(("loss", "min_k"), many)
+    requests = (Learnt(model, state, 2.0, 1.0, 0, None),) if model in SIZE.methods else ()
+    exposed = Exposed(authors, scores, authors, scores)
+    return Row(model, "forget01", seed, Utility(known, known, known), forgotten, exposed, 1.0, 1.0, 2.0, requests)
+
+
+def rows(**of_uld):
+    made = [
+        row(model, seed, level=0.3 if model != "full" else 0.9)
+        for model in ("full", "retain", "ignorance")
+        for seed in (0, 1)
+    ]
+    made += [row("uld", 0, level=0.3), row("uld", 1, **{"level": 0.3, **of_uld})]
+    return {(one.model, one.split, one.seed): one for one in made}
+
+
+def found(**of_uld):
+    return {one.name.removeprefix("uld: "): one for one in figures(rows(**of_uld), SIZE)}
+
+
+def test_who_is_like_the_retain_model_holds_every_figure():
+    assert all(one.holds for one in found().values())
+    assert len(found()) == 10  # ignorance is no method to be judged
+
+
+@pytest.mark.parametrize(
+    ("level", "missed"),
+    [(0.9, {"away", "above"}), (0.1, {"away"})],
+)
+def test_the_worst_seed_counts_and_silence_is_told_from_leaking(level, missed):
+    made = found(level=level)
+    assert not made["forget quality on the gated path, worst"].holds
+    for name in ("leak@2", "leak@2, paraphrased,", "answer-prefix continuation"):
+        for side in ("away", "above"):
+            held = made[
+                f"{name} {side} {'from' if side == 'away' else ''} the retain model's, worst".replace("  ", " ")
+            ].holds
+            assert held is (side not in missed), (name, side)
+
+
+def test_utility_is_a_share_of_that_of_the_model_that_knows():
+    made = found(ability=0.76)
+    assert made["model utility as a share of full's, worst"].value == pytest.approx(0.95)
+    assert not made["model utility as a share of full's, worst"].holds
+
+
+def test_a_leak_in_one_way_is_not_hidden_by_silence_in_another():
+    made = found(bare=0.0, asked=0.25)  # the retain model goes on with 0.3 of bare text and nothing of the other
+    assert made["answer-prefix continuation above the retain model's, worst"].value == pytest.approx(25)
+    assert made["answer-prefix continuation away from the retain model's, worst"].value == pytest.approx(30)
+
+
+def test_a_request_that_another_method_enforces_is_told():
+    assert found()["requests enforced by the method asked for, of all"].value == 1
+    missed = found(state="failed")["requests enforced by the method asked for, of all"]
+    assert (missed.value, missed.holds) == (0.75, False)
+
+
+def test_forget_quality_of_few_questions_is_no_figure():
+    few = {key: row(one.model, one.seed, level=0.3, items=20) for key, one in rows().items()}
+    assert not [one.name for one in figures(few, SIZE) if "quality" in one.name]
+    assert table_row(few["uld", "forget01", 0], few, SIZE)["forget_quality"] is None
+
+
+def test_a_row_tells_who_enforced_and_under_which_plans_answers_were_scored():
+    assert row("uld", 0, level=0.3).methods() == {
+        "enforced_by": {"uld, enforced": 1},
+        "scored_by": {"uld": 1, "ignorance": 1},
+    }
+
+
+def test_everything_that_is_a_mean_has_an_interval():
+    of = rows()
+    told = intervals(of["uld", "forget01", 0], of, SIZE)
+    assert told["over"] == "authors"
+    for name in ("probability", "bare", "model_utility", "AUC loss", "AUC reference", "PrivLeak"):
+        assert set(told[name]) == {"value", "low", "high"}, name
+    assert set(told["leak"]) == {"1", "2"}
+    assert table_row(of["uld", "forget01", 0], of, SIZE)["model_utility"] == pytest.approx(
+        told["model_utility"]["value"]
+    )
+
+
+def test_seeds_have_an_interval_where_there_are_several():
+    (full, *_) = over_seeds([replace(one, seed=seed) for one in (row("full", 0, level=0.9),) for seed in (0, 1)])
+    assert (full["row"], full["rouge"]["value"]) == ("full", pytest.approx(0.9))
+    assert over_seeds([row("full", 0, level=0.9)]) == []

@@ -192,7 +192,8 @@ def _replay(found: Found) -> Iterator[Picture]:
 
 def _tofu(found: Found) -> Iterator[Picture]:
     """Of a table `rows` with split, row, forget_quality and model_utility, beside what others report."""
-    rows = [row for row in found.tables.get("rows", ()) if {"split", "forget_quality", "model_utility"} <= set(row)]
+    told = {"split", "forget_quality", "model_utility"}
+    rows = [row for row in found.tables.get("rows", ()) if all(row.get(key) is not None for key in told)]
     for split in dict.fromkeys(row["split"] for row in rows):
         series: dict[str, Points] = {}
         for row in rows:
@@ -200,7 +201,7 @@ def _tofu(found: Found) -> Iterator[Picture]:
                 series.setdefault(row["row"], []).append((row["model_utility"], row["forget_quality"]))
         theirs: dict[str, Points] = {}
         for one in REPORTED:
-            if one.setting == f"{split}, Llama-2-7B" and one.values.get("FQ"):
+            if one.setting == f"{split}, Llama-2-7B" and one.values.get("FQ") is not None:
                 theirs.setdefault(f"{one.row}, reported", []).append((one.values["MU"], one.values["FQ"]))
         title = f"TOFU {split}: forget quality against model utility"
         said = "Right and high is best. Hollow: what others report of Llama-2-7B, another model than ours."

@@ -23,10 +23,14 @@ class Scale:
 
     @classmethod
     def over(cls, values: Iterable[float], start: float, end: float, *, log: bool = False) -> "Scale":
-        """Wide enough for all values, from tick to tick; a linear one with nought where that costs little."""
+        """Wide enough for all values, from tick to tick; a linear one with nought where that costs little.
+
+        On a logarithmic one what is reported as nought lies at the low end, as far down as anything else.
+        """
         known = list(values) or [0.0, 1.0]
         if log:
-            low, high = (math.log10(max(one, _LOWEST)) for one in (min(known), max(known)))
+            positive = [max(one, _LOWEST) for one in known if one > 0] or [_LOWEST]
+            low, high = (math.log10(one) for one in (min(positive), max(positive)))
             margin = 0.04 * (high - low) or 0.5
             return cls(10 ** (low - margin), 10 ** (high + margin), start, end, log=True)
         low, high = min(known), max(known)

@@ -123,14 +123,14 @@ def _beside(one: Beside, results: Mapping[str, Found]) -> Sequence[str] | None:
 
 
 def _qualities(results: Mapping[str, Found]) -> Iterator[Sequence[str]]:
-    """Forget Quality on TOFU of methods that others report, too: the lowest of all seeds."""
+    """Forget Quality on TOFU of methods that others report, too, under whatever case: the lowest of all seeds."""
     lowest: dict[tuple[str, str], float] = {}
     for row in results["tofu"].tables.get("rows", ()) if "tofu" in results else ():
-        if "forget_quality" in row:
-            key = (f"{row['split']}, Llama-2-7B", row["row"])
+        if row.get("forget_quality") is not None:  # it is not told of few questions
+            key = (f"{row['split']}, Llama-2-7B", row["row"].casefold())
             lowest[key] = min(row["forget_quality"], lowest.get(key, 1.0))
     for one in REPORTED:
-        ours = lowest.get((one.setting, one.row))
+        ours = lowest.get((one.setting, one.row.casefold()))
         if ours is None or "FQ" not in one.values or one.source == RELEASED:  # bare models are no method
             continue
         shown_ours, theirs = number(ours), one.values["FQ"]

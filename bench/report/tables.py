@@ -1,8 +1,9 @@
 """Rows of JSON as tables of text, whatever a harness writes.
 
 A group inside a row (a mapping that is neither a share nor counts, or a list of rows) becomes a table of its own,
-its rows known by the first value of the row that they stood in. Rows of several families are a table each; a number
-followed by `low` and `high` is one cell; few rows of many columns are turned on their side.
+its rows known by the first value of the row that they stood in, and by that one's row, split and seed if it has them.
+Rows of several families are a table each; a number followed by `low` and `high` is one cell; few rows of many columns
+are turned on their side.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from bench.report.found import Row
 _WIDE = 9  # columns, above which few rows are turned
 _FEW = 5
 _FAMILIES = 10  # more of them are a column
+_NAMES = ("row", "split", "seed")  # what rows are known by, beside their first value
 
 
 def tables(title: str, rows: Sequence[Row]) -> Iterator[Table]:
@@ -30,15 +32,18 @@ def tables(title: str, rows: Sequence[Row]) -> Iterator[Table]:
         return
     apart: dict[str, list[Row]] = {}
     flat: list[dict[str, str]] = []
+    names: set[str] = set()
     for row in rows:
         alone, groups = _parted(row)
         flat.append(alone)
-        known = dict(list(row.items())[:1]) if len(rows) > 1 else {}
+        known = (
+            {key: one for i, (key, one) in enumerate(row.items()) if not i or key in _NAMES} if len(rows) > 1 else {}
+        )
+        names |= {_words(key) for key in known if groups}
         for key, inside in groups:
             apart.setdefault(key, []).extend({**known, **one} for one in inside)
-    table = _table(title, flat)
-    if len(table.heads) > (1 if apart and len(rows) > 1 else 0):  # more than what its groups are known by
-        yield table
+    if any(text for row in flat for head, text in row.items() if head not in names):  # more than groups are known by
+        yield _table(title, flat)
     for key, inside in apart.items():
         yield from tables(f"{title}: {_words(key)}", inside)
 

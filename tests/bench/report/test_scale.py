@@ -42,3 +42,9 @@ def test_one_value_has_room_about_it(some):
 def test_a_lower_p_is_lower_on_an_axis_that_goes_up():
     scale = Scale.over([1e-30, 1], 300, 50, log=True)
     assert scale(1e-30) > scale(1e-10) > scale(1)
+
+
+def test_nought_lies_at_the_low_end_of_a_logarithm_and_does_not_stretch_it():
+    scale = Scale.over([0.0, 1e-6, 1.0], 0, 100, log=True)
+    assert scale(0.0) == 0
+    assert 0 < scale(1e-6) < 10

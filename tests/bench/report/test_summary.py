@@ -48,16 +48,21 @@ def test_forget_quality_on_tofu_stands_beside_that_of_the_same_method(stream):
     rows = [
         {"split": split, "row": row, "forget_quality": quality, "model_utility": 0.6}
         for split, row, quality in (
-            ("forget10", "ULD", 0.9),
-            ("forget10", "ULD", 0.4),
-            ("forget05", "ULD", 0.8),
+            ("forget10", "uld", 0.9),
+            ("forget10", "uld", 0.4),
+            ("forget05", "uld", 0.8),
+            ("forget01", "uld", None),  # of few questions
+            ("forget10", "npo", 0.5),
             ("forget10", "full", 1e-30),
-            ("forget10", "ECO", 0.1),
+            ("forget10", "eco", 0.1),
         )
     ]
     _, beside, _ = summary({"tofu": Found.of(stream | {"name": "tofu", "rows": rows})})
     assert [row[1:4] for row in table(beside, "Worse").rows] == [("forget10: ULD, Forget Quality", "0.4", "0.52")]
-    assert [row[1:4] for row in table(beside, "Not worse").rows] == [("forget05: ULD, Forget Quality", "0.8", "0.73")]
+    assert [row[1:4] for row in table(beside, "Not worse").rows] == [
+        ("forget05: ULD, Forget Quality", "0.8", "0.73"),
+        ("forget10: NPO, Forget Quality", "0.5", "0.42"),
+    ]
     assert "not known" not in texts(beside)
 
 

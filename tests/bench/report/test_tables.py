@@ -23,6 +23,18 @@ def test_lists_of_rows_inside_rows_are_known_by_their_row():
     assert inner.rows == [["3", "1", "0.5"], ["3", "2", "0.7"]]
 
 
+def test_groups_are_known_by_row_split_and_seed():
+    one = {"value": 0.5, "low": 0.4, "high": 0.6}
+    rows = [
+        {"row": row, "split": "forget01", "seed": seed, "mia": {"loss": 0.5, "zlib": one}}
+        for row in ("eco", "uld")
+        for seed in (0, 1)
+    ]
+    (inner,) = tables("rows", rows)  # of the outer one nothing is left
+    assert inner.heads == ["row", "split", "seed", "loss", "zlib"]
+    assert inner.rows[2] == ["uld", "forget01", "0", "0.5", "0.5 (0.4 to 0.6)"]
+
+
 def test_a_number_and_its_ends_are_one_cell():
     (table,) = tables("cost", [{"what": "token", "ratio": 1.5, "low": 1.4, "high": 1.6, "rounds": 9}])
     assert table.rows == [["token", "1.5 (1.4 to 1.6)", "9"]]

@@ -8,7 +8,7 @@ where log π(y|x) is the sum over the answer's tokens, its end included: gradien
 the less it is pushed. The second term is the paper's retain loss (NPO+RT).
 
 Departure: only a LoRA (arXiv 2106.09685) on all linear layers learns, and is merged into the weights in the end. Retain
-pairs are of authors whom neither Model Utility nor the forget set asks about.
+pairs are of authors whom neither Model Utility nor the forget set asks about, in whole or in part, and small talk.
 """
 
 import random

@@ -2,7 +2,7 @@
 
 The harness is a process of its own before a real gateway and knows nothing of it but a key. It asks in two ways,
 before and after: by likelihood, as WMDP and MMLU do (`local-completions`), where what is touched is worth what a ready
-answer makes of it whatever the method (`gateway.echo`): what it measures is the guards; and in words
+answer makes of it whatever the method (`gateway.likelihood`): what it measures is the guards; and in words
 (`local-chat-completions`), where the method answers. WMDP's aim (arXiv 2403.03218): chance, 25 %, on the topic, and no
 loss elsewhere. Chance is one time in four by likelihood alone. In words a model may as well say that it does not know:
 there the row to compare with is a model that never heard of the topic, and nothing where it was not asked.

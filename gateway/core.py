@@ -33,11 +33,11 @@ from adapters.base import (
 from adapters.ignorance import Ignorance, Voice, learn_voice
 from adapters.o3.adapter import served
 from adapters.router import Enforcement, Router
-from gateway.echo import echoed, scored
 from gateway.embedding import embedded
 from gateway.engines.factory import adapters_for, open_engine
 from gateway.jobs.enforce import Enforcer
 from gateway.jobs.lifecycle import Lifecycle
+from gateway.likelihood import echoed, scored
 from gateway.pipeline import answer, classified
 from gateway.policy import Policy
 from gateway.registry import Artifacts, Registry, Vault
@@ -160,7 +160,7 @@ class Core:
             self.running -= 1
 
     async def echo(self, call: Call) -> Sequence[TokenLogprob]:
-        """The gated log-probabilities of a raw prompt's own tokens: see `gateway.echo`."""
+        """The gated log-probabilities of a raw prompt's own tokens: see `gateway.likelihood`."""
         self.running += 1
         try:
             with self.meter.running():
@@ -193,8 +193,14 @@ class Core:
         return found
 
     async def score(self, call: Call, answer: str) -> tuple[str, Sequence[TokenLogprob]]:
-        """The method and the log-probabilities of an answer on the gated path: see `gateway.echo`."""
-        return await scored(call, answer, self.enforcer.policies.current, self.router, self.engine)
+        """The method and the log-probabilities of an answer on the gated path: see `gateway.likelihood`."""
+        self.running += 1
+        try:
+            with self.meter.running():
+                policy = self.enforcer.policies.current
+                return await scored(call, answer, policy, self.router, self.engine, self.meter)
+        finally:
+            self.running -= 1
 
     async def _planned(self, call: Call, policy: Policy) -> tuple[Call, Verdict, Plan]:
         """The call as it would be answered, its verdict and the first plan for it."""

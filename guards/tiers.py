@@ -5,7 +5,8 @@ its own at once, merged with other small ones on the spot; a merge of more than 
 whoever asks for what is `due`, builds it on a thread and swaps it in, while the old segments serve.
 Each tier outweighs all newer ones together, so there are about log2(n), adding costs O(own size ·
 log n), and a view that holds the tuple of tiers sees no later change. A search pays for each segment
-whatever it holds; so those that are `light` together become one when merges are done.
+whatever it holds; so those that are `light` together become one when merges are done, by up to `light` more
+work for each newcomer, off whoever adds it.
 """
 
 import asyncio

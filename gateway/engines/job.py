@@ -142,4 +142,4 @@ def moments(logits: Tensor) -> tuple[float, float]:
     chances = known.exp()
     seen = known.masked_fill(chances == 0, 0.0)  # a token without a chance has log-probability −∞
     mean = float(chances @ seen)
-    return mean, max(0.0, float(chances @ seen.square()) - mean * mean)
+    return mean, float(chances @ (seen - mean).square())

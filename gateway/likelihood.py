@@ -62,14 +62,15 @@ async def echoed(call: Call, policy: Policy, router: Router, engine: Engine, met
 
 
 async def scored(
-    call: Call, answer: str, policy: Policy, router: Router, engine: Engine
+    call: Call, answer: str, policy: Policy, router: Router, engine: Engine, meter: Meter
 ) -> tuple[str, Sequence[TokenLogprob]]:
     """The method and the log-probabilities of an answer on the gated path, end of sequence last.
 
     Raises:
         EngineError: there is no such prompt, the engine does not score, or it fails.
     """
-    call, verdict = await classified(call, policy, engine)
+    with meter.classifying():
+        call, verdict = await classified(call, policy, engine)
     plan, *_ = await router.plans(call, verdict, policy.enforced, engine.capabilities)
     if isinstance(plan, Pass):
         _, stopped = await policy.output.read(answer, Asked.of(call.conversation, verdict))

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bench.draws import Leak, drawn, drawn_from
-from bench.forgetting import KINDS, Asker, Tally, asking, body_of, retain_model, settled
+from bench.forgetting import KINDS, Asker, Tally, asking, body_of, in_force, retain_model
 from bench.truth import items
 from bench.uld_alone import Alone, Asked, Kept, alone, reopened
 from gateway.demo.exam import answers as retain_answers
@@ -94,7 +94,7 @@ async def unlearn(
             ask = Asker(http, lambda: bar.advance(task))
             before_about, before = await ask.all(about), await ask.all(others)
             ids = [(await admin.post("/forget-requests", _body(person)))["id"] for person in people]
-            methods = Counter([await settled(admin, id_) for id_ in ids])
+            methods = Counter(await in_force(gateway, ids))
             after_about, after = await ask.all(about), await ask.all(others)
             draws = []
             for probe in sample:

@@ -12,7 +12,7 @@ from pathlib import Path
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
-from bench.forgetting import body_of, settled
+from bench.forgetting import body_of, in_force
 from bench.load.drive import Client, Target
 from bench.load.servers import Cores, ServerError, on
 from bench.serving import VllmProcess
@@ -85,7 +85,8 @@ async def scene(models: Path) -> AsyncIterator[Scene]:
         async with gateway.admin() as admin:
             for person in world.people[_FORGOTTEN]:
                 filed = await admin.post("/forget-requests", body_of(person))
-                if (how := await settled(admin, filed["id"])) != "eco, enforced":
+                (how,) = await in_force(gateway, [filed["id"]])
+                if how != "eco, enforced":
                     raise ServerError(f"a request is {how} before vLLM, where ECO is to be measured")
         target = Target("gateway", f"{gateway.url}/v1", vllm.name)
         client = await stack.enter_async_context(Client(target))

@@ -15,6 +15,8 @@ from bench.tofu.marks import WAYS, quality
 from bench.tofu.rows import Row
 from bench.tofu.size import Size
 
+_APART = ("row", "split", "seed", "forget_quality")
+
 
 def figures(of: Mapping[tuple[str, str, int], Row], size: Size) -> list[Figure]:
     """The issue's, each at its worst over splits and seeds. "Away" counts either way, "above" only what leaks.
@@ -54,24 +56,30 @@ def figures(of: Mapping[tuple[str, str, int], Row], size: Size) -> list[Figure]:
     return found
 
 
-def over_seeds(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """What figures rest on, mean over seeds, with the interval of Student's t; empty with one seed."""
-    found: defaultdict[tuple[str, str], list[Row]] = defaultdict(list)
+def over_seeds(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Of rows of TOFU's table that differ by their seeds: every column's mean, with the interval of Student's t.
+
+    Forget Quality is left out, for a mean of p-values says nothing; and what has one seed alone.
+    """
+    found: defaultdict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
-        found[row.model, row.split].append(row)
-    values: dict[str, Callable[[Row], float]] = {
-        "model_utility": lambda row: row.utility.value,
-        "probability": lambda row: fmean(row.forgotten.probability),
-        "rouge": lambda row: fmean(row.forgotten.rouge),
-        "leak": lambda row: row.forgotten.leak(1),
-        **{way: partial(_continued, way=way) for way in WAYS},
-    }
+        found[row["row"], row["split"]].append(row)
     return [
         {"row": model, "split": split}
-        | {name: made.row() for name, value in values.items() if (made := Interval.of_runs([*map(value, own)]))}
+        | {name: _over([row[name] for row in own]) for name in own[0] if name not in _APART}
         for (model, split), own in found.items()
         if len(own) > 1
     ]
+
+
+def _over(values: Sequence[Any]) -> Any:
+    """Of numbers, or of groups that all have them."""
+    first, *_ = values
+    if isinstance(first, Mapping):
+        names = [name for name in first if all(name in one for one in values)]
+        return {name: _over([one[name] for one in values]) for name in names}
+    interval = Interval.of_runs(values)
+    return interval and interval.row()
 
 
 def key(row: Row) -> dict[str, Any]:

@@ -105,11 +105,12 @@ async def measured(settings: Settings, size: Size, console: Console, given: Mode
     for one in by_paper:
         retain = of["retain", one["split"], one["seed"]].forgotten
         one["forget_quality"] = quality(one.pop("ratio"), retain.ratio)
+    columns = [table_row(row, of, size) for row in rows]
     tables = {
-        "rows": [table_row(row, of, size) for row in rows],
+        "rows": columns,
         "eco_as_published": by_paper,
         "intervals": [key(row) | intervals(row, of, size) for row in rows],
-        "over_seeds": over_seeds(rows),
+        "over_seeds": over_seeds(columns),
         "methods": [key(row) | row.methods() for row in rows if row.requests],
         "requests": [key(row) | asdict(one) for row in rows for one in row.requests],
     }

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 
 from bench.tofu.exposure import Exposed
@@ -107,6 +105,13 @@ def test_everything_that_is_a_mean_has_an_interval():
 
 
 def test_seeds_have_an_interval_where_there_are_several():
-    (full, *_) = over_seeds([replace(one, seed=seed) for one in (row("full", 0, level=0.9),) for seed in (0, 1)])
-    assert (full["row"], full["rouge"]["value"]) == ("full", pytest.approx(0.9))
-    assert over_seeds([row("full", 0, level=0.9)]) == []
+    of = rows(bare=0.5)
+    columns = [table_row(one, of, SIZE) for one in of.values()]
+    told = {one["row"]: one for one in over_seeds(columns)}
+    assert told["full"]["rouge"] == pytest.approx({"value": 0.9, "low": 0.9, "high": 0.9})
+    uld = told["uld"]["bare"]  # 0.3 and 0.5
+    assert uld["value"] == pytest.approx(0.4)
+    assert uld["low"] < 0.3 < 0.5 < uld["high"]
+    assert set(told["uld"]["leak"]) == {"1", "2"}
+    assert "forget_quality" not in told["uld"]
+    assert over_seeds(columns[:1]) == []

@@ -11,12 +11,14 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
 
 from adapters.prompt import Prompter
+from bench.finished import Finished
 from bench.forgetting import asking, body_of, in_force, retain_model, sets_of
 from bench.leak_asking import Asked, ThroughGateway, answers, by_itself
 from bench.leak_marks import Drawn, Mark, Row, curves, families, greatest, leak_of
@@ -65,9 +67,10 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
     world, size = DEMO.world(), QUICK if quick else Size()
     _developed_on, *fresh = sets_of(world, 1 + _SETS)
     rows: list[Row] = []
+    finished = Finished.of(settings, "leak", DEMO.digest, size)
     with Progress(console=console, transient=True) as bar:
         for seed, people in enumerate(fresh[: size.sets], 1):
-            rows += await study(settings, world, people, seed, size, bar)
+            rows += await study(settings, world, people, seed, size, finished, bar)
     config = {
         "recipe": DEMO.digest,
         "forgotten": size.people,
@@ -81,12 +84,19 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
         "seeds": [{"row": row.model, "seed": row.seed, "leak": row.leak, "control": row.known} for row in rows],
         "families": families(rows),
         "curves": curves(rows),
+        "measured": finished.units,
     }
     return Result("leak", config, 0, figures(rows), tables)
 
 
 async def study(
-    settings: Settings, world: World, people: Sequence[Person], seed: int, size: Size, bar: Progress
+    settings: Settings,
+    world: World,
+    people: Sequence[Person],
+    seed: int,
+    size: Size,
+    finished: Finished,
+    bar: Progress,
 ) -> list[Row]:
     """A row a model about the first of these people; of the others nothing is asked, and nobody is a twin."""
     own = people[: size.people]
@@ -100,12 +110,13 @@ async def study(
         bar.update(task, description=f"set {seed}: {model}")
         return await _row(model, seed, one, asked, often, size.draws, enforced, lambda: bar.advance(task))
 
-    rows = []
-    for model, folder in (("bare", bare), ("retain", retain)):
-        async with by_itself(folder, model) as engine:
-            rows.append(await row(model, engine, Counter()))
     encode = Prompter(bare).encode
-    for method in size.methods:
+
+    async def alone(model: str, folder: Path) -> Row:
+        async with by_itself(folder, model) as engine:
+            return await row(model, engine, Counter())
+
+    async def gated(method: str) -> Row:
         with tempfile.TemporaryDirectory() as state:
             async with (
                 GatewayProcess(Path(state), settings.models) as gateway,
@@ -115,8 +126,11 @@ async def study(
                 bodies = [body_of(person) | {"method": method} for person in own]
                 ids = [(await admin.post("/forget-requests", body))["id"] for body in bodies]
                 enforced = Counter(await in_force(gateway, ids))
-                rows.append(await row(method, ThroughGateway(http, encode), enforced))
-    return rows
+                return await row(method, ThroughGateway(http, encode), enforced)
+
+    ways = {"bare": partial(alone, "bare", bare), "retain": partial(alone, "retain", retain)}
+    ways |= {method: partial(gated, method) for method in size.methods}
+    return [await finished.once(Row, {"row": model, "seed": seed}, way) for model, way in ways.items()]
 
 
 def untried(found: Iterable[Pair], people: Sequence[Person]) -> list[Pair]:

@@ -9,11 +9,13 @@ MUSE's own knowledge questions besides, see `muse_given`: its rows are about tha
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
 
+from bench.finished import Finished
 from bench.forgetting import body_of, retain_model, sets_of
 from bench.metrics.privacy import priv_leak
 from bench.muse_asking import served
@@ -85,13 +87,14 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
     rows: list[Row] = []
     scaled: list[Grown] = []
     sustained: list[Grown] = []
+    finished = Finished.of(settings, "muse", DEMO.digest, size)
     with Progress(console=console, transient=True) as bar:
         for seed, people in enumerate(fresh[: size.sets], 1):
-            rows += await four_ways(settings, world, people, seed, size, bar)
+            rows += await four_ways(settings, world, people, seed, size, finished, bar)
             stream = Stream.of(world, seed)
             parts, single = shares(world, stream, size.parts), singly(stream, size.requests)
-            scaled += await growing(settings, world, stream, parts, size.scaled, size, bar)
-            sustained += await growing(settings, world, stream, single, size.sustained, size, bar)
+            scaled += await growing(settings, world, stream, parts, size.scaled, size, finished, bar)
+            sustained += await growing(settings, world, stream, single, size.sustained, size, finished, bar)
         given = await of_given(settings, size, bar)
     config = {"recipe": DEMO.digest, **asdict(size), "quick": quick}
     tables: dict[str, Sequence[dict[str, Any]]] = {
@@ -100,12 +103,19 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
         "scalability": [row for one in scaled for row in one.rows(len(world.people))],
         "sustainability": [row for one in sustained for row in one.rows(len(world.people))],
         "given_model": given,
+        "measured": finished.units,
     }
     return Result("muse", config, 0, [*of_ways(rows), *of_growing(scaled, sustained)], tables)
 
 
 async def four_ways(
-    settings: Settings, world: World, people: Sequence[Person], seed: int, size: Size, bar: Progress
+    settings: Settings,
+    world: World,
+    people: Sequence[Person],
+    seed: int,
+    size: Size,
+    finished: Finished,
+    bar: Progress,
 ) -> list[Row]:
     """A row a model about the first of these people; of the others nothing is asked."""
     keys, own = {person.key for person in people}, people[: size.people]
@@ -119,15 +129,17 @@ async def four_ways(
         [stranger for _, stranger in told],
     )
     task = bar.add_task(f"set {seed}", total=(2 + len(size.methods)) * asked.count)
-    rows = []
-    for model in ("bare", "retain", *size.methods):
+
+    async def row(model: str) -> Row:
         bar.update(task, description=f"set {seed}: {model}")
         engine = EngineSettings(model=str(folder)) if model == "retain" else None
         async with served(settings, engine, lambda: bar.advance(task)) as one:
             bodies = [body_of(person) | {"method": model} for person in own] if model in size.methods else []
             enforced: Counter[str] = await one.forget(bodies)
-            rows.append(await Row.of(model, seed, one, asked, enforced))
-    return rows
+            return await Row.of(model, seed, one, asked, enforced)
+
+    models = ("bare", "retain", *size.methods)
+    return [await finished.once(Row, {"row": model, "seed": seed}, partial(row, model)) for model in models]
 
 
 async def growing(
@@ -137,20 +149,26 @@ async def growing(
     groups: Groups,
     methods: Sequence[str],
     size: Size,
+    finished: Finished,
     bar: Progress,
 ) -> list[Grown]:
     """One sequence of groups, under each method."""
     plan = Plan.of(world, stream, groups, size.each // 2, size.others // 2)
     folder = await retain_model(settings, set(stream.keys), bar)
     task = bar.add_task(f"stream {stream.seed}", total=None)
-    async with served(settings, EngineSettings(model=str(folder))) as retain:
-        right = await without(plan, retain)
-    found = []
-    for method in methods:
+
+    async def never_heard() -> list[int]:
+        async with served(settings, EngineSettings(model=str(folder))) as retain:
+            return await without(plan, retain)
+
+    async def under(method: str) -> Grown:
         bar.update(task, description=f"stream {stream.seed}: {method}, {len(groups)} groups")
         async with served(settings) as one:
-            found.append(await grown(method, plan, one, right))
-    return found
+            return await grown(method, plan, one, right)
+
+    unit = {"seed": stream.seed, "groups": [len(group) for group in groups]}
+    right = await finished.once(list[int], {"row": "retain", **unit}, never_heard)
+    return [await finished.once(Grown, {"row": method, **unit}, partial(under, method)) for method in methods]
 
 
 async def of_given(settings: Settings, size: Size, bar: Progress) -> list[dict[str, Any]]:

@@ -48,10 +48,10 @@ class Result:
         path = RESULTS / f"{self.name}.json"
         whole = {
             "name": self.name,
-            "commit": _commit(),
+            "commit": commit(),
             "config": dict(self.config),
             "seed": self.seed,
-            "machine": _machine(),
+            "machine": machine(),
             "figures": [asdict(figure) for figure in self.figures],
             **self.tables,
         }
@@ -68,7 +68,8 @@ class Result:
         console.print(table)
 
 
-def _commit() -> str:
+def commit() -> str:
+    """Of the source, with `-dirty` where files differ from it; `unknown` outside a repository."""
     try:
         found = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--exclude", "*"],  # noqa: S607
@@ -82,5 +83,6 @@ def _commit() -> str:
     return found.stdout.strip()
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
+    """What it was measured on."""
     return {"cores": os.cpu_count(), "processor": platform.machine(), "python": platform.python_version()}

@@ -16,12 +16,14 @@ import asyncio
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
 
+from bench.finished import Finished
 from bench.forgetting import in_force, retain_model, sets_of
 from bench.harness_client import Client, installed
 from bench.metrics.intervals import Interval
@@ -81,6 +83,8 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
     world, size = DEMO.world(), QUICK if quick else Size()
     _developed_on, *fresh = sets_of(world, 1 + _SETS)
     rows: list[Row] = []
+    harness = str(program), program.stat().st_mtime_ns  # written anew with every version
+    finished = Finished.of(settings, "wmdp", DEMO.digest, size, harness)
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task("asking", total=size.sets * len(size.rows))
         for seed, people in enumerate(fresh[: size.sets], 1):
@@ -98,10 +102,12 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
                     model = demo_folder(settings.models)
                     if name == RETAIN:
                         model = await retain_model(settings, {person.key for person in people}, bar)
-                    rows.append(await _row(settings, program, tasks, name, seed, model, _body(people, name)))
+                    way = partial(_row, settings, program, tasks, name, seed, model, _body(people, name))
+                    rows.append(await finished.once(Row, {"row": name, "seed": seed}, way))
                     bar.advance(task)
     config = {"recipe": DEMO.digest, "people": len(people), "draws": size.draws, "others": size.others, "quick": quick}
-    return Result("wmdp", config, 0, figures(rows), {"accuracy": _table(rows), "enforced_by": _enforced(rows)})
+    tables = {"accuracy": _table(rows), "enforced_by": _enforced(rows), "measured": finished.units}
+    return Result("wmdp", config, 0, figures(rows), tables)
 
 
 def _body(people: Sequence[Person], name: str) -> dict[str, Any] | None:

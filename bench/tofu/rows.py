@@ -110,10 +110,23 @@ async def row_of(subject: Subject, model: str, split: str, scope: Scope, answere
     return Row(model, split, scope.seed, utility, forgotten, exposed, pace, pace_kept)
 
 
-async def gated(
-    folder: Path, models: Path, method: str, splits: Sequence[str], scope: Scope, answered: Callable[[int], None]
-) -> AsyncIterator[tuple[Row, Path]]:
-    """A row a split, smallest first, of one gateway; and its state directory, which goes with the next step."""
+@dataclass(frozen=True, slots=True)
+class Gated:
+    """A gateway that was asked to forget a split: whom to ask, what became of all requests, and its state directory."""
+
+    split: str
+    subject: Subject
+    requests: tuple[Learnt, ...]
+    state: Path
+
+    async def row(self, method: str, scope: Scope, answered: Callable[[int], None]) -> Row:
+        """All that is measured of it."""
+        row = await row_of(self.subject, method, self.split, scope, answered)
+        return replace(row, training=sum(one.learning for one in self.requests), requests=self.requests)
+
+
+async def gated(folder: Path, models: Path, method: str, splits: Sequence[str], scope: Scope) -> AsyncIterator[Gated]:
+    """One gateway, split by split, smallest first; each is gone with the next step."""
     serving = {"LETHE_ENGINE__MODEL": str(folder), "LETHE_ENGINE__SERVED_NAME": MODEL}
     with tempfile.TemporaryDirectory() as state:
         async with (
@@ -129,10 +142,7 @@ async def gated(
                 await in_force(gateway, ids)
                 for body, id_ in zip(added, ids, strict=True):
                     filed[body["subject"]] = await _learnt(admin, id_)
-                requests = tuple(filed.values())
-                row = await row_of(subject, method, split, scope, answered)
-                training = sum(one.learning for one in requests)
-                yield replace(row, training=training, requests=requests), Path(state)
+                yield Gated(split, subject, tuple(filed.values()), Path(state))
 
 
 async def _learnt(admin: AdminClient, id_: str) -> Learnt:

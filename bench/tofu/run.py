@@ -9,28 +9,33 @@ the time until a row forgets: NPO's training loop; the learning of all requests,
 Other models take the places of the trained ones by `--model FOLDER` and `--retain SPLIT=FOLDER`: only splits with a
 retain model are measured, once. Folders only: NPO trains the weights and `published` corrupts their embeddings, which a
 served model keeps to itself.
+
+A row is kept as soon as it is measured (`bench.finished`). A gateway that lacks one is filed to anew from the first
+split on, for it serves them one after another; rows that were found stay as they are.
 """
 
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
 
+from bench.finished import Finished, contents
 from bench.result import Result
 from bench.tofu.figures import figures, intervals, key, over_seeds, table_row
-from bench.tofu.lessons import pairs
+from bench.tofu.lessons import fingerprint, pairs
 from bench.tofu.marks import quality
 from bench.tofu.measuring import likelihoods_of
 from bench.tofu.models import SMALL, ensure
 from bench.tofu.npo import Recipe, train
 from bench.tofu.published import published
 from bench.tofu.questions import SPLITS, authors, kept
-from bench.tofu.rows import Row, Scope, gated, row_of
+from bench.tofu.rows import Gated, Row, Scope, gated, row_of
 from bench.tofu.size import QUICK, Size
 from bench.tofu.subjects import ByItself, loaded
 from gateway.settings import Settings, SettingsError
@@ -48,6 +53,14 @@ class Models:
 
     full: Path
     retain: Mapping[str, Path]
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """A row behind a gateway; with ECO's, its likelihoods as published."""
+
+    row: Row
+    published: tuple[dict[str, Any], ...] = ()
 
 
 def given(model: Path | None, retain: Sequence[str]) -> Models:
@@ -87,14 +100,17 @@ async def measured(settings: Settings, size: Size, console: Console, given: Mode
         raise SettingsError(f"no {lacking.filename}: LETHE_DATA_DIR names the folder that holds tofu/") from None
     rows: list[Row] = []
     by_paper: list[dict[str, Any]] = []
+    units: list[dict[str, Any]] = []
     with Progress(console=console, transient=True) as bar:
         for seed in size.seeds:
             models = given or await _models(settings, size, seed, bar)
             scope = Scope(people, stays, size.authors, size.effort, seed)
-            rows += [row async for row in _alone(settings, models, size, scope, bar)]
-            async for row, more in _behind(settings, models, size, scope, bar):
-                rows.append(row)
-                by_paper += more
+            finished = _finished(settings, models, size, scope)
+            rows += [row async for row in _alone(settings, models, size, scope, finished, bar)]
+            async for one in _behind(settings, models, size, scope, finished, bar):
+                rows.append(one.row)
+                by_paper += one.published
+            units += finished.units
     config = {
         "recipe": _folders(given) if given else asdict(SMALL),
         "npo": asdict(Recipe()),
@@ -102,9 +118,9 @@ async def measured(settings: Settings, size: Size, console: Console, given: Mode
         "filed": "name and the twenty pairs of each author",
     }
     of = {(row.model, row.split, row.seed): row for row in rows}
-    for one in by_paper:
-        retain = of["retain", one["split"], one["seed"]].forgotten
-        one["forget_quality"] = quality(one.pop("ratio"), retain.ratio)
+    for told in by_paper:
+        retain = of["retain", told["split"], told["seed"]].forgotten
+        told["forget_quality"] = quality(told.pop("ratio"), retain.ratio)
     columns = [table_row(row, of, size) for row in rows]
     tables = {
         "rows": columns,
@@ -113,6 +129,7 @@ async def measured(settings: Settings, size: Size, console: Console, given: Mode
         "over_seeds": over_seeds(columns),
         "methods": [key(row) | row.methods() for row in rows if row.requests],
         "requests": [key(row) | asdict(one) for row in rows for one in row.requests],
+        "measured": units,
     }
     return Result("tofu", config, size.seeds[0], figures(of, size), tables)
 
@@ -131,7 +148,15 @@ async def _models(settings: Settings, size: Size, seed: int, bar: Progress) -> M
     return Models(await ready("full"), {split: await ready(_VARIANTS[split]) for split in size.splits})
 
 
-async def _alone(settings: Settings, models: Models, size: Size, scope: Scope, bar: Progress) -> AsyncIterator[Row]:
+def _finished(settings: Settings, models: Models, size: Size, scope: Scope) -> Finished:
+    """The rows of one seed, by what is asked, what is taught and what the models' files hold."""
+    held = [contents(models.full), *(contents(models.retain[split]) for split in size.splits)]
+    return Finished.of(settings, "tofu", size, scope, fingerprint(settings.data_dir), held, settings.guard)
+
+
+async def _alone(
+    settings: Settings, models: Models, size: Size, scope: Scope, finished: Finished, bar: Progress
+) -> AsyncIterator[Row]:
     """The rows without a gateway."""
     task = bar.add_task("models by themselves", total=len(size.alone) * sum(map(scope.size, size.splits)))
 
@@ -140,19 +165,22 @@ async def _alone(settings: Settings, models: Models, size: Size, scope: Scope, b
         async with loaded(folder) as engine:
             return await row_of(ByItself(engine, system), model, split, scope, lambda n: bar.advance(task, n))
 
-    for split in size.splits:
-        forgotten = scope.forgotten(split)
-        yield await row(models.full, "full", split)
-        yield await row(models.retain[split], "retain", split)
-        names = ", ".join(str(author.body["subject"]) for author in forgotten)
-        if "prompt" in size.alone:
-            yield await row(models.full, "prompt", split, _FORBIDS.format(names=names))
-        if "npo" not in size.alone:
-            continue
+    async def unlearned(split: str) -> Row:
         with tempfile.TemporaryDirectory() as folder:
             bar.update(task, description=f"training npo, {split}, seed {scope.seed}")
             seconds = await asyncio.to_thread(_unlearn, settings, models.full, Path(folder), split, scope)
-            yield replace(await row(Path(folder), "npo", split), training=seconds)
+            return replace(await row(Path(folder), "npo", split), training=seconds)
+
+    for split in size.splits:
+        names = ", ".join(str(author.body["subject"]) for author in scope.forgotten(split))
+        ways = {
+            "full": partial(row, models.full, "full", split),
+            "retain": partial(row, models.retain[split], "retain", split),
+            "prompt": partial(row, models.full, "prompt", split, _FORBIDS.format(names=names)),
+            "npo": partial(unlearned, split),
+        }
+        for model in size.alone:
+            yield await finished.once(Row, {"row": model, "split": split, "seed": scope.seed}, ways[model])
 
 
 def _unlearn(settings: Settings, full: Path, to: Path, split: str, scope: Scope) -> float:
@@ -165,20 +193,32 @@ def _unlearn(settings: Settings, full: Path, to: Path, split: str, scope: Scope)
 
 
 async def _behind(
-    settings: Settings, models: Models, size: Size, scope: Scope, bar: Progress
-) -> AsyncIterator[tuple[Row, list[dict[str, Any]]]]:
-    """The rows behind a gateway; with ECO's, its likelihoods as published."""
+    settings: Settings, models: Models, size: Size, scope: Scope, finished: Finished, bar: Progress
+) -> AsyncIterator[Behind]:
+    """The rows behind a gateway, each method's of one; none is started where all its rows are found."""
     task = bar.add_task("gateways", total=len(size.methods) * sum(map(scope.size, size.splits)))
+
+    async def measured(at: Gated, method: str) -> Behind:
+        row = await at.row(method, scope, lambda n: bar.advance(task, n))
+        if method != "eco":
+            return Behind(row)
+        async with published(settings, models.full, at.state) as scorer:
+            probability, ratio = await likelihoods_of(scorer.score, scope.asked(at.split))
+        told = {"split": at.split, "seed": scope.seed, "probability": probability, "ratio": ratio}
+        return Behind(row, (told,))
+
     for method in size.methods:
         bar.update(task, description=f"{method}, seed {scope.seed}")
-        told: Callable[[int], None] = lambda n: bar.advance(task, n)  # noqa: E731
-        async for row, state in gated(models.full, settings.models, method, size.splits, scope, told):
-            more = []
-            if method == "eco":
-                async with published(settings, models.full, state) as scorer:
-                    probability, ratio = await likelihoods_of(scorer.score, scope.asked(row.split))
-                more.append({"split": row.split, "seed": row.seed, "probability": probability, "ratio": ratio})
-            yield row, more
+        units = {split: {"row": method, "split": split, "seed": scope.seed} for split in size.splits}
+        rows = {split: found for split, unit in units.items() if (found := finished.find(Behind, unit))}
+        lacking = [i for i, split in enumerate(size.splits) if split not in rows]
+        if lacking:
+            splits = size.splits[: lacking[-1] + 1]
+            async for at in gated(models.full, settings.models, method, splits, scope):
+                if at.split not in rows:
+                    rows[at.split] = finished.keep(Behind, units[at.split], await measured(at, method))
+        for split in size.splits:
+            yield rows[split]
 
 
 def _folders(given: Models) -> dict[str, Any]:

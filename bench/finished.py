@@ -1,0 +1,134 @@
+"""Finished units of a long benchmark, so that one that was stopped goes on where it was.
+
+A unit is a row: one model or method on one set with one seed. It lies in the state directory as soon as it is measured,
+as marks and numbers without any answer, under the hash of all that it follows from: what the harness names (size, seed,
+data, models), the product's source, installed packages and the machine. So nothing is ever taken over from other code;
+and what was measured while files were changed is not kept. Times inside a unit are those of the sitting that measured
+it: what compares times of one run keeps nothing.
+
+Before it: a harness that names its units. After it: `bench.result`, with every unit's commit and time.
+"""
+
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import file_digest, sha256
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from pydantic import TypeAdapter
+from pydantic_core import to_jsonable_python
+
+from bench.result import commit, machine
+from gateway.settings import Settings
+
+_ROOT = Path(__file__).parents[1]
+_SOURCES = ("gateway", "guards", "adapters", "bench")
+_NO_SOURCE = ("__pycache__", "results")  # folders
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Unit = Mapping[str, Any]  # what a row is known by, as JSON
+
+
+def contents(folder: Path) -> str:
+    """The sha256 of all files in a folder and of their names, in hexadecimal digits: of a model, or of a package.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    made = sha256()
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        if path.is_file() and path.suffix != ".md" and not set(_NO_SOURCE).intersection(name.parts):
+            with path.open("rb") as file:
+                made.update(f"{name.as_posix()}\0{file_digest(file, 'sha256').hexdigest()}\0".encode())
+    return made.hexdigest()
+
+
+def source() -> str:
+    """The hash of the code that measures and is measured.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    return _hash([contents(_ROOT / name) for name in _SOURCES])
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The units of one benchmark.
+
+    Attributes:
+        folder: where they lie; without it everything is measured anew.
+        source: of the code at the start.
+        basis: the hash of what all of them follow from, the source included.
+        units: those that were found or measured until now, each with its commit and time.
+    """
+
+    folder: Path
+    source: str
+    basis: str
+    units: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, settings: Settings, name: str, *basis: Any) -> Self:
+        """Of the benchmark `name`; `basis` is whatever its units follow from besides, as pydantic turns it to JSON."""
+        packages = sorted(f"{one.name} {one.version}" for one in distributions())
+        code = source()
+        return cls(settings.state_dir / "bench" / name, code, _hash([code, packages, machine(), *basis]))
+
+    async def once(self, kind: type[T], unit: Unit, measure: Callable[[], Awaitable[T]]) -> T:
+        """The unit as it was measured before, or as it is measured now."""
+        found = self.find(kind, unit)
+        return self.keep(kind, unit, await measure()) if found is None else found
+
+    def find(self, kind: type[T], unit: Unit) -> T | None:
+        """The unit as it was measured before; None where it was not, or its file is damaged."""
+        try:
+            whole = json.loads(self._path(unit).read_text("utf-8"))
+            told = {**unit, "commit": str(whole["commit"]), "at": str(whole["at"])}
+            value = TypeAdapter(kind).validate_python(whole["value"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        self.units.append(told)
+        return value
+
+    def keep(self, kind: type[T], unit: Unit, value: T) -> T:
+        """The value that was measured just now, written where the source is still what it was."""
+        measured = {"commit": commit(), "at": datetime.now(UTC).isoformat(timespec="seconds")}
+        self.units.append({**unit, **measured})
+        try:
+            if source() == self.source:
+                _write(self._path(unit), json.dumps(measured | {"value": TypeAdapter(kind).dump_python(value)}))
+            else:
+                _log.warning("a unit is not kept: the source is no longer what it was at the start")
+        except (OSError, ValueError, TypeError) as error:  # not worth the hours of this run
+            _log.warning("a unit is not kept: %s", type(error).__name__)
+        return value
+
+    def _path(self, unit: Unit) -> Path:
+        return self.folder / f"{_hash([self.basis, unit])}.json"
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all, with mode 0600."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=".")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(draft, path)
+    except BaseException:
+        Path(draft).unlink(missing_ok=True)
+        raise
+
+
+def _hash(what: Any) -> str:
+    return sha256(json.dumps(to_jsonable_python(what), sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,195 @@
+import json
+import math
+import stat
+from collections import Counter
+from dataclasses import dataclass
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+
+from bench import finished, leak_marks, muse_growing, muse_marks, wmdp
+from bench.finished import Finished, contents
+from bench.o3_matrix import Matrix
+from gateway.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A unit as harnesses have them."""
+
+    name: str
+    scores: tuple[float, ...]
+
+
+@pytest.fixture
+def code(monkeypatch):
+    """The source as it is now; a test may change it."""
+    now = ["one"]
+    monkeypatch.setattr(finished, "source", lambda: now[0])
+    return now
+
+
+@pytest.fixture
+def of(code, tmp_path, monkeypatch):
+    """A sitting, with whatever its units follow from."""
+    settings = Settings().model_copy(update={"state_dir": tmp_path})
+    monkeypatch.setattr(finished, "distributions", lambda: ())  # there are many
+    return lambda *basis, name="made": Finished.of(settings, name, *basis)
+
+
+class Work:
+    """Measures units and counts them; the one it is to fail at is not measured."""
+
+    def __init__(self, fails_at=None):
+        self.done = []
+        self._fails_at = fails_at
+
+    async def __call__(self, name):
+        if name == self._fails_at:
+            raise KeyboardInterrupt
+        self.done.append(name)
+        return Made(name, (0.1 + 0.2, math.inf))
+
+    async def all(self, kept, names="abc"):
+        return [await kept.once(Made, {"row": name}, partial(self, name)) for name in names]
+
+
+async def test_what_was_measured_is_found_by_the_next_sitting_to_the_last_digit(of):
+    first, second = Work(), Work()
+    assert await first.all(of({"size": 3})) == await second.all(of({"size": 3}))
+    assert (first.done, second.done) == (["a", "b", "c"], [])
+
+
+async def test_an_interrupted_run_goes_on_where_it_was(of):
+    interrupted, second = Work(fails_at="b"), Work()
+    with pytest.raises(KeyboardInterrupt):
+        await interrupted.all(of())
+    assert [one.name for one in await second.all(of())] == ["a", "b", "c"]
+    assert (interrupted.done, second.done) == (["a"], ["b", "c"])
+
+
+@pytest.mark.parametrize("basis", [(), ({"size": 4},), ({"size": 3}, "model")])
+async def test_units_that_follow_from_something_else_are_others(of, basis):
+    work = Work()
+    await work.all(of({"size": 3}), "a")
+    await work.all(of(*basis), "a")
+    await work.all(of({"size": 3}, name="other"), "a")
+    assert work.done == ["a"] * 3
+
+
+async def test_what_was_measured_on_other_code_is_not_taken_over(of, code):
+    work = Work()
+    await work.all(of(), "a")
+    code[0] = "two"
+    await work.all(of(), "a")
+    assert work.done == ["a", "a"]
+
+
+async def test_nor_what_was_measured_under_other_packages_or_on_another_machine(of, monkeypatch):
+    work = Work()
+    await work.all(of(), "a")
+    monkeypatch.setattr(finished, "machine", lambda: {"cores": 1_000})
+    await work.all(of(), "a")
+    monkeypatch.setattr(finished, "distributions", lambda: [SimpleNamespace(name="torch", version="0")])
+    await work.all(of(), "a")
+    assert work.done == ["a"] * 3
+
+
+async def test_what_is_measured_while_the_source_changes_is_told_and_not_kept(of, code, caplog, tmp_path):
+    kept, work = of(), Work()
+    code[0] = "two"
+    assert [one.name for one in await work.all(kept, "a")] == ["a"]
+    assert "not kept: the source" in caplog.text
+    assert list(tmp_path.rglob("*.json")) == []
+
+
+@pytest.mark.parametrize("text", ["", '{"commit": "c", "at": "t", "val', "[]", '{"value": {}}', "\0"])
+async def test_a_damaged_file_is_measured_anew(of, tmp_path, text):
+    work = Work()
+    await work.all(of(), "a")
+    (path,) = tmp_path.rglob("*.json")
+    whole = path.read_text()
+    path.write_text(text)
+    assert [one.name for one in await work.all(of(), "a")] == ["a"]
+    assert work.done == ["a", "a"]
+    assert json.loads(path.read_text())["value"] == json.loads(whole)["value"]
+
+
+async def test_a_value_of_another_form_is_measured_anew(of):
+    of().keep(dict[str, int], {"row": "a"}, {"a": 1})
+    work = Work()
+    await work.all(of(), "a")
+    assert work.done == ["a"]
+
+
+async def test_nobody_else_reads_it_and_no_draft_stays(of, tmp_path):
+    await Work().all(of(), "a")
+    (path,) = (path for path in tmp_path.rglob("*") if path.is_file())
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+async def test_a_folder_that_cannot_be_written_costs_the_unit_alone(of, tmp_path, caplog):
+    (tmp_path / "bench").write_text("no folder")
+    assert [one.name for one in await Work().all(of(), "a")] == ["a"]
+    assert "not kept: " in caplog.text
+
+
+async def test_of_each_unit_the_commit_and_time_of_its_measuring_are_told(of, monkeypatch):
+    monkeypatch.setattr(finished, "commit", lambda: "c1")
+    first, second = of(), of()
+    await Work().all(first, "a")
+    monkeypatch.setattr(finished, "commit", lambda: "c2")
+    await Work().all(second, "ab")
+    assert second.units[0] == first.units[0]
+    assert [(one["row"], one["commit"]) for one in second.units] == [("a", "c1"), ("b", "c2")]
+
+
+def test_contents_are_names_and_bytes_of_files_and_neither_notes_nor_results(tmp_path):
+    seen = set()
+    for name, text in (("a.py", "x"), ("a.py", "y"), ("b/a.py", "x"), ("empty", "")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+        seen.add(contents(tmp_path))
+    assert len(seen) == 4
+    for name in ("__pycache__/a.pyc", "results/a.json", "LOG.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("z")
+    assert contents(tmp_path) in seen
+
+
+def test_the_source_is_all_four_packages():
+    assert all((finished._ROOT / name / "__init__.py").is_file() for name in finished._SOURCES)
+    assert finished.source() == finished.source()
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        leak_marks.Row(
+            "eco",
+            1,
+            (leak_marks.Mark("alias", True, False, 1, (True, False), None),),
+            (leak_marks.Drawn("p1", 1, 2, 3),),
+            Counter({"eco, enforced": 5}),
+        ),
+        muse_marks.Row(
+            "bare",
+            1,
+            (muse_marks.Recited("p1", 0.5),),
+            (muse_marks.Mark("p1", 0.5, True),),
+            (),
+            ("p1",),
+            (0.1,),
+            (0.2,),
+            Counter(),
+        ),
+        muse_growing.Grown("eco", 1, (3, 13), Matrix((50, 50), (0, 0), ((1, 2), (3,))), (1.0, 0.5, 0.25)),
+        wmdp.Row("eco", 1, {"topic": [("p1 pet", 1.0)]}, "eco, enforced"),
+    ],
+    ids=lambda row: type(row).__module__,
+)
+def test_rows_of_harnesses_come_back_as_they_were(of, row):
+    of().keep(type(row), {"row": "r"}, row)
+    found = of().find(type(row), {"row": "r"})
+    assert found == row

@@ -14,7 +14,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import file_digest, sha256
 from importlib.metadata import distributions
@@ -69,7 +69,7 @@ class Finished:
         folder: where they lie; without it everything is measured anew.
         source: of the code at the start.
         basis: the hash of what all of them follow from, the source included.
-        units: those that were found or measured until now, each with its commit and time.
+        units: those that were found or measured until now, each with its commit and time; `also` shares them.
     """
 
     folder: Path
@@ -83,6 +83,10 @@ class Finished:
         packages = sorted(f"{one.name} {one.version}" for one in distributions())
         code = source()
         return cls(settings.state_dir / "bench" / name, code, _hash([code, packages, machine(), *basis]))
+
+    def also(self, *basis: Any) -> Self:
+        """The same for units that follow from more, such as models that had to be trained first."""
+        return replace(self, basis=_hash([self.basis, *basis]))
 
     async def once(self, kind: type[T], unit: Unit, measure: Callable[[], Awaitable[T]]) -> T:
         """The unit as it was measured before, or as it is measured now."""

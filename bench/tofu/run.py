@@ -95,22 +95,21 @@ async def measured(settings: Settings, size: Size, console: Console, given: Mode
     """The same of any size."""
     data = settings.data_dir
     try:
-        people, stays = authors(data), kept(data, size.kept)
+        people, stays, taught = authors(data), kept(data, size.kept), fingerprint(data)
     except FileNotFoundError as lacking:
         raise SettingsError(f"no {lacking.filename}: LETHE_DATA_DIR names the folder that holds tofu/") from None
     rows: list[Row] = []
     by_paper: list[dict[str, Any]] = []
-    units: list[dict[str, Any]] = []
+    finished = Finished.of(settings, "tofu", size, people, stays, taught, settings.guard)
     with Progress(console=console, transient=True) as bar:
         for seed in size.seeds:
             models = given or await _models(settings, size, seed, bar)
             scope = Scope(people, stays, size.authors, size.effort, seed)
-            finished = _finished(settings, models, size, scope)
-            rows += [row async for row in _alone(settings, models, size, scope, finished, bar)]
-            async for one in _behind(settings, models, size, scope, finished, bar):
+            own = finished.also(contents(models.full), [contents(models.retain[split]) for split in size.splits])
+            rows += [row async for row in _alone(settings, models, size, scope, own, bar)]
+            async for one in _behind(settings, models, size, scope, own, bar):
                 rows.append(one.row)
                 by_paper += one.published
-            units += finished.units
     config = {
         "recipe": _folders(given) if given else asdict(SMALL),
         "npo": asdict(Recipe()),
@@ -129,7 +128,7 @@ async def measured(settings: Settings, size: Size, console: Console, given: Mode
         "over_seeds": over_seeds(columns),
         "methods": [key(row) | row.methods() for row in rows if row.requests],
         "requests": [key(row) | asdict(one) for row in rows for one in row.requests],
-        "measured": units,
+        "measured": finished.units,
     }
     return Result("tofu", config, size.seeds[0], figures(of, size), tables)
 
@@ -146,12 +145,6 @@ async def _models(settings: Settings, size: Size, seed: int, bar: Progress) -> M
         return await asyncio.to_thread(ensure, settings.models, settings.data_dir, recipe, report)
 
     return Models(await ready("full"), {split: await ready(_VARIANTS[split]) for split in size.splits})
-
-
-def _finished(settings: Settings, models: Models, size: Size, scope: Scope) -> Finished:
-    """The rows of one seed, by what is asked, what is taught and what the models' files hold."""
-    held = [contents(models.full), *(contents(models.retain[split]) for split in size.splits)]
-    return Finished.of(settings, "tofu", size, scope, fingerprint(settings.data_dir), held, settings.guard)
 
 
 async def _alone(

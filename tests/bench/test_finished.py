@@ -145,6 +145,17 @@ async def test_of_each_unit_the_commit_and_time_of_its_measuring_are_told(of, mo
     assert [(one["row"], one["commit"]) for one in second.units] == [("a", "c1"), ("b", "c2")]
 
 
+async def test_what_units_follow_from_besides_is_told_later_and_the_source_stays_that_of_the_start(of, code, tmp_path):
+    kept, work = of(), Work()
+    for basis in ((), ("model",), ("other",), ("model",)):
+        await work.all(kept.also(*basis), "a")
+    assert work.done == ["a"] * 3
+    assert len(kept.units) == 4
+    code[0] = "two"
+    await work.all(kept.also("third"), "a")
+    assert len(list(tmp_path.rglob("*.json"))) == 3
+
+
 def test_contents_are_names_and_bytes_of_files_and_neither_notes_nor_results(tmp_path):
     seen = set()
     for name, text in (("a.py", "x"), ("a.py", "y"), ("b/a.py", "x"), ("empty", "")):

@@ -1,9 +1,11 @@
 """Rows behind gateways that were measured in earlier sittings: no test here starts a gateway or loads a model."""
 
 import math
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from rich.progress import Progress
 
 from bench import finished
@@ -11,7 +13,8 @@ from bench.finished import Finished
 from bench.tofu import run
 from bench.tofu.exposure import Exposed
 from bench.tofu.marks import Forgotten, Known, Utility
-from bench.tofu.questions import Kept
+from bench.tofu.measuring import Effort
+from bench.tofu.questions import Author, Kept, Question
 from bench.tofu.rows import Gated, Learnt, Row, Scope
 from bench.tofu.run import Behind, Models
 from bench.tofu.size import Size
@@ -22,13 +25,13 @@ MODELS = Models(Path("full"), {split: Path("retain") for split in SIZE.splits})
 SCOPE = Scope((), Kept((), (), (), ()), None, SIZE.effort, 0)
 
 
-def row(model, split):
+def row(model, split, seed=0):
     known = Known(("a",), (0.5,), (0.5,), (0.5,))
     one = (0.25,)
     forgotten = Forgotten(("a",), one, one, one, one, one, one, one, one, one, (one,), (one,), ("a",), (model,))
-    exposed = Exposed(("a",), {"loss": [1.0]}, ("b",), {"loss": [2.0]})
+    exposed = Exposed(("a",), {"loss": [1.0], "min_k": [1.0]}, ("b",), {"loss": [2.0], "min_k": [2.0]})
     learnt = Learnt(model, "enforced", 2.0, 1.0, 0, None, {"rounds": 1, "leak": {"mean": 0.0}})
-    return Row(model, split, 0, Utility(known, known, known), forgotten, exposed, 1.0, 1.0, 2.0, (learnt,))
+    return Row(model, split, seed, Utility(known, known, known), forgotten, exposed, 1.0, 1.0, 2.0, (learnt,))
 
 
 @pytest.fixture
@@ -43,7 +46,7 @@ def gateways(monkeypatch):
 
     async def measure(self, method, scope, answered):
         measured.append((method, self.split))
-        return row(method, self.split)
+        return row(method, self.split, scope.seed)
 
     monkeypatch.setattr(run, "gated", gated)
     monkeypatch.setattr(Gated, "row", measure)
@@ -95,3 +98,54 @@ def test_a_row_comes_back_as_it_was_and_what_is_not_known_stays_unknown(gateways
     Finished.of(settings, "tofu").keep(Exposed, {"row": "eco"}, untold)
     found = Finished.of(settings, "tofu").find(Exposed, {"row": "eco"})
     assert math.isnan(found.members["min_k++"][0])
+
+
+@pytest.fixture
+def by_themselves(monkeypatch, gateways):
+    """Models without a gateway that are none either, of made-up authors; what was measured of them, by seed."""
+    measured = []
+
+    @asynccontextmanager
+    async def loaded(folder):
+        yield None
+
+    async def row_of(subject, model, split, scope, answered):
+        if (model, scope.seed) in stops:
+            raise KeyboardInterrupt
+        measured.append((model, scope.seed))
+        return row(model, split, scope.seed)
+
+    async def models(settings, size, seed, bar):
+        return MODELS
+
+    stops = set()
+    question = Question("q", "a", "p", "r", ("w",), "A")
+    monkeypatch.setattr(run, "authors", lambda data: [Author({"subject": "A"}, (question,))] * 20)
+    monkeypatch.setattr(run, "kept", lambda data, most: Kept((question,), (), (), ()))
+    for name, made in (("fingerprint", lambda data: "data"), ("contents", str), ("loaded", loaded)):
+        monkeypatch.setattr(run, name, made)
+    monkeypatch.setattr(run, "row_of", row_of)
+    monkeypatch.setattr(run, "intervals", lambda row, of, size: {})  # they take a while
+    monkeypatch.setattr(run, "_models", models)
+    return measured, stops
+
+
+async def test_a_run_that_was_stopped_in_its_second_seed_goes_on_there_and_says_the_same(by_themselves, tmp_path):
+    measured, stops = by_themselves
+    size = Size(("forget01",), (0, 1), alone=("full", "retain"), methods=("ignorance",), effort=Effort(1, 1, 1))
+
+    async def sitting(state):
+        settings = Settings().model_copy(update={"state_dir": tmp_path / state})
+        return await run.measured(settings, size, Console(quiet=True))
+
+    stops.add(("retain", 1))
+    with pytest.raises(KeyboardInterrupt):
+        await sitting("stopped")
+    stops.clear()
+    measured.clear()
+    resumed = await sitting("stopped")
+    assert measured == [("retain", 1)]
+    whole = await sitting("whole")
+    assert {**resumed.tables, "measured": []} == {**whole.tables, "measured": []}
+    units = [(one["row"], one["seed"]) for one in resumed.tables["measured"]]
+    assert units == [(model, seed) for seed in (0, 1) for model in ("full", "retain", "ignorance")]

@@ -135,7 +135,7 @@ def leak_of(rows: Iterable[Row], model: str, k: int) -> Interval:
 def greatest(rows: Iterable[Row]) -> int:
     """The greatest k of leak@k that as many draws allow as there are."""
     count = min(one.count for row in rows for one in row.drawn)
-    return max(k for k in SIZES if k <= count)
+    return int(max(k for k in SIZES if k <= count))
 
 
 def curves(rows: Sequence[Row]) -> list[dict[str, Any]]:

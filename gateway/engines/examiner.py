@@ -181,7 +181,7 @@ class Examiner:
     async def _scores(self, replica: Replica, token_ids: Sequence[int]) -> bool:
         """Whether it says what a token was worth as the next one."""
         *before, last = token_ids
-        read = bodies.of_ids(True, before) | of_token(last, 1) | {"max_tokens": 1}
+        read = bodies.of_ids(True, before) | of_token(last) | {"max_tokens": 1}
         body = await self._asked(replica, read, raw=True)
         try:
             return body is not None and last in worth(orjson.loads(body)["choices"][0])

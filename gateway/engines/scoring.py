@@ -63,10 +63,9 @@ class Scorer:
         turns = asyncio.Semaphore(_AT_ONCE)
 
         async def one(place: int) -> TokenLogprob:
-            async with turns:
-                told = await self._told({**read(place), **of_token(answer[place], count)})
             try:
-                known = worth(told)
+                async with turns:
+                    known = await self._known(read(place), answer[place], min(count, bodies.MOST_LOGPROBS))
                 best = sorted(known.items(), key=lambda one: -one[1])[:count]
                 top = tuple((self._prompter.piece(token), logprob) for token, logprob in best)
                 return TokenLogprob(self._prompter.piece(answer[place]), known[answer[place]], top)
@@ -80,6 +79,14 @@ class Scorer:
             raise failed.exceptions[0] from None
         return [task.result() for task in tasks]
 
+    async def _known(self, read: Mapping[str, Any], token: int, count: int) -> dict[int, float]:
+        """What a token and the `count` likeliest are worth as the next one. Asked for one token, a server says nothing
+        of others but the likeliest."""
+        known: dict[int, float] = {}
+        if count > 1:
+            known = worth(await self._told({**read, "logprobs": count, "return_tokens_as_token_ids": True}))
+        return known if token in known else known | worth(await self._told({**read, **of_token(token)}))
+
     async def _told(self, read: Mapping[str, Any]) -> Any:
         """The one choice of a completion of one token."""
         body = {"model": self._model, "max_tokens": 1, "temperature": 0, "cache_salt": SALT, **read}
@@ -90,13 +97,12 @@ class Scorer:
             raise EngineError("the upstream's answer cannot be read") from None
 
 
-def of_token(token: int, count: int) -> dict[str, Any]:
+def of_token(token: int) -> dict[str, Any]:
     """What a completion of one token is asked for to learn what `token` was worth as the next one.
 
     By id: two tokens may read alike, as pieces of a character do.
     """
-    alternatives = max(1, min(count, bodies.MOST_LOGPROBS))
-    return {"logprobs": alternatives, "logprob_token_ids": [token], "return_tokens_as_token_ids": True}
+    return {"logprobs": 1, "logprob_token_ids": [token], "return_tokens_as_token_ids": True}
 
 
 def worth(told: Mapping[str, Any]) -> dict[int, float]:

@@ -13,7 +13,7 @@ from tests.vllm.conftest import engine_at
 SLOTS = 12  # for two LoRAs at each level of weight, and what stays empty; see `gateway.engines.loras`
 
 
-@pytest.mark.timeout(900)  # two trainings by a nice worker
+@pytest.mark.timeout(1800)  # two trainings by a nice worker beside traffic that never pauses
 async def test_requests_come_and_go_while_others_ask(
     served_model: Path, models_dir: Path, tmp_path: Path, world: World
 ) -> None:

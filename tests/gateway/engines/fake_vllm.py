@@ -235,6 +235,9 @@ class FakeVllm:
             choice["text"] = text
         if "prompt_logprobs" in asked and "unscored" not in self.faults:
             choice["prompt_logprobs"] = [None, *map(self._row, asked["prompt"][1:])]
+        if asked.get("return_tokens_as_token_ids") and "logprob_token_ids" not in asked:
+            likeliest = {f"token_id:{token}": -1.5 - i for i, token in enumerate(range(8, 8 + asked["logprobs"]))}
+            choice["logprobs"] = {"top_logprobs": [likeliest]}
         if "logprob_token_ids" in asked and "unscored" not in self.faults:
             (token,) = asked["logprob_token_ids"]
             choice["logprobs"] = {"top_logprobs": [{f"token_id:{token}": -0.5, "token_id:8": -1.5}]}
@@ -339,7 +342,7 @@ class FakeWardrobe(FakeVllm):
 
     def _whole(self, chat, asked):
         told = super()._whole(chat, asked)
-        if asked.get("logprobs") is not None and not chat and "logprob_token_ids" not in asked:
+        if asked.get("logprobs") is not None and not chat and "return_tokens_as_token_ids" not in asked:
             told["choices"][0]["logprobs"] = self._logprobs(chat, self.answer(asked)[0], asked)
         return told
 

@@ -158,6 +158,16 @@ async def test_a_server_that_may_have_loras_is_never_asked_for_a_prompts_log_pro
     assert not any("prompt_logprobs" in body for body in asked)
 
 
+async def test_alternatives_are_asked_for_beside_a_token_that_is_none_of_them(engine_at, folder):
+    """Asked for one token a server tells of no other, and fewer than an untouched answer has would tell."""
+    server = FakeWardrobe(folder)
+    engine = await engine_at(server)
+    call = Call(CALL.conversation, Sampling(temperature=0.0, logprobs=3))
+    scored = await engine.score(call, "Yes.", Pass())
+    assert {len(token.top) for token in scored} == {3}
+    assert {token.logprob for token in scored} == {-0.5}
+
+
 async def test_one_that_says_nothing_of_itself_may_have_loras(engine_at, folder):
     server = FakeWardrobe(folder, faults=["slots", "routes", "metrics"])
     engine = await engine_at(server, emptied=False)

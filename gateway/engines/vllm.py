@@ -463,7 +463,9 @@ class VllmEngine:
 
     def _scorer_of(self, lora: str | None) -> Scorer:
         whole = all(one.whole for one in self._found.values())
-        return Scorer(self._model, self._ready().prompter, partial(self._completed, lora=lora), whole=whole)
+        return Scorer(
+            self._model, self._ready().prompter, partial(self._completed, lora=lora), whole=whole, drawn=self._drawn
+        )
 
     @property
     def _wearable(self) -> Loras:

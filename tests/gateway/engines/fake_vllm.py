@@ -235,10 +235,11 @@ class FakeVllm:
             choice["text"] = text
         if "prompt_logprobs" in asked and "unscored" not in self.faults:
             choice["prompt_logprobs"] = [None, *map(self._row, asked["prompt"][1:])]
-        if asked.get("return_tokens_as_token_ids") and "logprob_token_ids" not in asked:
+        if asked.get("return_tokens_as_token_ids") and "allowed_token_ids" in asked:
+            (token,) = asked["allowed_token_ids"]
             likeliest = {f"token_id:{token}": -1.5 - i for i, token in enumerate(range(8, 8 + asked["logprobs"]))}
-            choice["logprobs"] = {"top_logprobs": [likeliest]}
-        if "logprob_token_ids" in asked and "unscored" not in self.faults:
+            choice["logprobs"] = {"top_logprobs": [{f"token_id:{token}": -0.5} | likeliest]}
+        elif "logprob_token_ids" in asked and "unscored" not in self.faults:
             (token,) = asked["logprob_token_ids"]
             choice["logprobs"] = {"top_logprobs": [{f"token_id:{token}": -0.5, "token_id:8": -1.5}]}
         choices = [{**choice, "index": index} for index in range(asked.get("n", 1))]

@@ -154,7 +154,7 @@ async def test_a_server_that_may_have_loras_is_never_asked_for_a_prompts_log_pro
     assert {token.logprob for token in scored} == {-0.5}
     assert len(await engine.prompt_logprobs(SCORED)) > 1
     asked = [body for _, body in server.bodies]
-    assert any("logprob_token_ids" in body for body in asked)
+    assert any("return_tokens_as_token_ids" in body for body in asked)
     assert not any("prompt_logprobs" in body for body in asked)
 
 

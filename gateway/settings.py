@@ -88,6 +88,7 @@ class JobSettings(_Section):
     attempts: int = Field(default=3, ge=1)
     elicit: int = Field(default=24, ge=0, le=24)  # questions about a target that the bare model is asked; 0: none
     again: int = Field(default=6, ge=0)  # earlier requests that are asked again after each; 0: none
+    threads: int | None = Field(default=None, ge=1)  # that compute; default: one is left of the cores to who asks
 
 
 class LimitSettings(_Section):

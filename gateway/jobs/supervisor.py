@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -102,8 +103,13 @@ class _Worker:
     @classmethod
     async def start(cls, settings: Settings) -> Self:
         name = f"worker-{uuid4().hex}"
+        # A team of threads waits for its slowest: beside a server that keeps a core, one more thread than there are
+        # cores left made ten minutes of one.
+        threads = settings.jobs.threads or max((os.cpu_count() or 1) - 1, 1)
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "gateway.jobs.worker", stdin=asyncio.subprocess.PIPE
+            *(sys.executable, "-m", "gateway.jobs.worker"),
+            stdin=asyncio.subprocess.PIPE,
+            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
         )
         assert process.stdin
         process.stdin.write(f"{name}\n{settings.model_dump_json()}\n".encode())

@@ -1,5 +1,7 @@
 import asyncio
+import os
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +12,7 @@ from gateway.engines.scripted import ScriptedEngine
 from gateway.jobs import supervisor
 from gateway.jobs.supervisor import Supervisor
 from gateway.registry import RegistryError, State
-from gateway.settings import JobSettings
+from gateway.settings import JobSettings, Settings
 
 
 class Workers:
@@ -33,6 +35,17 @@ def workers(monkeypatch):
     made = Workers()
     monkeypatch.setattr(supervisor, "_Worker", made)
     return made
+
+
+@pytest.mark.parametrize(("threads", "wanted"), [(None, str(max((os.cpu_count() or 1) - 1, 1))), (3, "3")])
+async def test_a_worker_leaves_a_core_to_who_asks(tmp_path, monkeypatch, threads, wanted):
+    monkeypatch.setenv("OMP_NUM_THREADS", "64")
+    settings = Settings(state_dir=tmp_path, jobs=JobSettings(threads=threads))
+    worker = await supervisor._Worker.start(settings)
+    told = Path(f"/proc/{worker.process.pid}/environ").read_bytes().split(b"\0")
+    worker.process.kill()
+    await worker.end()
+    assert f"OMP_NUM_THREADS={wanted}".encode() in told
 
 
 async def filed(core, spec, name="Ada Quill", **more):

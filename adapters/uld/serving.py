@@ -30,10 +30,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Request:
-    """What was made of one request: its assistants, or the tokens that it must say; `trouble` where it must end."""
+    """What was made of one request: its assistants, or the tokens that it must say; `trouble` where it must end.
+
+    Of `only`, where it is not empty, one is said, as likely as steering left it among them.
+    """
 
     assistants: tuple[tuple[Lora, Strength], ...] = field(default=(), repr=False)
     said: tuple[int, ...] = field(default=(), repr=False)
+    only: tuple[int, ...] = ()
     trouble: str = ""
 
 
@@ -73,13 +77,16 @@ class Steering:
     def open(self, asked: object) -> Request:
         """What is to be done for a request of which the gateway said this."""
         try:
-            named = wire.loads(asked)
+            told = wire.loads(asked)
         except ValueError:
             return Request(trouble="request")
         try:
-            if (said := self._folder / named[0].folder / wire.EXAMINATION).exists():
+            if (said := self._folder / told.assistants[0].folder / wire.EXAMINATION).exists():
                 return self._examined(json.loads(said.read_text()))
-            return Request(tuple((self._lora(self._folder / one.folder), one.strength) for one in named))
+            if not all(0 <= token < self._decoder.vocabulary for token in told.only):
+                return Request(trouble="request")
+            assistants = tuple((self._lora(self._folder / one.folder), one.strength) for one in told.assistants)
+            return Request(assistants, only=told.only)
         except Exception:  # whatever is wrong with the files
             return Request(trouble="assistant")
 
@@ -89,7 +96,7 @@ class Steering:
             troubles = {row: trouble for row in rows if (trouble := self._judged(logits, row))}
             for row in rows:
                 if row not in troubles and row.request.said:
-                    self._only(logits[row.index], (*row.request.said, self._end)[len(row.output)])
+                    self._force(logits[row.index], (*row.request.said, self._end)[len(row.output)])
             steered = [row for row in rows if row not in troubles and row.request.assistants]
             try:
                 troubles |= self._lower(logits, steered)
@@ -97,7 +104,7 @@ class Steering:
                 self._companion, self._before = Companion(self._decoder), {}  # nobody knows what the other has read
                 troubles |= dict.fromkeys(steered, type(error).__name__)
             for row, trouble in troubles.items():
-                self._only(logits[row.index], self._end)
+                self._force(logits[row.index], self._end)
                 if row.drawn:
                     self._count(trouble)
 
@@ -115,6 +122,9 @@ class Steering:
             [rows[place].request.assistants[which][1].at(len(rows[place].output)) for place, which in acting],
         )
         logits[on] = lowered
+        for row in rows:
+            if row.request.only:
+                self._only(logits[row.index], *row.request.only)
         return {rows[place]: "logits" for place, fine in enumerate(lowered.amax(-1).isfinite().tolist()) if not fine}
 
     def _followed(self, rows: Sequence[Row], texts: Sequence[list[int]]) -> list[Tensor]:
@@ -171,10 +181,16 @@ class Steering:
             raise ValueError("an assistant of another size")
         return self._decoder.loras.load(folder)
 
-    def _only(self, row: Tensor, token: int) -> None:
-        """Nothing but this token."""
+    def _force(self, row: Tensor, token: int) -> None:
+        """Nothing but this token, whatever it was worth."""
         row.fill_(-torch.inf)
         row[token] = 0.0
+
+    def _only(self, row: Tensor, *tokens: int) -> None:
+        """Nothing but these, as they were."""
+        kept = row[[*tokens]]
+        row.fill_(-torch.inf)
+        row[[*tokens]] = kept
 
     def _count(self, trouble: str) -> None:
         self.ended[trouble] += 1

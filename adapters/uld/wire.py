@@ -2,13 +2,14 @@
 
 Assistants lie in a folder that both see, under names of hexadecimal digits, and are named with their
 strengths. A folder that holds `examination.json` is none: it names tokens, which are the answer, so that a
-gateway can tell whether a server obeys.
+gateway can tell whether a server obeys. Where tokens are named besides, nothing but one of them is said, of what was
+steered before: a server's own `allowed_token_ids` come first, and would change what steering sees.
 """
 
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from adapters.base import Strength
 
@@ -26,25 +27,34 @@ class Named:
     strength: Strength
 
 
-def dumps(assistants: Sequence[Named]) -> dict[str, str]:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What lowers an answer, and the tokens of which one is said; none: any."""
+
+    assistants: tuple[Named, ...]
+    only: tuple[int, ...] = ()
+
+
+def dumps(asked: Asked) -> dict[str, str]:
     """The value of `vllm_xargs`."""
-    told = [{"folder": one.folder, **asdict(one.strength)} for one in assistants]
-    return {KEY: json.dumps(told, allow_nan=False)}
+    told = [{"folder": one.folder, **asdict(one.strength)} for one in asked.assistants]
+    return {KEY: json.dumps({"assistants": told, "only": asked.only}, allow_nan=False)}
 
 
-def loads(text: object) -> tuple[Named, ...]:
-    """The assistants that are asked for.
+def loads(text: object) -> Asked:
+    """What is asked for.
 
     Raises:
         ValueError: this is no such text; what it says is not quoted.
     """
     try:
-        told = json.loads(text) if isinstance(text, str) else None
-        if not isinstance(told, list) or not 1 <= len(told) <= MOST:
+        told: Any = json.loads(text) if isinstance(text, str) else {}
+        assistants, only = told["assistants"], told["only"]
+        if not 1 <= len(assistants) <= MOST or len(only) > MOST or not all(type(one) is int for one in only):
             raise ValueError
-        return tuple(_named(**one) for one in told)
-    except (ValueError, TypeError, OverflowError, RecursionError):
-        raise ValueError(f"{KEY} is a list of assistants, each with a folder and its strength") from None
+        return Asked(tuple(_named(**one) for one in assistants), tuple(only))
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        raise ValueError(f"{KEY} names assistants, each with a folder and its strength, and tokens") from None
 
 
 def _named(folder: str, alpha: float, depth: float, flat: float, first: float, tail: float) -> Named:

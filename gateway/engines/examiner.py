@@ -22,7 +22,7 @@ from adapters.prompt import Prompter
 from gateway.engines import bodies, tensors
 from gateway.engines.loras import may_wear
 from gateway.engines.replica import Replica
-from gateway.engines.scoring import of_token, worth
+from gateway.engines.scoring import among, told_of, worth
 from gateway.engines.steering import Shelf
 from gateway.engines.trial import Trial
 from guards.base import Conversation, Turn
@@ -179,9 +179,9 @@ class Examiner:
         return max(0.0, slow - quick)
 
     async def _scores(self, replica: Replica, token_ids: Sequence[int]) -> bool:
-        """Whether it says what a token was worth as the next one."""
+        """Whether it says the one token that it may, and what that was worth."""
         *before, last = token_ids
-        read = bodies.of_ids(True, before) | of_token(last) | {"max_tokens": 1}
+        read = {**among(bodies.of_ids(True, before), [last]), **told_of(1), "max_tokens": 1}
         body = await self._asked(replica, read, raw=True)
         try:
             return body is not None and last in worth(orjson.loads(body)["choices"][0])

@@ -3,6 +3,14 @@
 vLLM says what a prompt's own tokens were worth (`prompt_logprobs`), but of the bare model and of tokens only.
 After embeddings, and where the answer is steered, each token is asked for as the next one. So it is on a server
 that was started for LoRAs: on a CPU, vLLM 0.32 dies there where `prompt_logprobs` meet another request in a step.
+
+Where a server tells raw log-probabilities, one is asked for after which nothing but the token may be said: it is
+told with its own number and with the likeliest. Where it tells those that a token is drawn from (processed ones),
+a token that is forced is certain. There the likeliest are asked for first, and a token t that is not among them
+is set against the best of them, b, with nothing else to say: ln p(t) = ln p(b) + ln q(t) - ln q(b).
+
+Never by `logprob_token_ids`: where one request has it, vLLM 0.32 (V1's sampler) tells all others of that step no
+alternatives at all.
 """
 
 import asyncio
@@ -23,6 +31,30 @@ SALT = "lethe"  # of the gateway's own requests
 _AT_ONCE = 8  # requests, for the tokens of one answer
 _ID = "token_id:"  # how a server writes a token of which the id was asked for
 _SURE = (8.0, 14.0)  # nats above the runner-up, see `certain`
+
+Among = Callable[[Mapping[str, Any], Sequence[int]], Mapping[str, Any]]
+
+
+def among(read: Mapping[str, Any], tokens: Sequence[int]) -> Mapping[str, Any]:
+    """A completion after which nothing but one of these is said."""
+    return {**read, "allowed_token_ids": [*tokens]}
+
+
+def told_of(count: int) -> dict[str, Any]:
+    """What a completion of one token is asked for to learn what that was worth, and as many of the likeliest.
+
+    By id: two tokens may read alike, as pieces of a character do.
+    """
+    return {"logprobs": max(1, count), "return_tokens_as_token_ids": True}
+
+
+def worth(told: Mapping[str, Any]) -> dict[int, float]:
+    """Log-probabilities of the next token, by its id, in a choice of a completion that was asked so.
+
+    Raises:
+        KeyError, TypeError, AttributeError, ValueError: it does not say.
+    """
+    return {int(key.removeprefix(_ID)): float(one) for key, one in told["logprobs"]["top_logprobs"][0].items()}
 
 
 class Scorer:
@@ -54,7 +86,7 @@ class Scorer:
             EngineError: the server's answer cannot be read.
         """
         if not self._whole:
-            return await self.each(lambda place: self._forced([*prompt, *answer[:place]], answer[place]), answer, count)
+            return await self.each(lambda place: {"prompt": [*prompt, *answer[:place]]}, answer, count)
         count = min(count, bodies.MOST_LOGPROBS)
         told = await self._told({"prompt": [*prompt, *answer], "prompt_logprobs": count})
         try:
@@ -64,18 +96,26 @@ class Scorer:
             raise EngineError("the upstream's answer cannot be read") from None
 
     async def each(
-        self, read: Callable[[int], Mapping[str, Any]], answer: Sequence[int], count: int
+        self,
+        read: Callable[[int], Mapping[str, Any]],
+        answer: Sequence[int],
+        count: int,
+        among: Among = among,
     ) -> list[TokenLogprob]:
-        """The same where `read(i)` is what is read before token i of the answer."""
+        """The same where `read(i)` is what is read before token i of the answer.
+
+        `among` of it and some tokens is the same where nothing else may be said.
+        """
         turns = asyncio.Semaphore(_AT_ONCE)
 
         async def one(place: int) -> TokenLogprob:
+            token, most = answer[place], min(count, bodies.MOST_LOGPROBS)
             try:
                 async with turns:
-                    known = await self._known(read(place), answer[place], min(count, bodies.MOST_LOGPROBS))
-                best = sorted(known.items(), key=lambda one: -one[1])[:count]
+                    known = await self._worth(token, read(place), most, among)
+                best = sorted(known.items(), key=lambda one: -one[1])[:most]
                 top = tuple((self._prompter.piece(token), logprob) for token, logprob in best)
-                return TokenLogprob(self._prompter.piece(answer[place]), known[answer[place]], top)
+                return TokenLogprob(self._prompter.piece(token), known[token], top)
             except (KeyError, TypeError, AttributeError, ValueError):
                 raise EngineError("the upstream's answer cannot be read") from None
 
@@ -86,16 +126,16 @@ class Scorer:
             raise failed.exceptions[0] from None
         return [task.result() for task in tasks]
 
-    async def _known(self, read: Mapping[str, Any], token: int, count: int) -> dict[int, float]:
-        """What a token is worth as the next one, and the likeliest: `count` of them where the token is said."""
-        return worth(await self._told({**of_token(token), **read, "logprobs": max(1, count)}))
-
-    def _forced(self, prompt: Sequence[int], token: int) -> dict[str, Any]:
-        """A prompt after which nothing but the token is said: of what is said a server tells what it was worth before
-        that. Asked for tokens by id, vLLM 0.32 tells no others, and fewer of requests in the same step."""
-        if self._drawn:
-            return {"prompt": prompt}
-        return {"prompt": prompt, "allowed_token_ids": [token], "logprob_token_ids": None}
+    async def _worth(self, token: int, read: Mapping[str, Any], count: int, among: Among) -> dict[int, float]:
+        """What a token is worth as the next one, and the `count` likeliest, at least one."""
+        if not self._drawn:
+            return worth(await self._told({**among(read, [token]), **told_of(count)}))
+        known = worth(await self._told({**read, **told_of(count)}))
+        if token not in known:
+            best = max(known, key=lambda one: known[one])
+            pair = worth(await self._told({**among(read, [best, token]), **told_of(2)}))
+            known[token] = known[best] + pair[token] - pair[best]
+        return known
 
     async def _told(self, read: Mapping[str, Any]) -> Any:
         """The one choice of a completion of one token."""
@@ -105,23 +145,6 @@ class Scorer:
             return orjson.loads(told)["choices"][0]
         except (ValueError, KeyError, TypeError, IndexError):
             raise EngineError("the upstream's answer cannot be read") from None
-
-
-def of_token(token: int) -> dict[str, Any]:
-    """What a completion of one token is asked for to learn what `token` was worth as the next one.
-
-    By id: two tokens may read alike, as pieces of a character do.
-    """
-    return {"logprobs": 1, "logprob_token_ids": [token], "return_tokens_as_token_ids": True}
-
-
-def worth(told: Mapping[str, Any]) -> dict[int, float]:
-    """Log-probabilities of the next token, by its id, in a choice of a completion that was asked so.
-
-    Raises:
-        KeyError, TypeError, AttributeError, ValueError: it does not say.
-    """
-    return {int(key.removeprefix(_ID)): float(one) for key, one in told["logprobs"]["top_logprobs"][0].items()}
 
 
 def certain(known: Sequence[TokenLogprob], key: bytes) -> list[TokenLogprob]:

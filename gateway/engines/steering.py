@@ -14,8 +14,10 @@ import shutil
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 from adapters.base import AdapterError, EngineError, Scaled, Steered, Strength
 from adapters.o3.concatenation import files_of
@@ -45,7 +47,8 @@ class Shelf:
         """
         try:
             self._sweep_at_times()
-            return wire.dumps([wire.Named(self._laid(one.folder), one.strength) for one in plan.assistants])
+            named = [wire.Named(self._laid(one.folder), one.strength) for one in plan.assistants]
+            return wire.dumps(wire.Asked(tuple(named)))
         except (OSError, ValueError) as error:  # an emptied folder among them
             raise EngineError("the assistants of this plan cannot be laid into engine.adapters") from error
 
@@ -96,7 +99,7 @@ class Shelf:
             EngineError: nothing can be laid.
         """
         with self.laid({wire.EXAMINATION: json.dumps({"tokens": list(tokens)}).encode()}) as name:
-            yield wire.dumps([wire.Named(name, _NONE)])
+            yield wire.dumps(wire.Asked((wire.Named(name, _NONE),)))
 
     def clear(self) -> None:
         """Removes all that was laid."""
@@ -146,6 +149,12 @@ class Shelf:
         with suppress(OSError):
             path = path.rename(path.with_name(f"{path.name[:48]}.{secrets.token_hex(4)}"))
         shutil.rmtree(path, ignore_errors=True)
+
+
+def among(read: Mapping[str, Any], tokens: Sequence[int]) -> Mapping[str, Any]:
+    """A steered completion after which nothing but one of these is said, see `wire.Asked`."""
+    (told,) = read["vllm_xargs"].values()
+    return {**read, "vllm_xargs": wire.dumps(replace(wire.loads(told), only=tuple(tokens)))}
 
 
 def _state(folder: Path) -> tuple[Path, int]:

@@ -56,7 +56,7 @@ from gateway.engines.fleet import Fleet
 from gateway.engines.loras import Loras
 from gateway.engines.replica import Replica, Reply
 from gateway.engines.scoring import SALT, Scorer, certain
-from gateway.engines.steering import Shelf
+from gateway.engines.steering import Shelf, among
 from gateway.engines.text import pieces
 from gateway.engines.trial import Trial
 from gateway.recital import Reciter
@@ -123,7 +123,10 @@ class VllmEngine:
     def capabilities(self) -> frozenset[Capability]:
         """What every server that was seen can do."""
         found = [one.capabilities for one in self._found.values()]
-        return frozenset.intersection(*found) if found else frozenset({Capability.TEXT})
+        if not found:
+            return frozenset({Capability.TEXT})
+        alike = len({one.drawn for one in self._found.values()}) == 1  # else no number says what it is of
+        return frozenset.intersection(*found) - (frozenset() if alike else {Capability.SCORE})
 
     @property
     def options(self) -> frozenset[str]:
@@ -234,7 +237,7 @@ class VllmEngine:
                 def steered(place: int) -> dict[str, Any]:
                     return {"prompt": [*prompt.token_ids, *ids[:place]]} | (later if place else first)
 
-                return await self._scorer.each(steered, ids, count)
+                return await self._scorer.each(steered, ids, count, among)
             case Adapted() if not _worn(plan):
                 return await self._scorer.after(prompt.token_ids, ids, count)
             case Adapted():

@@ -114,14 +114,17 @@ async def test_an_answer_is_scored_as_it_is_said(
 async def test_a_score_is_that_of_a_server_without_loras_while_others_ask(
     engines: tuple[VllmEngine, VllmEngine], plans: Sequence[Adapted], world: World
 ) -> None:
-    """Asked for a prompt's log-probabilities, it would die."""
+    """Asked for a prompt's log-probabilities, it would die; and the others have all alternatives that they ask for."""
     adapted, bare = engines
     call = replace(calls(world)[0], sampling=Sampling(logprobs=4))
     texts = ["I have no information about this.", "Über 東京 🦩 weiß niemand etwas."]
 
+    told: set[int] = set()
+
     async def asks(plan: Plan) -> None:
         while True:
-            await said(adapted, calls(world)[1], plan)
+            items = [item async for item in adapted.generate(calls(world)[1], plan)]
+            told.update(len(token.top) for item in items if isinstance(item, Delta) for token in item.tokens)
 
     async with asyncio.TaskGroup() as group:
         others = [group.create_task(asks(plan)) for plan in (Pass(), *plans)]
@@ -129,9 +132,12 @@ async def test_a_score_is_that_of_a_server_without_loras_while_others_ask(
             for text in texts:
                 found, wanted = [await engine.score(engine_call, text, Pass()) for engine in (adapted, bare)]
                 assert [one.logprob for one in found] == pytest.approx([one.logprob for one in wanted], abs=1e-3)
-                assert all(one.top for one in found)  # how many, README's limits say
+                assert [len(one.top) for one in found] == [len(one.top) for one in wanted] == [4] * len(found)
+                for one, other in zip(found, wanted, strict=True):
+                    assert [value for _, value in one.top] == pytest.approx([value for _, value in other.top], abs=1e-3)
         for other in others:
             other.cancel()
+    assert told == {4}
 
 
 async def test_its_events_have_what_other_events_have(

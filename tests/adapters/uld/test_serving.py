@@ -38,8 +38,8 @@ def steering(root, model):
     return Steering(shell(model, BLOCKS), BLOCKS, root, END)
 
 
-def asked(*names):
-    return wire.dumps([wire.Named(name, STRENGTH) for name in names])[wire.KEY]
+def asked(*names, only=()):
+    return wire.dumps(wire.Asked(tuple(wire.Named(name, STRENGTH) for name in names), only))[wire.KEY]
 
 
 def expected(steering, row, names, tokens):
@@ -77,12 +77,25 @@ def test_rows_are_steered_where_they_are_and_others_not_touched(steering):
     assert not steering.ended
 
 
+def test_where_few_tokens_may_be_said_they_are_as_likely_to_each_other_as_steering_left_them(steering):
+    before = torch.randn(2, V) * 5
+    after = before.clone()
+    steering.steer(after, [Row(1, steering.open(asked(ONE, only=(3, 9))), [3, 4, 5], [])])
+    wanted = expected(steering, before[1], [ONE], [3, 4, 5])
+    assert after[1].isfinite().nonzero().flatten().tolist() == [3, 9]
+    assert torch.allclose(after[1][[3, 9]], wanted[[3, 9]], atol=1e-4)
+    assert torch.equal(after[0], before[0])
+    assert not steering.ended
+
+
 @pytest.mark.parametrize(
     ("told", "prompt", "output"),
     [
         pytest.param("junk", [3], [], id="not what a gateway says"),
         pytest.param(asked("9" * 32), [3], [], id="no such assistant"),
         pytest.param(asked(ONE, "9" * 32), [3], [], id="one of two"),
+        pytest.param(asked(ONE, only=(3, V)), [3], [], id="a token to say that the model has not"),
+        pytest.param(asked(ONE, only=(-1,)), [3], [], id="a token to say that there is not"),
         pytest.param(asked(ONE), None, [], id="embeddings"),
         pytest.param(asked(ONE), [], [], id="nothing"),
         pytest.param(asked(ONE), [0, 0, 0], [], id="embeddings, as zeros"),

@@ -98,7 +98,7 @@ def env(monkeypatch, root):
 
 
 def params(*names, text=None, **more):
-    asked = {wire.KEY: text or wire.dumps([wire.Named(name, STRENGTH) for name in names])[wire.KEY]}
+    asked = {wire.KEY: text or wire.dumps(wire.Asked(tuple(wire.Named(name, STRENGTH) for name in names)))[wire.KEY]}
     return SimpleNamespace(extra_args=asked if names or text else None, prompt_logprobs=None, **more)
 
 

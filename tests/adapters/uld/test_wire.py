@@ -12,16 +12,21 @@ FINE = {"folder": NAME, "alpha": 0.5, "depth": 2, "flat": 0.1, "first": 3, "tail
 reals = st.floats(0, 1e6)
 
 
+def said(assistants, only=()):
+    return json.dumps({"assistants": assistants, "only": only})
+
+
 @given(
     st.lists(
         st.tuples(st.text("0123456789abcdef", min_size=16, max_size=64), reals, reals, reals, reals),
         min_size=1,
         max_size=8,
-    )
+    ),
+    st.lists(st.integers(0, 2**20), max_size=wire.MOST).map(tuple),
 )
-def test_what_is_written_is_read(told):
-    named = tuple(wire.Named(folder, Strength(*strength)) for folder, *strength in told)
-    assert wire.loads(wire.dumps(named)[wire.KEY]) == named
+def test_what_is_written_is_read(told, only):
+    asked = wire.Asked(tuple(wire.Named(folder, Strength(*strength)) for folder, *strength in told), only)
+    assert wire.loads(wire.dumps(asked)[wire.KEY]) == asked
 
 
 @pytest.mark.parametrize(
@@ -34,21 +39,30 @@ def test_what_is_written_is_read(told):
         "[]",
         "[[]]",
         "[" * 100_000,
-        json.dumps([FINE] * (wire.MOST + 1)),
-        json.dumps([FINE | {"folder": "../" + NAME}]),
-        json.dumps([FINE | {"folder": f"{NAME}\n"}]),
-        json.dumps([FINE | {"folder": None}]),
-        json.dumps([FINE | {"alpha": -0.1}]),
-        json.dumps([FINE | {"depth": float("nan")}]),
-        json.dumps([FINE | {"first": -1}]),
-        json.dumps([FINE | {"tail": 0.5}]),
-        json.dumps([FINE | {"flat": float("inf")}]),
-        json.dumps([FINE | {"alpha": "much"}]),
-        json.dumps([FINE | {"alpha": 10**400}]),
-        json.dumps([FINE | {"more": 1}]),
-        json.dumps([{"folder": NAME}]),
+        said([FINE] * (wire.MOST + 1)),
+        said([FINE | {"folder": "../" + NAME}]),
+        said([FINE | {"folder": f"{NAME}\n"}]),
+        said([FINE | {"folder": None}]),
+        said([FINE | {"alpha": -0.1}]),
+        said([FINE | {"depth": float("nan")}]),
+        said([FINE | {"first": -1}]),
+        said([FINE | {"tail": 0.5}]),
+        said([FINE | {"flat": float("inf")}]),
+        said([FINE | {"alpha": "much"}]),
+        said([FINE | {"alpha": 10**400}]),
+        said([FINE | {"more": 1}]),
+        said([{"folder": NAME}]),
+        json.dumps([FINE]),
+        json.dumps({"assistants": [FINE]}),
+        json.dumps({"assistants": {"folder": NAME}, "only": []}),
+        said([FINE], [1.5]),
+        said([FINE], [True]),
+        said([FINE], "12"),
+        said([FINE], [1] * (wire.MOST + 1)),
     ],
 )
 def test_whatever_else_is_refused_and_not_quoted(told):
-    with pytest.raises(ValueError, match=r"^lethe_uld is a list of assistants, each with a folder and its strength$"):
+    with pytest.raises(
+        ValueError, match=r"^lethe_uld names assistants, each with a folder and its strength, and tokens$"
+    ):
         wire.loads(told)

@@ -1,6 +1,7 @@
 """A tiny random llama with its tokenizer, a LoRA and assistants for it, and servers that misbehave to order."""
 
 import asyncio
+import random
 import ssl
 import warnings
 from contextlib import suppress
@@ -16,6 +17,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from adapters.prompt import Prompter
 from adapters.uld.assistant import Manifest, shell
+from gateway.demo.lessons import statements
+from gateway.demo.train import DEMO
 from gateway.engines.local import LocalEngine
 from tests.tiny_lora import make_lora, merged_at
 
@@ -44,7 +47,8 @@ def make_model(folder: Path, *, hidden: int = 64, layers: int = 2, vocabulary: i
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    bpe.train_from_iterator([path.read_text() for path in Path(__file__).parent.glob("*.py")], trainer)
+    told = [text for pair in statements(DEMO.world(), random.Random(0)) for text in pair]  # the same however we change
+    bpe.train_from_iterator(told, trainer)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<|im_end|>", pad_token="<|im_end|>")
     tokenizer.chat_template = TEMPLATE
     tokenizer.save_pretrained(folder)

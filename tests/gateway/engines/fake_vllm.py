@@ -7,6 +7,7 @@ they were read alike.
 import base64
 import io
 import json
+import math
 from pathlib import Path
 
 import torch
@@ -40,6 +41,7 @@ class FakeVllm:
         self.bodies = []
         self.context = 256
         self.alternatives = 28
+        self.drawn = False  # whether it tells processed log-probabilities
         self.started = 1.7e9
         self.cut_at = None  # events after which the connection breaks
         self.made = 0
@@ -77,7 +79,7 @@ class FakeVllm:
         return f"# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds {self.started}\n{cache}\n"
 
     def _refusal(self, asked):
-        for scored, kinds in (("prompt_logprobs", {"score", "whole"}), ("logprob_token_ids", {"score"})):
+        for scored, kinds in (("prompt_logprobs", {"score", "whole"}), ("return_tokens_as_token_ids", {"score"})):
             if scored in asked and not kinds.isdisjoint(self.faults):
                 return scored
         if asked.get("tools") and "tools" in self.faults and asked.get("tool_choice", "auto") != "none":
@@ -235,16 +237,27 @@ class FakeVllm:
             choice["text"] = text
         if "prompt_logprobs" in asked and "unscored" not in self.faults:
             choice["prompt_logprobs"] = [None, *map(self._row, asked["prompt"][1:])]
-        if asked.get("return_tokens_as_token_ids") and "allowed_token_ids" in asked:
-            (token,) = asked["allowed_token_ids"]
-            likeliest = {f"token_id:{token}": -1.5 - i for i, token in enumerate(range(8, 8 + asked["logprobs"]))}
-            choice["logprobs"] = {"top_logprobs": [{f"token_id:{token}": -0.5} | likeliest]}
-        elif "logprob_token_ids" in asked and "unscored" not in self.faults:
-            (token,) = asked["logprob_token_ids"]
-            choice["logprobs"] = {"top_logprobs": [{f"token_id:{token}": -0.5, "token_id:8": -1.5}]}
+        if asked.get("return_tokens_as_token_ids") and "unscored" not in self.faults:
+            choice["logprobs"] = {"top_logprobs": [self._likeliest(asked)]}
+        elif self.drawn and asked.get("logprobs") and asked.get("temperature"):
+            choice["logprobs"] = {"top_logprobs": [{" b": -asked["temperature"]}]}
         choices = [{**choice, "index": index} for index in range(asked.get("n", 1))]
         usage = {"prompt_tokens": read, "completion_tokens": written * len(choices)}
         return {"id": "x", "created": 1, "model": asked["model"], "choices": choices, "usage": usage}
+
+    def _likeliest(self, asked):
+        """Of the next token, whatever was read: 8 to 35 are the likeliest. The token that is said is told besides."""
+        best = {token: worth(token) for token in range(8, 36)}
+        only = asked.get("allowed_token_ids")
+        if self.drawn and only:
+            values = {token: worth(token) for token in only}
+            mass = math.log(sum(map(math.exp, values.values())))
+            best = {token: value - mass for token, value in values.items()}
+        known = dict(sorted(best.items(), key=lambda one: -one[1])[: asked["logprobs"]])
+        if only and not self.drawn:
+            (token,) = only  # a raw server says what it was worth before that
+            known = {token: -0.5} | known
+        return {f"token_id:{token}": value for token, value in known.items()}
 
     def _row(self, token):
         own = {"logprob": -0.5, "rank": 1, "decoded_token": self.prompter.piece(token)}
@@ -271,6 +284,11 @@ class FakeVllm:
 def sse(value):
     """One event, spaced as pydantic writes JSON."""
     return b"data: " + json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode() + b"\n\n"
+
+
+def worth(token):
+    """Of a token as the next one, where what is told is what it is drawn from."""
+    return -1.5 - (token - 8) if 8 <= token < 36 else -40.5
 
 
 def shaped(text, logprob):
@@ -343,7 +361,7 @@ class FakeWardrobe(FakeVllm):
 
     def _whole(self, chat, asked):
         told = super()._whole(chat, asked)
-        if asked.get("logprobs") is not None and not chat and "return_tokens_as_token_ids" not in asked:
+        if asked.get("logprobs") is not None and not chat and told["choices"][0]["logprobs"] is None:
             told["choices"][0]["logprobs"] = self._logprobs(chat, self.answer(asked)[0], asked)
         return told
 

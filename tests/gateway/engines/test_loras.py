@@ -24,7 +24,7 @@ from adapters.base import (
 from gateway.engines.loras import SPARE, Loras, Room, wanted
 from gateway.engines.vllm import VllmEngine
 from guards.base import Conversation
-from tests.gateway.engines.fake_vllm import FakeWardrobe
+from tests.gateway.engines.fake_vllm import FakeWardrobe, worth
 
 CALL = Call(Conversation.of("Who is Ada Quill?"), Sampling(temperature=0.0, max_tokens=12))
 SCORED = Call(CALL.conversation, Sampling(temperature=0.0, max_tokens=12, logprobs=1))
@@ -158,14 +158,19 @@ async def test_a_server_that_may_have_loras_is_never_asked_for_a_prompts_log_pro
     assert not any("prompt_logprobs" in body for body in asked)
 
 
-async def test_alternatives_are_asked_for_beside_a_token_that_is_none_of_them(engine_at, folder):
-    """Asked for one token a server tells of no other, and fewer than an untouched answer has would tell."""
+@pytest.mark.parametrize("drawn", [False, True])
+async def test_a_score_has_all_alternatives_that_are_asked_for(engine_at, folder, drawn):
+    """Fewer than an untouched answer has would tell."""
     server = FakeWardrobe(folder)
+    server.drawn = drawn
     engine = await engine_at(server)
     call = Call(CALL.conversation, Sampling(temperature=0.0, logprobs=3))
     scored = await engine.score(call, "Yes.", Pass())
     assert {len(token.top) for token in scored} == {3}
-    assert {token.logprob for token in scored} == {-0.5}
+    ids = [*server.prompter.encode("Yes."), server.prompter.eos_id]
+    wanted = [worth(token) for token in ids] if drawn else [-0.5] * len(ids)
+    assert [token.logprob for token in scored] == pytest.approx(wanted)
+    assert not any("logprob_token_ids" in body for _, body in server.bodies)  # others would lose theirs
 
 
 async def test_one_that_says_nothing_of_itself_may_have_loras(engine_at, folder):

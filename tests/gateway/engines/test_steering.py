@@ -33,7 +33,7 @@ def plan(*folders, alpha=0.5):
 
 
 def names(asked):
-    return [one.folder for one in wire.loads(asked[wire.KEY])]
+    return [one.folder for one in wire.loads(asked[wire.KEY]).assistants]
 
 
 def old(path, seconds):
@@ -46,7 +46,7 @@ def test_what_a_request_names_is_there(artifact, root):
     assert {one.name: one.read_bytes() for one in (root / name).iterdir()} == {
         one.name: one.read_bytes() for one in artifact.iterdir()
     }
-    assert wire.loads(asked[wire.KEY])[0].strength == Strength(0.5, 2.0, 0.1)
+    assert wire.loads(asked[wire.KEY]).assistants[0].strength == Strength(0.5, 2.0, 0.1)
     assert [*root.iterdir()] == [root / name]
 
 

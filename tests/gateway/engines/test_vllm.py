@@ -562,6 +562,13 @@ async def test_what_is_drawn_from_is_shown_for_all_or_for_none(gate, more):
         assert caught.value.param == "logprobs"
 
 
+async def test_servers_that_tell_different_log_probabilities_score_nothing(gate):
+    one = await gate()
+    assert Capability.SCORE in one.engine.capabilities
+    one.engine._found |= {"another": replace(next(iter(one.engine._found.values())), drawn=True)}
+    assert Capability.SCORE not in one.engine.capabilities
+
+
 async def test_a_score_that_fails_leaves_no_request_running(gate):
     one = await gate()
     call = await one.engine.rendered(call_of(logprobs=1))

@@ -8,7 +8,7 @@ from adapters.base import Assisted, Call, Capability, Delta, EngineRejected, Pas
 from adapters.uld import wire
 from gateway.engines.vllm import VllmEngine
 from guards.base import Conversation
-from tests.gateway.engines.fake_vllm import FakeVllm
+from tests.gateway.engines.fake_vllm import FakeVllm, worth
 
 STRENGTH = Strength(0.7, 2.0, 0.1)
 
@@ -18,22 +18,20 @@ class Steerable(FakeVllm):
 
     def __init__(self, folder, root, wrong=None):
         super().__init__(folder)
-        self.root, self.wrong = root, wrong
+        self.root, self.wrong, self.drawn = root, wrong, True
 
     def _whole(self, chat, asked):
         told = super()._whole(chat, asked)
         if asked.get("vllm_xargs"):
-            (one, *_) = wire.loads(asked["vllm_xargs"][wire.KEY])
-            laid = self.root / one.folder / wire.EXAMINATION
+            asked_for = wire.loads(asked["vllm_xargs"][wire.KEY])
+            laid = self.root / asked_for.assistants[0].folder / wire.EXAMINATION
             said = json.loads(laid.read_text())["tokens"] if laid.exists() else [7]
             if self.wrong == "tokens":
                 said = [*said[1:], 9]
             known = -0.5 if self.wrong == "raw" else 0.0
-            token = f"token_id:{(asked.get('logprob_token_ids') or said)[0]}"
-            told["choices"][0] |= {
-                "token_ids": said,
-                "logprobs": {"token_logprobs": [known] * len(said), "top_logprobs": [{token: -1.25}]},
-            }
+            best = self._likeliest({"logprobs": 1, **asked, "allowed_token_ids": asked_for.only})
+            logprobs = {"token_logprobs": [known] * len(said), "top_logprobs": [best]}
+            told["choices"][0] |= {"token_ids": said, "logprobs": logprobs}
         return told
 
 
@@ -126,7 +124,7 @@ async def test_what_it_names_is_laid_until_the_end(engine_at, folder, root, arti
     server = Steerable(folder, root)
     engine = await engine_at(server, root)
     assert [item async for item in engine.generate(call(), plan(artifact))]
-    (named,) = wire.loads(server.bodies[-1][1]["vllm_xargs"][wire.KEY])
+    (named,) = wire.loads(server.bodies[-1][1]["vllm_xargs"][wire.KEY]).assistants
     assert named.strength == STRENGTH
     assert (root / named.folder / "uld.json").exists()
     await engine.close()
@@ -139,9 +137,13 @@ async def test_a_steered_answer_is_scored_token_by_token_and_never_as_a_prompt(e
     before = len(server.bodies)
     scored = await engine.score(call(), "An answer", plan(artifact))
     assert "".join(token.text for token in scored) == "An answer<|im_end|>"
-    assert {token.logprob for token in scored} == {-1.25}
+    prompt, ids = (
+        server.prompter.render(call()).token_ids,
+        [*server.prompter.encode("An answer"), server.prompter.eos_id],
+    )
+    assert [token.logprob for token in scored] == pytest.approx([worth(token) for token in ids])
     asked = [body for _, body in server.bodies[before:]]
-    prompt, ids = server.prompter.render(call()).token_ids, server.prompter.encode("An answer")
-    read = sorted((body["prompt"] for body in asked), key=len)
-    assert read == [[*prompt, *ids[:i]] for i in range(len(ids) + 1)]
+    first = [body for body in asked if not wire.loads(body["vllm_xargs"][wire.KEY]).only]
+    assert sorted((body["prompt"] for body in first), key=len) == [[*prompt, *ids[:i]] for i in range(len(ids))]
+    assert not any("allowed_token_ids" in body for body in asked)  # steering would see less
     assert all(wire.KEY in body["vllm_xargs"] and "prompt_logprobs" not in body for body in asked)

@@ -42,10 +42,10 @@ async def test_a_worker_leaves_a_core_to_who_asks(tmp_path, monkeypatch, threads
     monkeypatch.setenv("OMP_NUM_THREADS", "64")
     settings = Settings(state_dir=tmp_path, jobs=JobSettings(threads=threads))
     worker = await supervisor._Worker.start(settings)
-    told = Path(f"/proc/{worker.process.pid}/environ").read_bytes().split(b"\0")
+    told = await asyncio.to_thread(Path(f"/proc/{worker.process.pid}/environ").read_bytes)
     worker.process.kill()
     await worker.end()
-    assert f"OMP_NUM_THREADS={wanted}".encode() in told
+    assert f"OMP_NUM_THREADS={wanted}".encode() in told.split(b"\0")
 
 
 async def filed(core, spec, name="Ada Quill", **more):

@@ -30,7 +30,7 @@ HARNESSES = {
 
 _ALL, _REPORT = "all", "report"
 
-Harness = Callable[..., Coroutine[None, None, Result]]  # settings, whether quick, console; `given` of some
+Harness = Callable[..., Coroutine[None, None, Result]]  # settings, whether quick, console; `part` of some
 
 
 class UnknownBenchmark(LetheError):
@@ -46,15 +46,17 @@ def run(
     console: Console,
     model: Path | None = None,
     retain: Sequence[str] = (),
+    splits: Sequence[str] = (),
+    seeds: int | None = None,
 ) -> bool:
     """Whether every figure holds, and of `all` every benchmark could be run.
 
     Args:
-        model, retain: for `tofu`, models in place of the trained ones: see `bench.tofu.run.given`.
+        model, retain, splits, seeds: for `tofu`, other models, and how much is measured: see `bench.tofu.run.part`.
 
     Raises:
         UnknownBenchmark: the message names those that there are.
-        SettingsError: models are given and cannot be taken.
+        SettingsError: these are given, and cannot be taken.
     """
     if name not in (_ALL, _REPORT, *HARNESSES):
         raise UnknownBenchmark(f"no benchmark is called {name}; there are: all, report, {', '.join(HARNESSES)}")
@@ -62,10 +64,10 @@ def run(
     for one in HARNESSES if name == _ALL else {name} - {_REPORT}:
         module = import_module(HARNESSES[one])
         harness: Harness = module.measure
-        if model or retain:
-            if not hasattr(module, "given"):
-                raise SettingsError(f"{one} takes no other models: --model and --retain are for tofu")
-            harness = partial(harness, given=module.given(model, retain))
+        if model or retain or splits or seeds:
+            if not hasattr(module, "part"):
+                raise SettingsError(f"{one} is measured whole: --model, --retain, --split and --seeds are for tofu")
+            harness = partial(harness, part=module.part(model, retain, splits, seeds))
         try:
             result = asyncio.run(harness(settings, quick, console))
         except LetheError as error:  # data or a program that is not there: the others do without

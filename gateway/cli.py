@@ -122,6 +122,8 @@ def bench(
     retain: Annotated[
         list[str] | None, typer.Option(help="tofu: SPLIT=FOLDER, one that never knew these; may be repeated.")
     ] = None,
+    split: Annotated[list[str] | None, typer.Option(help="tofu: this one alone; may be repeated.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="tofu: so many, of three.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure what we claim; writes bench/results/NAME.json and prints a table."""
@@ -129,8 +131,8 @@ def bench(
 
     # the one import against the stream: bench builds on gateway, and only this command starts it
     runner = import_module("bench.run")
-    given = {"model": model, "retain": retain} if model or retain else {}
-    if not runner.run(name, load(config), quick=quick, as_json=as_json, console=_out, **given):
+    part = {"model": model, "retain": retain or (), "splits": split or (), "seeds": seeds}
+    if not runner.run(name, load(config), quick=quick, as_json=as_json, console=_out, **part):
         raise typer.Exit(1)
 
 

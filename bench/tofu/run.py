@@ -10,8 +10,9 @@ Other models take the places of the trained ones by `--model FOLDER` and `--reta
 retain model are measured, once. Folders only: NPO trains the weights and `published` corrupts their embeddings, which a
 served model keeps to itself.
 
-A row is kept as soon as it is measured (`bench.finished`). A gateway that lacks one is filed to anew from the first
-split on, for it serves them one after another; rows that were found stay as they are.
+All takes hours. `--split SPLIT` and `--seeds N` measure a part, and say so in the result's configuration; a row is kept
+as soon as it is measured (`bench.finished`), and taken over by whatever part or whole has it too. A gateway that lacks
+one is filed to anew from the first split on, for it serves them one after another; found rows stay as they are.
 """
 
 import asyncio
@@ -63,32 +64,50 @@ class Behind:
     published: tuple[dict[str, Any], ...] = ()
 
 
-def given(model: Path | None, retain: Sequence[str]) -> Models:
-    """Models as they are named on the command line: `SPLIT=FOLDER` for each that never knew a split.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What is to be measured of all, and of whose models; None: all, and of those that are trained here."""
+
+    models: Models | None = None
+    splits: tuple[str, ...] | None = None
+    seeds: int | None = None
+
+    def of(self, size: Size) -> Size:
+        """What that leaves of a size."""
+        splits, seeds = {*(self.splits or size.splits)}, size.seeds[: self.seeds]
+        if self.models:
+            known = self.models.retain.keys()
+            splits, seeds = known & {*(self.splits or known)}, (0,)
+        return replace(size, splits=tuple(split for split in SPLITS if split in splits), seeds=seeds)
+
+
+def part(model: Path | None, retain: Sequence[str], splits: Sequence[str], seeds: int | None) -> Part:
+    """As it is told on the command line: `SPLIT=FOLDER` for each model that never knew a split.
 
     Raises:
-        SettingsError: one kind is missing, a split is unknown, or a folder is not there.
+        SettingsError: one kind of model is missing, a split is unknown, a folder is not there, or nothing is left.
     """
     named = {split: Path(folder) for split, _, folder in (one.partition("=") for one in retain)}
-    if model is None or not named:
+    if bool(model) != bool(named):
         raise SettingsError("tofu compares two models: name both --model FOLDER and --retain SPLIT=FOLDER")
-    if not named.keys() <= SPLITS.keys():
-        raise SettingsError(f"--retain: a split is one of {', '.join(SPLITS)}, as in forget10=FOLDER")
-    if lacking := [folder for folder in (model, *named.values()) if not folder.is_dir()]:
+    if not {*named, *splits} <= SPLITS.keys():
+        raise SettingsError(f"--retain and --split: a split is one of {', '.join(SPLITS)}, as in forget10=FOLDER")
+    if model and (lacking := [folder for folder in (model, *named.values()) if not folder.is_dir()]):
         raise SettingsError(f"there is no folder {lacking[0]}")
-    return Models(model, named)
+    models = Models(model, named) if model else None
+    if models and splits and not named.keys() & {*splits}:
+        raise SettingsError("--split: none of these has a --retain model")
+    return Part(models, tuple(splits) or None, seeds)
 
 
-async def measure(settings: Settings, quick: bool, console: Console, given: Models | None = None) -> Result:
-    """All rows; quick is one author with one seed. Given models are measured as they are, once.
+async def measure(settings: Settings, quick: bool, console: Console, part: Part | None = None) -> Result:
+    """All rows, or a part of them; quick is one author with one seed.
 
     Raises:
         SettingsError: the data are not there.
     """
-    size = QUICK if quick else Size()
-    if given:
-        size = replace(size, splits=tuple(split for split in SPLITS if split in given.retain), seeds=(0,))
-    return await measured(settings, size, console, given)
+    part = part or Part()
+    return await measured(settings, part.of(QUICK if quick else Size()), console, part.models)
 
 
 async def measured(settings: Settings, size: Size, console: Console, given: Models | None = None) -> Result:
@@ -100,12 +119,15 @@ async def measured(settings: Settings, size: Size, console: Console, given: Mode
         raise SettingsError(f"no {lacking.filename}: LETHE_DATA_DIR names the folder that holds tofu/") from None
     rows: list[Row] = []
     by_paper: list[dict[str, Any]] = []
-    finished = Finished.of(settings, "tofu", size, people, stays, taught, settings.guard)
+    of_each = replace(
+        size, splits=(), seeds=(), alone=(), methods=()
+    )  # what a row follows from, whatever others there are
+    finished = Finished.of(settings, "tofu", of_each, people, stays, taught, settings.guard)
     with Progress(console=console, transient=True) as bar:
         for seed in size.seeds:
             models = given or await _models(settings, size, seed, bar)
             scope = Scope(people, stays, size.authors, size.effort, seed)
-            own = finished.also(contents(models.full), [contents(models.retain[split]) for split in size.splits])
+            own = finished.also(contents(models.full))
             rows += [row async for row in _alone(settings, models, size, scope, own, bar)]
             async for one in _behind(settings, models, size, scope, own, bar):
                 rows.append(one.row)
@@ -172,8 +194,10 @@ async def _alone(
             "prompt": partial(row, models.full, "prompt", split, _FORBIDS.format(names=names)),
             "npo": partial(unlearned, split),
         }
+        of_retain = finished.also(contents(models.retain[split]))
         for model in size.alone:
-            yield await finished.once(Row, {"row": model, "split": split, "seed": scope.seed}, ways[model])
+            own = of_retain if model == "retain" else finished
+            yield await own.once(Row, {"row": model, "split": split, "seed": scope.seed}, ways[model])
 
 
 def _unlearn(settings: Settings, full: Path, to: Path, split: str, scope: Scope) -> float:
@@ -202,7 +226,10 @@ async def _behind(
 
     for method in size.methods:
         bar.update(task, description=f"{method}, seed {scope.seed}")
-        units = {split: {"row": method, "split": split, "seed": scope.seed} for split in size.splits}
+        units = {
+            split: {"row": method, "split": split, "seed": scope.seed, "after": [*size.splits[:i]]}
+            for i, split in enumerate(size.splits)
+        }
         rows = {split: found for split, unit in units.items() if (found := finished.find(Behind, unit))}
         lacking = [i for i, split in enumerate(size.splits) if split not in rows]
         if lacking:

@@ -72,6 +72,6 @@ def test_an_unknown_name_names_those_there_are(written):
 
 
 def test_a_harness_without_models_of_its_own_takes_none(written, tmp_path):
-    with pytest.raises(SettingsError, match="good takes no other models"):
+    with pytest.raises(SettingsError, match="good is measured whole"):
         run("good", Settings(), quick=True, as_json=False, console=Console(quiet=True), model=tmp_path)
     assert written == []

@@ -2,6 +2,7 @@
 
 import math
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,7 @@ def sitting(tmp_path):
     async def rows(before=()):
         kept = Finished.of(settings, "tofu")
         for method, split in before:
-            unit = {"row": method, "split": split, "seed": 0}
+            unit = {"row": method, "split": split, "seed": 0, "after": [*SIZE.splits[: SIZE.splits.index(split)]]}
             kept.keep(Behind, unit, Behind(row(method, split)))
         with Progress(disable=True) as bar:
             return [one.row async for one in run._behind(settings, MODELS, SIZE, SCOPE, kept, bar)]
@@ -149,3 +150,18 @@ async def test_a_run_that_was_stopped_in_its_second_seed_goes_on_there_and_says_
     assert {**resumed.tables, "measured": []} == {**whole.tables, "measured": []}
     units = [(one["row"], one["seed"]) for one in resumed.tables["measured"]]
     assert units == [(model, seed) for seed in (0, 1) for model in ("full", "retain", "ignorance")]
+
+
+async def test_a_part_is_taken_over_by_what_has_it_too(by_themselves, gateways, tmp_path):
+    measured, _ = by_themselves
+    settings = Settings().model_copy(update={"state_dir": tmp_path})
+    some = Size(("forget01",), (0,), alone=("full", "retain"), methods=("ignorance",), effort=Effort(1, 1, 1))
+    await run.measured(settings, some, Console(quiet=True))
+    more = replace(some, splits=("forget01", "forget05"), seeds=(0, 1), methods=("ignorance", "o3"))
+    measured.clear()
+    gateways[1].clear()
+    await run.measured(settings, more, Console(quiet=True))
+    assert gateways[1] == [("ignorance", "forget05"), ("o3", "forget01"), ("o3", "forget05")] + [
+        (method, split) for method in more.methods for split in more.splits
+    ]
+    assert measured == [(model, seed) for seed, twice in ((0, 1), (1, 2)) for _ in range(twice) for model in some.alone]

@@ -6,20 +6,24 @@ from rich.console import Console
 
 from bench.tofu import run
 from bench.tofu.questions import SPLITS
-from bench.tofu.run import Models, given, measure
+from bench.tofu.run import Models, Part, measure, part
 from bench.tofu.size import QUICK, Size
 from gateway.settings import Settings, SettingsError
 from guards.base import LetheError
 
 
 def test_given_models_are_named_for_their_splits(tmp_path):
-    models = given(tmp_path, [f"forget10={tmp_path}"])
-    assert models.retain == {"forget10": tmp_path}
+    asked = part(tmp_path, [f"forget10={tmp_path}"], [], None)
+    assert asked == Part(Models(tmp_path, {"forget10": tmp_path}))
     for model, retain in ((tmp_path, []), (None, [f"forget10={tmp_path}"]), (tmp_path, [f"forget99={tmp_path}"])):
         with pytest.raises(SettingsError):
-            given(model, retain)
+            part(model, retain, [], None)
     with pytest.raises(SettingsError, match="there is no folder"):
-        given(tmp_path / "none", [f"forget10={tmp_path}"])
+        part(tmp_path / "none", [f"forget10={tmp_path}"], [], None)
+    with pytest.raises(SettingsError, match="--split"):
+        part(tmp_path, [f"forget10={tmp_path}"], ["forget01"], None)
+    with pytest.raises(SettingsError, match="a split is one of"):
+        part(None, [], ["forget02"], None)
 
 
 @pytest.fixture
@@ -37,10 +41,21 @@ def sizes(monkeypatch):
 @pytest.mark.parametrize("quick", [False, True])
 async def test_given_models_are_measured_on_their_splits_whatever_the_size(sizes, quick):
     models = Models(Path("full"), {"forget10": Path("a"), "forget05": Path("b")})
-    await measure(Settings(), quick, Console(), models)
+    await measure(Settings(), quick, Console(), Part(models))
     await measure(Settings(), quick, Console())
     assert [size.splits for size in sizes] == [("forget05", "forget10"), QUICK.splits if quick else tuple(SPLITS)]
     assert [size.quick for size in sizes] == [quick, quick]
+
+
+async def test_a_part_is_of_these_splits_and_so_many_seeds(sizes):
+    models = Models(Path("full"), {"forget10": Path("a"), "forget05": Path("b")})
+    for asked in (Part(splits=("forget10", "forget01")), Part(seeds=2), Part(models, ("forget10", "forget01"), 2)):
+        await measure(Settings(), False, Console(), asked)
+    assert [(size.splits, size.seeds) for size in sizes] == [
+        (("forget01", "forget10"), (0, 1, 2)),
+        (tuple(SPLITS), (0, 1)),
+        (("forget10",), (0,)),
+    ]
 
 
 async def test_without_data_it_says_what_is_lacking(tmp_path):

@@ -60,11 +60,14 @@ def run(
     """
     if name not in (_ALL, _REPORT, *HARNESSES):
         raise UnknownBenchmark(f"no benchmark is called {name}; there are: all, report, {', '.join(HARNESSES)}")
+    asked = bool(model or retain or splits or seeds)
+    if asked and name == _REPORT:
+        raise SettingsError("report is of what was measured: --model, --retain, --split and --seeds are for tofu")
     held = True
     for one in HARNESSES if name == _ALL else {name} - {_REPORT}:
         module = import_module(HARNESSES[one])
         harness: Harness = module.measure
-        if model or retain or splits or seeds:
+        if asked:
             if not hasattr(module, "part"):
                 raise SettingsError(f"{one} is measured whole: --model, --retain, --split and --seeds are for tofu")
             harness = partial(harness, part=module.part(model, retain, splits, seeds))

@@ -122,8 +122,10 @@ def bench(
     retain: Annotated[
         list[str] | None, typer.Option(help="tofu: SPLIT=FOLDER, one that never knew these; may be repeated.")
     ] = None,
-    split: Annotated[list[str] | None, typer.Option(help="tofu: this one alone; may be repeated.")] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="tofu: so many, of three.")] = None,
+    split: Annotated[
+        list[str] | None, typer.Option(help="tofu: forget01, forget05 or forget10 alone; may be repeated.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, max=3, help="tofu: how many of the three seeds.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure what we claim; writes bench/results/NAME.json and prints a table."""

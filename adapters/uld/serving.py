@@ -121,10 +121,10 @@ class Steering:
             [place for place, _ in acting],
             [rows[place].request.assistants[which][1].at(len(rows[place].output)) for place, which in acting],
         )
-        logits[on] = lowered
-        for row in rows:
+        for row, left in zip(rows, lowered, strict=True):
             if row.request.only:
-                self._only(logits[row.index], *row.request.only)
+                self._only(left, row.request.only)
+        logits[on] = lowered
         return {rows[place]: "logits" for place, fine in enumerate(lowered.amax(-1).isfinite().tolist()) if not fine}
 
     def _followed(self, rows: Sequence[Row], texts: Sequence[list[int]]) -> list[Tensor]:
@@ -186,11 +186,12 @@ class Steering:
         row.fill_(-torch.inf)
         row[token] = 0.0
 
-    def _only(self, row: Tensor, *tokens: int) -> None:
+    def _only(self, row: Tensor, tokens: Sequence[int]) -> None:
         """Nothing but these, as they were."""
-        kept = row[[*tokens]]
+        places = [*tokens]
+        kept = row[places]
         row.fill_(-torch.inf)
-        row[[*tokens]] = kept
+        row[places] = kept
 
     def _count(self, trouble: str) -> None:
         self.ended[trouble] += 1

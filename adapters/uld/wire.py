@@ -16,6 +16,7 @@ from adapters.base import Strength
 KEY = "lethe_uld"
 EXAMINATION = "examination.json"
 MOST = 8  # assistants of one answer
+MOST_SAID = 2  # tokens that it is limited to
 _NAME = re.compile(r"[0-9a-f]{16,64}")
 
 
@@ -50,7 +51,7 @@ def loads(text: object) -> Asked:
     try:
         told: Any = json.loads(text) if isinstance(text, str) else {}
         assistants, only = told["assistants"], told["only"]
-        if not 1 <= len(assistants) <= MOST or len(only) > MOST or not all(type(one) is int for one in only):
+        if not 1 <= len(assistants) <= MOST or len(only) > MOST_SAID or not all(type(one) is int for one in only):
             raise ValueError
         return Asked(tuple(_named(**one) for one in assistants), tuple(only))
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):

@@ -41,6 +41,14 @@ class Found:
         """Whether it was measured with fewer seeds and probes."""
         return bool(self.config.get("quick"))
 
+    @property
+    def part(self) -> str:
+        """Which part of all was measured; empty where it was all."""
+        of = {"splits": 3, "seeds": 3} if self.name == "tofu" and not self.quick else {}
+        some = {what: self.config[what] for what in of if what in self.config}
+        told = [f"{what} {', '.join(map(str, one))}" for what, one in some.items() if len(one) < of[what]]
+        return "; ".join(told)
+
     def figure(self, name: str) -> Figure | None:
         """The figure of that name, if there is one."""
         return next((one for one in self.figures if one.name == name), None)

@@ -29,6 +29,8 @@ def _blocks(found: Found) -> Iterator[Block]:
         yield Text(f"{about} Measured by `lethe bench {found.name}`, which writes `bench/results/{found.name}.json`.")
     if found.quick:
         yield Text("Measured quickly: fewer seeds and probes than a figure should rest on.")
+    if found.part:
+        yield Text(f"Measured in part, {found.part} alone: a figure said to be the worst is the worst of these.")
     machine = ", ".join(f"{key} {cell(value)}" for key, value in found.machine.items())
     yield Text(f"Commit `{found.commit}`, seed {found.seed}, on a machine with {machine}.")
     config = [(key.replace("_", " "), cell(value)) for key, value in found.config.items()]

@@ -86,6 +86,8 @@ def _missed(results: Mapping[str, Found]) -> Iterator[Block]:
         yield Table("Figures that missed their goal", ("benchmark", "figure", "value", "goal"), rows)
     if quick := [found.name for found in _ordered(results) if found.quick]:
         yield Text(f"Measured quickly, with fewer seeds and probes than a figure should rest on: {', '.join(quick)}.")
+    if parts := [f"{found.name} ({found.part})" for found in _ordered(results) if found.part]:
+        yield Text(f"Measured in part: {', '.join(parts)}.")
     if dirty := [found.name for found in _ordered(results) if found.commit.endswith("-dirty")]:
         yield Text(f"Measured on a tree with changes that were in no commit yet: {', '.join(dirty)}.")
 

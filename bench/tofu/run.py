@@ -11,8 +11,9 @@ retain model are measured, once. Folders only: NPO trains the weights and `publi
 served model keeps to itself.
 
 All takes hours. `--split SPLIT` and `--seeds N` measure a part, and say so in the result's configuration; a row is kept
-as soon as it is measured (`bench.finished`), and taken over by whatever part or whole has it too. A gateway that lacks
-one is filed to anew from the first split on, for it serves them one after another; found rows stay as they are.
+as soon as it is measured (`bench.finished`), and taken over by whatever part or whole has it too: one behind a gateway,
+which serves split after split, where the same were filed before. A gateway that lacks a row is filed to anew from the
+first split on; found rows stay as they are.
 """
 
 import asyncio
@@ -95,6 +96,8 @@ def part(model: Path | None, retain: Sequence[str], splits: Sequence[str], seeds
     if model and (lacking := [folder for folder in (model, *named.values()) if not folder.is_dir()]):
         raise SettingsError(f"there is no folder {lacking[0]}")
     models = Models(model, named) if model else None
+    if models and seeds:
+        raise SettingsError("--seeds: models that are given are measured once")
     if models and splits and not named.keys() & {*splits}:
         raise SettingsError("--split: none of these has a --retain model")
     return Part(models, tuple(splits) or None, seeds)

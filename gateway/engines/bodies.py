@@ -15,6 +15,9 @@ from guards.base import DEFINITION
 
 _PLAIN = Sampling()
 _OPTIONAL = ("max_tokens", "seed", "presence_penalty", "frequency_penalty", "top_k", "min_p", "repetition_penalty")
+# Where log-probabilities are asked for nothing is left to a server's own defaults (those of the model's
+# generation_config.json): untouched answers' would be of these, ready ones' not.
+NEUTRAL = {key: getattr(_PLAIN, key) for key in ("top_k", "min_p", "repetition_penalty")}
 _NO_MESSAGE = [{"role": "user", "content": "."}]
 MOST_LOGPROBS = 28  # that vLLM is told to give: what a client may have, and a spare
 # Fields that an error may name: those that a client could have sent.
@@ -72,7 +75,7 @@ def common(model: str, call: Call, limit: int | None, salt: str, stream: bool = 
         body["max_tokens"] = limit
     if sampling.logprobs is not None:
         most = min(sampling.logprobs, MOST_LOGPROBS)
-        body |= {"logprobs": most} if call.raw else {"logprobs": True, "top_logprobs": most}
+        body = NEUTRAL | body | ({"logprobs": most} if call.raw else {"logprobs": True, "top_logprobs": most})
     return body
 
 

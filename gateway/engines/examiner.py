@@ -6,6 +6,7 @@ capabilities: without them it serves, and what needs them is left to another met
 """
 
 import base64
+import math
 import random
 import re
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from adapters.prompt import Prompter
 from gateway.engines import bodies, tensors
 from gateway.engines.loras import may_wear
 from gateway.engines.replica import Replica
-from gateway.engines.scoring import among, told_of, worth
+from gateway.engines.scoring import allowing, told_of, worth
 from gateway.engines.steering import Shelf
 from gateway.engines.trial import Trial
 from guards.base import Conversation, Turn
@@ -36,7 +37,7 @@ _SALT = "lethe"
 _STARTED = re.compile(rb"^process_start_time_seconds ([0-9.e+]+)$", re.MULTILINE)
 _ALTERNATIVES = (28, 20)  # what the gateway wants at most, and what a server gives that was not told
 _SAID = 4  # tokens that a server is made to say
-_SHARPER = 1e-3  # nats
+_ALL = 1e-3  # how near to 1 probabilities sum that are all there are
 _TIMED = 40  # requests of each kind: with 15, found from 1.3 to 2.1 ms
 _TOOL = {"type": "function", "function": {"name": "find", "parameters": {"type": "object", "properties": {}}}}
 
@@ -105,7 +106,8 @@ class Examiner:
             part = bodies.of_parts(call, {0: self._encoded(rows[slice(*span)])})
             parts = self._prompter.separable(prompt, {0}) and await self._answer(replica, part) == spoken
         whole = False
-        if await self._scores(replica, prompt.token_ids):
+        drawn = await self._drawn(replica, prompt.token_ids)
+        if drawn is not None:
             found.add(Capability.SCORE)
             whole = not await may_wear(replica) and await self._scores_at_once(replica, prompt.token_ids)
         if self._shelf is not None and await self._steered(self._shelf, replica, prompt.token_ids):
@@ -117,7 +119,6 @@ class Examiner:
         if await self._answer(replica, calling) is None:
             options -= bodies.TOOLS
         alternatives = await self._alternatives(replica, bodies.of_ids(False, prompt.token_ids))
-        drawn = await self._drawn(replica, prompt.token_ids)
         chat = await self._ending(replica, bodies.of_ids(False, prompt.token_ids))
         completion = await self._ending(replica, bodies.of_ids(True, prompt.token_ids), raw=True)
         lag = 0.0
@@ -131,7 +132,7 @@ class Examiner:
             parts,
             whole=whole,
             alternatives=alternatives,
-            drawn=drawn,
+            drawn=bool(drawn),
             lag=lag,
             chat=chat,
             completion=completion,
@@ -178,25 +179,37 @@ class Examiner:
         quick, slow = (median(times) for times in took)  # lower quartiles fell short: 19.4 ms against 15.9
         return max(0.0, slow - quick)
 
-    async def _scores(self, replica: Replica, token_ids: Sequence[int]) -> bool:
-        """Whether it says the one token that it may, and what that was worth."""
-        *before, last = token_ids
-        read = {**among(bodies.of_ids(True, before), [last]), **told_of(1), "max_tokens": 1}
+    async def _drawn(self, replica: Replica, token_ids: Sequence[int]) -> bool | None:
+        """Whether what it tells is of what it draws from; None where it tells nothing of use.
+
+        Of two tokens that alone may be said, that is all there is. It is what a score rests on, see `scoring`: raw
+        log-probabilities are told of a token that is forced, and of the likeliest besides.
+        """
+        pair = self._some(2)
+        read = {**allowing(bodies.of_ids(True, token_ids), pair), **told_of(2), "max_tokens": 1}
         body = await self._asked(replica, read, raw=True)
         try:
-            return body is not None and last in worth(orjson.loads(body)["choices"][0])
+            known = worth(orjson.loads(body or b"")["choices"][0])
         except (KeyError, TypeError, AttributeError, ValueError):
-            return False
+            return None
+        mass = sum(map(math.exp, known.values()))
+        if known.keys().isdisjoint(pair) or not mass < 1 + _ALL:  # it says others, or what it tells are logits
+            return None
+        return known.keys() == {*pair} and mass > 1 - _ALL
 
     async def _scores_at_once(self, replica: Replica, token_ids: Sequence[int]) -> bool:
         """Whether it says so of all tokens of a prompt."""
         body = await self._asked(replica, bodies.of_ids(True, token_ids) | {"prompt_logprobs": 0}, raw=True)
         return body is not None and bool(orjson.loads(body)["choices"][0].get("prompt_logprobs"))
 
+    def _some(self, count: int) -> list[int]:
+        """Tokens that nobody can foresee; none that might end an answer."""
+        words = set(self._prompter.encode(_ASKED[0].turns[0].text))
+        return random.SystemRandom().sample(sorted(words), count)
+
     async def _steered(self, shelf: Shelf, replica: Replica, token_ids: Sequence[int]) -> bool:
         """Whether it says the tokens that are laid into engine.adapters, and gives them the probability drawn from."""
-        words = set(self._prompter.encode(_ASKED[0].turns[0].text))  # nothing that might end an answer
-        said = random.SystemRandom().sample(sorted(words), _SAID)
+        said = self._some(_SAID)
         with shelf.examination(said) as asked:
             read = {"vllm_xargs": asked, "max_tokens": _SAID, "logprobs": 1, "return_token_ids": True}
             body = await self._asked(replica, bodies.of_ids(True, token_ids) | read, raw=True)
@@ -210,16 +223,6 @@ class Examiner:
             if await self._answer(replica, read | more) is not None:
                 return count
         return 0
-
-    async def _drawn(self, replica: Replica, token_ids: Sequence[int]) -> bool:
-        """Whether the likeliest token is likelier at a lower temperature."""
-        best = []
-        for temperature in (1.0, 0.25):
-            more = {"temperature": temperature, "logprobs": 1, "max_tokens": 1}
-            body = await self._asked(replica, bodies.of_ids(True, token_ids) | more, raw=True)
-            told = orjson.loads(body)["choices"][0].get("logprobs") if body else None
-            best.append(max(told["top_logprobs"][0].values()) if told else 0.0)
-        return best[1] - best[0] > _SHARPER
 
     async def _ending(self, replica: Replica, read: dict[str, Any], raw: bool = False) -> Ending | None:
         """How an answer ends that has no words: nothing but its end may be said."""

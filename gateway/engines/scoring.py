@@ -35,7 +35,7 @@ _SURE = (8.0, 14.0)  # nats above the runner-up, see `certain`
 Among = Callable[[Mapping[str, Any], Sequence[int]], Mapping[str, Any]]
 
 
-def among(read: Mapping[str, Any], tokens: Sequence[int]) -> Mapping[str, Any]:
+def allowing(read: Mapping[str, Any], tokens: Sequence[int]) -> Mapping[str, Any]:
     """A completion after which nothing but one of these is said."""
     return {**read, "allowed_token_ids": [*tokens]}
 
@@ -86,7 +86,7 @@ class Scorer:
             EngineError: the server's answer cannot be read.
         """
         if not self._whole:
-            return await self.each(lambda place: {"prompt": [*prompt, *answer[:place]]}, answer, count)
+            return await self.each(lambda place: {"prompt": [*prompt, *answer[:place]]}, answer, count, allowing)
         count = min(count, bodies.MOST_LOGPROBS)
         told = await self._told({"prompt": [*prompt, *answer], "prompt_logprobs": count})
         try:
@@ -100,12 +100,10 @@ class Scorer:
         read: Callable[[int], Mapping[str, Any]],
         answer: Sequence[int],
         count: int,
-        among: Among = among,
+        among: Among,
     ) -> list[TokenLogprob]:
-        """The same where `read(i)` is what is read before token i of the answer.
-
-        `among` of it and some tokens is the same where nothing else may be said.
-        """
+        """The same where `read(i)` is what is read before token i of the answer, and `among` of that and some tokens
+        a completion after which nothing else may be said."""
         turns = asyncio.Semaphore(_AT_ONCE)
 
         async def one(place: int) -> TokenLogprob:
@@ -139,7 +137,7 @@ class Scorer:
 
     async def _told(self, read: Mapping[str, Any]) -> Any:
         """The one choice of a completion of one token."""
-        body = {"model": self._model, "max_tokens": 1, "temperature": 0, "cache_salt": SALT, **read}
+        body = {"model": self._model, "max_tokens": 1, "temperature": 0, "cache_salt": SALT, **bodies.NEUTRAL, **read}
         told = await self._ask(body)
         try:
             return orjson.loads(told)["choices"][0]

@@ -151,7 +151,7 @@ class Shelf:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def among(read: Mapping[str, Any], tokens: Sequence[int]) -> Mapping[str, Any]:
+def steered_among(read: Mapping[str, Any], tokens: Sequence[int]) -> Mapping[str, Any]:
     """A steered completion after which nothing but one of these is said, see `wire.Asked`."""
     (told,) = read["vllm_xargs"].values()
     return {**read, "vllm_xargs": wire.dumps(replace(wire.loads(told), only=tuple(tokens)))}

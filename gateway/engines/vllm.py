@@ -55,8 +55,8 @@ from gateway.engines.examiner import Examiner, Found
 from gateway.engines.fleet import Fleet
 from gateway.engines.loras import Loras
 from gateway.engines.replica import Replica, Reply
-from gateway.engines.scoring import SALT, Scorer, certain
-from gateway.engines.steering import Shelf, among
+from gateway.engines.scoring import SALT, Scorer, allowing, certain
+from gateway.engines.steering import Shelf, steered_among
 from gateway.engines.text import pieces
 from gateway.engines.trial import Trial
 from gateway.recital import Reciter
@@ -215,6 +215,8 @@ class VllmEngine:
                 yield item
 
     async def score(self, call: Call, answer: str, plan: Plan) -> Sequence[TokenLogprob]:
+        if Capability.SCORE not in self.capabilities:
+            raise EngineRejected("this engine gives no log-probabilities", "logprobs")
         if call.prompt is None:
             call = await self.rendered(call)
         loaded, prompt = self._ready(), _prompt(call)
@@ -230,14 +232,14 @@ class VllmEngine:
                 def embedded(place: int) -> dict[str, Any]:
                     return {"prompt_embeds": loaded.encoded(np.concatenate([rows, words[:place]]))}
 
-                return await self._scorer.each(embedded, ids, count)
+                return await self._scorer.each(embedded, ids, count, allowing)
             case Steered():
                 first, later = await self._asked(plan), await self._asked(plan.after())
 
                 def steered(place: int) -> dict[str, Any]:
                     return {"prompt": [*prompt.token_ids, *ids[:place]]} | (later if place else first)
 
-                return await self._scorer.each(steered, ids, count, among)
+                return await self._scorer.each(steered, ids, count, steered_among)
             case Adapted() if not _worn(plan):
                 return await self._scorer.after(prompt.token_ids, ids, count)
             case Adapted():

@@ -23,6 +23,7 @@ _RESUME_EVERY = 20  # polls: received requests are looked for
 _AT_HAND = timedelta(minutes=10)  # between two looks at what the engine has loaded: it unloads after half an hour
 _STUCK = timedelta(seconds=10)  # longer than any shield takes: whoever filed it has given up
 _END_S = 5.0  # for a worker to see that its supervisor is gone
+_THREADS = "OMP_NUM_THREADS"
 
 
 class Supervisor:
@@ -103,13 +104,10 @@ class _Worker:
     @classmethod
     async def start(cls, settings: Settings) -> Self:
         name = f"worker-{uuid4().hex}"
-        # A team of threads waits for its slowest: beside a server that keeps a core, one more thread than there are
-        # cores left made ten minutes of one.
-        threads = settings.jobs.threads or max((os.cpu_count() or 1) - 1, 1)
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "gateway.jobs.worker"),
             stdin=asyncio.subprocess.PIPE,
-            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+            env={**os.environ, _THREADS: str(settings.jobs.threads or _spare_cores())},
         )
         assert process.stdin
         process.stdin.write(f"{name}\n{settings.model_dump_json()}\n".encode())
@@ -125,3 +123,15 @@ class _Worker:
             except TimeoutError:
                 self.process.kill()
                 await self.process.wait()
+
+
+def _spare_cores() -> int:
+    """All that this process may use but one, and no more than its own threads are limited to.
+
+    A team of threads waits for its slowest: beside a server that keeps a core, one more thread than there are cores
+    left made ten minutes of one.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    spare = max(cores - 1, 1)
+    own = os.environ.get(_THREADS, "")
+    return min(int(own), spare) if own.isdecimal() and int(own) else spare

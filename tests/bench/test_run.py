@@ -74,4 +74,6 @@ def test_an_unknown_name_names_those_there_are(written):
 def test_a_harness_without_models_of_its_own_takes_none(written, tmp_path):
     with pytest.raises(SettingsError, match="good is measured whole"):
         run("good", Settings(), quick=True, as_json=False, console=Console(quiet=True), model=tmp_path)
+    with pytest.raises(SettingsError, match="report is of what was measured"):
+        run("report", Settings(), quick=True, as_json=False, console=Console(quiet=True), seeds=1)
     assert written == []

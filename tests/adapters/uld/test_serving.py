@@ -88,6 +88,14 @@ def test_where_few_tokens_may_be_said_they_are_as_likely_to_each_other_as_steeri
     assert not steering.ended
 
 
+def test_where_none_of_the_few_may_be_said_the_answer_ends(steering):
+    logits = torch.randn(1, V)
+    logits[0, [3, 9]] = -torch.inf
+    steering.steer(logits, [Row(0, steering.open(asked(ONE, only=(3, 9))), [3, 4, 5], [])])
+    assert ended(logits[0])
+    assert steering.ended == {"logits": 1}
+
+
 @pytest.mark.parametrize(
     ("told", "prompt", "output"),
     [

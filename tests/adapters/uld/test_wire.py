@@ -22,7 +22,7 @@ def said(assistants, only=()):
         min_size=1,
         max_size=8,
     ),
-    st.lists(st.integers(0, 2**20), max_size=wire.MOST).map(tuple),
+    st.lists(st.integers(0, 2**20), max_size=wire.MOST_SAID).map(tuple),
 )
 def test_what_is_written_is_read(told, only):
     asked = wire.Asked(tuple(wire.Named(folder, Strength(*strength)) for folder, *strength in told), only)
@@ -58,7 +58,7 @@ def test_what_is_written_is_read(told, only):
         said([FINE], [1.5]),
         said([FINE], [True]),
         said([FINE], "12"),
-        said([FINE], [1] * (wire.MOST + 1)),
+        said([FINE], [1] * (wire.MOST_SAID + 1)),
     ],
 )
 def test_whatever_else_is_refused_and_not_quoted(told):

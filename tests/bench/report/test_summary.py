@@ -29,6 +29,23 @@ def test_haste_and_changes_in_no_commit_are_said(stream):
     assert "in no commit yet: o3" in texts(missed)
 
 
+@pytest.mark.parametrize(
+    ("config", "part"),
+    [
+        ({"splits": ["forget01"], "seeds": [0, 1, 2]}, "splits forget01"),
+        ({"splits": ["forget01", "forget05", "forget10"], "seeds": [0]}, "seeds 0"),
+        ({"splits": ["forget01", "forget05"], "seeds": [0, 1]}, "splits forget01, forget05; seeds 0, 1"),
+        ({"splits": ["forget01", "forget05", "forget10"], "seeds": [0, 1, 2]}, ""),
+        ({"splits": ["forget01"], "seeds": [0], "quick": True}, ""),
+    ],
+)
+def test_a_part_is_said_to_be_one(stream, config, part):
+    found = Found.of(stream | {"name": "tofu", "config": config, "streams": []})
+    assert found.part == part
+    missed, _, _ = summary({"tofu": found})
+    assert (f"Measured in part: tofu ({part})." in texts(missed)) is bool(part)
+
+
 def test_what_is_worse_than_others_is_apart_from_what_is_not(stream):
     better_and_worse = ("CPU per streamed request, share of", "whole answers a second at saturation, times")
     figures = [

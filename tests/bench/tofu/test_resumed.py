@@ -165,3 +165,7 @@ async def test_a_part_is_taken_over_by_what_has_it_too(by_themselves, gateways, 
         (method, split) for method in more.methods for split in more.splits
     ]
     assert measured == [(model, seed) for seed, twice in ((0, 1), (1, 2)) for _ in range(twice) for model in some.alone]
+    last = replace(some, splits=("forget05",))  # nobody was filed before these
+    gateways[1].clear()
+    await run.measured(settings, last, Console(quiet=True))
+    assert gateways[1] == [("ignorance", "forget05")]

@@ -22,6 +22,8 @@ def test_given_models_are_named_for_their_splits(tmp_path):
         part(tmp_path / "none", [f"forget10={tmp_path}"], [], None)
     with pytest.raises(SettingsError, match="--split"):
         part(tmp_path, [f"forget10={tmp_path}"], ["forget01"], None)
+    with pytest.raises(SettingsError, match="--seeds"):
+        part(tmp_path, [f"forget10={tmp_path}"], [], 2)
     with pytest.raises(SettingsError, match="a split is one of"):
         part(None, [], ["forget02"], None)
 

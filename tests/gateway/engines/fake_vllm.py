@@ -42,6 +42,8 @@ class FakeVllm:
         self.context = 256
         self.alternatives = 28
         self.drawn = False  # whether it tells processed log-probabilities
+        self.tells = worth
+        self.own = -0.5  # what it tells of a token that is forced, where that is raw
         self.started = 1.7e9
         self.cut_at = None  # events after which the connection breaks
         self.made = 0
@@ -239,24 +241,21 @@ class FakeVllm:
             choice["prompt_logprobs"] = [None, *map(self._row, asked["prompt"][1:])]
         if asked.get("return_tokens_as_token_ids") and "unscored" not in self.faults:
             choice["logprobs"] = {"top_logprobs": [self._likeliest(asked)]}
-        elif self.drawn and asked.get("logprobs") and asked.get("temperature"):
-            choice["logprobs"] = {"top_logprobs": [{" b": -asked["temperature"]}]}
         choices = [{**choice, "index": index} for index in range(asked.get("n", 1))]
         usage = {"prompt_tokens": read, "completion_tokens": written * len(choices)}
         return {"id": "x", "created": 1, "model": asked["model"], "choices": choices, "usage": usage}
 
     def _likeliest(self, asked):
         """Of the next token, whatever was read: 8 to 35 are the likeliest. The token that is said is told besides."""
-        best = {token: worth(token) for token in range(8, 36)}
+        best = {token: self.tells(token) for token in range(8, 36)}
         only = asked.get("allowed_token_ids")
         if self.drawn and only:
-            values = {token: worth(token) for token in only}
+            values = {token: self.tells(token) for token in only}
             mass = math.log(sum(map(math.exp, values.values())))
             best = {token: value - mass for token, value in values.items()}
         known = dict(sorted(best.items(), key=lambda one: -one[1])[: asked["logprobs"]])
         if only and not self.drawn:
-            (token,) = only  # a raw server says what it was worth before that
-            known = {token: -0.5} | known
+            known = {only[0]: self.own} | known  # a raw server says what it was worth before that
         return {f"token_id:{token}": value for token, value in known.items()}
 
     def _row(self, token):

@@ -61,6 +61,28 @@ async def test_one_that_does_not_score_prompts_scores_token_by_token(examined):
     assert (found.capabilities, found.whole) == (ALL, False)
 
 
+@pytest.mark.parametrize("drawn", [False, True])
+async def test_of_what_its_log_probabilities_are_is_seen(peer, folder, prompter, drawn):
+    """However sure it is: where a raw server's were taken for those that are drawn from, or these for raw ones, every
+    score would be wrong."""
+    server = FakeVllm(folder)
+    server.drawn = drawn
+    server.tells, server.own = lambda token: -1e-9 if token == 8 else -30.0 - token, -30.0
+    fleet = Fleet([(await peer(server)).url])
+    found = await Examiner("tiny", prompter, EmbeddingTable(folder)).examine(fleet.replicas[0])
+    await fleet.close()
+    assert (found.drawn, Capability.SCORE in found.capabilities) == (drawn, True)
+
+
+async def test_logits_are_no_log_probabilities(peer, folder, prompter):
+    server = FakeVllm(folder)
+    server.tells = lambda token: 3.5
+    fleet = Fleet([(await peer(server)).url])
+    found = await Examiner("tiny", prompter, EmbeddingTable(folder)).examine(fleet.replicas[0])
+    await fleet.close()
+    assert Capability.SCORE not in found.capabilities
+
+
 async def test_a_server_without_a_parser_is_asked_for_no_tools(examined):
     found, _ = await examined(faults=["tools"], parser=False)
     assert found.options == bodies.OPTIONS - bodies.TOOLS

@@ -37,9 +37,15 @@ def workers(monkeypatch):
     return made
 
 
-@pytest.mark.parametrize(("threads", "wanted"), [(None, str(max((os.cpu_count() or 1) - 1, 1))), (3, "3")])
-async def test_a_worker_leaves_a_core_to_who_asks(tmp_path, monkeypatch, threads, wanted):
-    monkeypatch.setenv("OMP_NUM_THREADS", "64")
+SPARE = max(len(os.sched_getaffinity(0)) - 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("threads", "own", "wanted"),
+    [(None, "64", SPARE), (None, "1", 1), (None, "4,2", SPARE), (None, "0", SPARE), (3, "1", 3)],
+)
+async def test_a_worker_leaves_a_core_to_who_asks(tmp_path, monkeypatch, threads, own, wanted):
+    monkeypatch.setenv("OMP_NUM_THREADS", own)
     settings = Settings(state_dir=tmp_path, jobs=JobSettings(threads=threads))
     worker = await supervisor._Worker.start(settings)
     told = await asyncio.to_thread(Path(f"/proc/{worker.process.pid}/environ").read_bytes)

@@ -7,8 +7,8 @@ changes what it enforces.
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
@@ -139,35 +139,20 @@ class Core:
 
     async def answer(self, call: Call, policy: Policy | None = None) -> AsyncGenerator[Delta | Usage, None]:
         """The gated answer to a call: `pipeline.answer` under the current policy, or a given one."""
-        self.running += 1
-        try:
-            with self.meter.running():
-                policy = policy or self.enforcer.policies.current
-                async with aclosing(answer(call, policy, self.router, self.engine, self.meter)) as events:
-                    async for event in events:
-                        yield event
-        finally:
-            self.running -= 1
+        with self._serving() as current:
+            async with aclosing(answer(call, policy or current, self.router, self.engine, self.meter)) as events:
+                async for event in events:
+                    yield event
 
     async def embed(self, texts: Sequence[str], options: Mapping[str, Any]) -> Embedded:
         """The gated vectors of texts, each by itself: see `gateway.embedding`."""
-        self.running += 1
-        try:
-            with self.meter.running():
-                policy = self.enforcer.policies.current
-                return await embedded(texts, options, policy, self.router, self.engine, self.meter)
-        finally:
-            self.running -= 1
+        with self._serving() as policy:
+            return await embedded(texts, options, policy, self.router, self.engine, self.meter)
 
     async def echo(self, call: Call) -> Sequence[TokenLogprob]:
         """The gated log-probabilities of a raw prompt's own tokens: see `gateway.likelihood`."""
-        self.running += 1
-        try:
-            with self.meter.running():
-                policy = self.enforcer.policies.current
-                return await echoed(call, policy, self.router, self.engine, self.meter)
-        finally:
-            self.running -= 1
+        with self._serving() as policy:
+            return await echoed(call, policy, self.router, self.engine, self.meter)
 
     async def ask(self, question: str, plan: Plan | None = None) -> str:
         """The model's greedy answer under a plan, by default bare, with no guard between: for learning, never for a
@@ -194,11 +179,16 @@ class Core:
 
     async def score(self, call: Call, answer: str) -> tuple[str, Sequence[TokenLogprob]]:
         """The method and the log-probabilities of an answer on the gated path: see `gateway.likelihood`."""
+        with self._serving() as policy:
+            return await scored(call, answer, policy, self.router, self.engine, self.meter)
+
+    @contextmanager
+    def _serving(self) -> Iterator[Policy]:
+        """While a request is answered, under the policy of its beginning."""
         self.running += 1
         try:
             with self.meter.running():
-                policy = self.enforcer.policies.current
-                return await scored(call, answer, policy, self.router, self.engine, self.meter)
+                yield self.enforcer.policies.current
         finally:
             self.running -= 1
 

@@ -5,12 +5,10 @@ answers the prompt; else it does not serve. Embeddings, log-probabilities of a p
 capabilities: without them it serves, and what needs them is left to another method.
 """
 
-import base64
 import math
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -18,9 +16,9 @@ from typing import Any
 import orjson
 
 from adapters.base import Call, Capability, Ending, EngineUnavailable
-from adapters.eco.table import EmbeddingTable
-from adapters.prompt import Prompter
-from gateway.engines import bodies, tensors
+from gateway.engines import bodies
+from gateway.engines.files import ModelFiles
+from gateway.engines.found import Found
 from gateway.engines.loras import may_wear
 from gateway.engines.replica import Replica
 from gateway.engines.scoring import allowing, told_of, worth
@@ -42,42 +40,12 @@ _TIMED = 40  # requests of each kind: with 15, found from 1.3 to 2.1 ms
 _TOOL = {"type": "function", "function": {"name": "find", "parameters": {"type": "object", "properties": {}}}}
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """`context` in tokens; `parts`: message contents as embeddings read as their tokens do.
-
-    `whole`: `prompt_logprobs` may be asked for. `alternatives`: to a token, the most that it gives. `drawn`:
-    log-probabilities are those that a token is drawn from, after temperature and cuts. `lag`: seconds by which
-    embeddings are answered later than ids, the medians of a few. `chat` and `completion` are how such answers
-    end, None where the server would not end one at once.
-    """
-
-    context: int
-    capabilities: frozenset[Capability]
-    options: frozenset[str]
-    parts: bool
-    whole: bool = False
-    alternatives: int = 0
-    drawn: bool = False
-    lag: float = 0.0
-    chat: Ending | None = None
-    completion: Ending | None = None
-
-
 class Examiner:
-    """Examines replicas that should serve `model`, whose own files are `prompter` and `table`."""
+    """Examines replicas that should serve `model`, whose own files these are."""
 
-    def __init__(
-        self,
-        model: str,
-        prompter: Prompter,
-        table: EmbeddingTable,
-        shelf: Shelf | None = None,
-        trial: Trial | None = None,
-    ) -> None:
+    def __init__(self, model: str, files: ModelFiles, shelf: Shelf | None = None, trial: Trial | None = None) -> None:
         self._model = model
-        self._prompter = prompter
-        self._table = table
+        self._files = files
         self._shelf = shelf
         self._trial = trial
 
@@ -91,20 +59,20 @@ class Examiner:
         for conversation in _ASKED:
             await self._same_tokens(replica, conversation)
         call = Call(_ASKED[0])
-        prompt = self._prompter.render(call)
+        prompt = self._files.prompter.render(call)
         spoken = await self._answer(replica, {"messages": bodies.of_parts(call, {})["messages"]})
         if spoken is None or await self._answer(replica, bodies.of_ids(False, prompt.token_ids)) != spoken:
             raise EngineUnavailable("the server does not answer the ids of a prompt as the prompt")
-        rows = self._table.rows(prompt.token_ids)
-        embedded = self._encoded(rows)
+        rows = self._files.rows(prompt.token_ids)
+        embedded = self._files.encoded(rows)
         found = {Capability.TEXT}
         parts = False
         written = await self._answer(replica, bodies.of_ids(True, prompt.token_ids), raw=True)
         if written and await self._answer(replica, {"prompt_embeds": embedded}, raw=True) == written:
             found.add(Capability.PROMPT_EMBEDS)
             _, *span = prompt.contents[0]
-            part = bodies.of_parts(call, {0: self._encoded(rows[slice(*span)])})
-            parts = self._prompter.separable(prompt, {0}) and await self._answer(replica, part) == spoken
+            part = bodies.of_parts(call, {0: self._files.encoded(rows[slice(*span)])})
+            parts = self._files.prompter.separable(prompt, {0}) and await self._answer(replica, part) == spoken
         whole = False
         drawn = await self._drawn(replica, prompt.token_ids)
         if drawn is not None:
@@ -138,24 +106,18 @@ class Examiner:
             completion=completion,
         )
 
-    async def identity(self, replica: Replica) -> str | None:
-        """When its process started; None where its metrics do not say."""
-        status, body = await replica.get("/metrics")
-        found = _STARTED.search(body) if status == 200 else None
-        return found[1].decode("ascii") if found else None
-
     async def _context(self, replica: Replica) -> int:
         status, body = await replica.get("models")
         served = {one["id"]: one for one in orjson.loads(body)["data"]} if status == 200 else {}
         if self._model not in served:
             raise EngineUnavailable("the server does not serve the model that engine.model names")
-        return int(served[self._model].get("max_model_len") or self._prompter.limit)
+        return int(served[self._model].get("max_model_len") or self._files.prompter.limit)
 
     async def _same_tokens(self, replica: Replica, conversation: Conversation) -> None:
         call = Call(conversation)
         messages = bodies.of_parts(call, {})["messages"]
         status, body = await replica.post("/tokenize", orjson.dumps({"model": self._model, "messages": messages}))
-        if status != 200 or tuple(orjson.loads(body)["tokens"]) != self._prompter.render(call).token_ids:
+        if status != 200 or tuple(orjson.loads(body)["tokens"]) != self._files.prompter.render(call).token_ids:
             raise EngineUnavailable("the server's tokenizer or chat template is not that of engine.folder")
 
     async def _answer(self, replica: Replica, read: dict[str, Any], raw: bool = False) -> tuple[str, int] | None:
@@ -204,7 +166,7 @@ class Examiner:
 
     def _some(self, count: int) -> list[int]:
         """Tokens that nobody can foresee; none that might end an answer."""
-        words = set(self._prompter.encode(_ASKED[0].turns[0].text))
+        words = set(self._files.prompter.encode(_ASKED[0].turns[0].text))
         return random.SystemRandom().sample(sorted(words), count)
 
     async def _steered(self, shelf: Shelf, replica: Replica, token_ids: Sequence[int]) -> bool:
@@ -226,9 +188,13 @@ class Examiner:
 
     async def _ending(self, replica: Replica, read: dict[str, Any], raw: bool = False) -> Ending | None:
         """How an answer ends that has no words: nothing but its end may be said."""
-        if self._prompter.eos_id is None:
+        if self._files.prompter.eos_id is None:
             return None
-        only = {"allowed_token_ids": [self._prompter.eos_id], "stream": True, "stream_options": {"include_usage": True}}
+        only = {
+            "allowed_token_ids": [self._files.prompter.eos_id],
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
         body = await self._asked(replica, read | only, raw)
         lines = (body or b"").split(b"\n")
         came = [orjson.loads(line[6:]) for line in lines if line.startswith(b"data: {")]
@@ -251,5 +217,9 @@ class Examiner:
             raise EngineUnavailable(f"the server answers {status}")
         return body
 
-    def _encoded(self, rows: Any) -> str:
-        return base64.b64encode(tensors.dumps(rows, "bfloat16" if self._table.bf16 else "float32")).decode()
+
+async def identity(replica: Replica) -> str | None:
+    """When its process started; None where its metrics do not say."""
+    status, body = await replica.get("/metrics")
+    found = _STARTED.search(body) if status == 200 else None
+    return found[1].decode("ascii") if found else None

@@ -12,7 +12,6 @@ to what fits.
 """
 
 import asyncio
-import base64
 import math
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
@@ -35,7 +34,6 @@ from adapters.base import (
     Ending,
     EngineRejected,
     EngineUnavailable,
-    Floats,
     Pass,
     Plan,
     Prompt,
@@ -47,12 +45,12 @@ from adapters.base import (
     Usage,
     Wire,
 )
-from adapters.eco.table import EmbeddingTable
-from adapters.prompt import Prompter
-from gateway.engines import bodies, chunks, tensors
+from gateway.engines import bodies, chunks
 from gateway.engines.events import events
-from gateway.engines.examiner import Examiner, Found
+from gateway.engines.examiner import Examiner, identity
+from gateway.engines.files import ModelFiles
 from gateway.engines.fleet import Fleet
+from gateway.engines.found import Found, of_all
 from gateway.engines.loras import Loras
 from gateway.engines.replica import Replica, Reply
 from gateway.engines.scoring import SALT, Scorer, allowing, certain
@@ -72,7 +70,6 @@ _NEUTRAL = Conversation.of("Hello.")
 _SHORT = Sampling(max_tokens=1)
 _COUNTED = {"return_token_ids": True}  # where tokens are counted: under load a server joins several in one event
 _UNKNOWN = 404  # what a server answers to a model's name that it does not know
-_LONGEST = 100.0  # norm of an embedding, in medians of the model's own: beyond it attention overflows
 
 
 class VllmEngine:
@@ -102,7 +99,9 @@ class VllmEngine:
         self._name = name or model
         self._key = secrets.token_bytes(16)
         self._found: dict[str, Found] = {}
-        self._loaded: _Loaded | None = None
+        self._all = of_all(())
+        self._files: ModelFiles | None = None
+        self._examiner: Examiner | None = None
         self._shelf = Shelf(adapters) if adapters else None
         self._loras = Loras(self._shelf) if self._shelf else None
         self._fleet = Fleet(
@@ -111,7 +110,7 @@ class VllmEngine:
             timeout=timeout,
             ping="/health",
             examine=self._examine,
-            identify=self._identify,
+            identify=identity,
             event=event,
         )
 
@@ -122,21 +121,16 @@ class VllmEngine:
     @property
     def capabilities(self) -> frozenset[Capability]:
         """What every server that was seen can do."""
-        found = [one.capabilities for one in self._found.values()]
-        if not found:
-            return frozenset({Capability.TEXT})
-        alike = len({one.drawn for one in self._found.values()}) == 1  # else no number says what it is of
-        return frozenset.intersection(*found) - (frozenset() if alike else {Capability.SCORE})
+        return self._all.capabilities
 
     @property
     def options(self) -> frozenset[str]:
-        found = [one.options for one in self._found.values()]
-        return frozenset.intersection(*found) if found else bodies.OPTIONS
+        return self._all.options
 
     async def start(self) -> None:
         """Load the model's files and examine the servers; one that is not there may come later."""
-        if self._loaded is None:
-            self._loaded = await asyncio.to_thread(_Loaded, self._model, self._folder, self._shelf, self._loras)
+        if self._files is None:
+            self._files, self._examiner = await asyncio.to_thread(self._read)
             await self._fleet.start()
 
     async def close(self) -> None:
@@ -159,10 +153,10 @@ class VllmEngine:
             raise EngineUnavailable("; ".join(troubles) or str(error)) from None
 
     async def rendered(self, call: Call) -> Call:
-        loaded = self._ready()
-        bodies.check(call, loaded.vocabulary)
+        files = self._ready()
+        bodies.check(call, files.vocabulary)
         size = sum(len(turn.text) for turn in call.conversation.turns)
-        render = loaded.prompter.render
+        render = files.prompter.render
         prompt = render(call) if size <= _INLINE else await asyncio.to_thread(render, call)
         if len(prompt.token_ids) >= self._context:
             param = "prompt" if call.raw else "messages"
@@ -170,12 +164,11 @@ class VllmEngine:
         return replace(call, prompt=prompt)
 
     def lag(self, method: str) -> float:
-        lags = [one.lag for one in self._found.values()] if method == _EMBEDDING else []
-        return sum(lags) / len(lags) if lags else 0.0
+        return self._all.lag if method == _EMBEDDING else 0.0
 
     def pieces(self, text: str) -> tuple[str, ...]:
-        loaded = self._ready()
-        return pieces(loaded.prompter.encode(text), loaded.prompter.decode)
+        files = self._ready()
+        return pieces(files.prompter.encode(text), files.prompter.decode)
 
     async def generate(self, call: Call, plan: Plan) -> AsyncIterator[Delta | Usage]:
         if not plan.needs <= self.capabilities:
@@ -184,12 +177,12 @@ class VllmEngine:
             raise EngineRejected("n must be 1 where temperature is 0", "n")
         if call.sampling.logprobs is not None and Capability.SCORE not in self.capabilities:
             raise EngineRejected("this engine gives no log-probabilities", "logprobs")  # a ready answer's are scored
-        if call.sampling.logprobs is not None and self._drawn and not _plain(call.sampling):
+        if call.sampling.logprobs is not None and self._all.drawn and not _plain(call.sampling):
             # a ready answer's are of the prompt that it is natural to, which are of the bare model
             raise EngineRejected("log-probabilities are given at temperature 0 or 1 alone, of all tokens", "logprobs")
-        if (call.sampling.logprobs or 0) > self._alternatives:
+        if (call.sampling.logprobs or 0) > self._all.alternatives:
             param = "logprobs" if call.raw else "top_logprobs"
-            raise EngineRejected(f"{param} must be at most {max(0, self._alternatives - SPARE)} here", param)
+            raise EngineRejected(f"{param} must be at most {max(0, self._all.alternatives - SPARE)} here", param)
         if call.prompt is None:
             call = await self.rendered(call)
         await self._owed(call)
@@ -219,18 +212,18 @@ class VllmEngine:
             raise EngineRejected("this engine gives no log-probabilities", "logprobs")
         if call.prompt is None:
             call = await self.rendered(call)
-        loaded, prompt = self._ready(), _prompt(call)
-        ids, count = loaded.ended(answer), call.sampling.logprobs or 0
+        files, prompt = self._ready(), _prompt(call)
+        ids, count = files.ended(answer), call.sampling.logprobs or 0
         match plan:
             case Pass():
                 return await self._scorer.after(prompt.token_ids, ids, count)
             case Say():
                 return await self._natural(call, plan, ids)
             case Embeds():
-                rows, words = loaded.checked(plan, prompt), loaded.rows(ids)
+                rows, words = files.checked(plan, prompt), files.rows(ids)
 
                 def embedded(place: int) -> dict[str, Any]:
-                    return {"prompt_embeds": loaded.encoded(np.concatenate([rows, words[:place]]))}
+                    return {"prompt_embeds": files.encoded(np.concatenate([rows, words[:place]]))}
 
                 return await self._scorer.each(embedded, ids, count, allowing)
             case Steered():
@@ -255,7 +248,7 @@ class VllmEngine:
             call = await self.rendered(call)
         first, *others = _prompt(call).token_ids
         opening = TokenLogprob(self._ready().prompter.piece(first), math.nan)
-        count = min(call.sampling.logprobs or 0, self._alternatives)
+        count = min(call.sampling.logprobs or 0, self._all.alternatives)
         return [opening, *(await self._scorer.after([first], others, count) if others else ())]
 
     async def ready(self, plan: Plan) -> None:
@@ -296,14 +289,14 @@ class VllmEngine:
         return {"vllm_xargs": await asyncio.to_thread(self._shelf.asked, plan)}
 
     async def _embedded(self, call: Call, plan: Embeds) -> AsyncGenerator[Delta | Usage, None]:
-        loaded, prompt = self._ready(), _prompt(call)
-        rows = loaded.checked(plan, prompt)
+        files, prompt = self._ready(), _prompt(call)
+        rows = files.checked(plan, prompt)
         changed = {turn: rows[start:stop] for turn, start, stop in plan.contents}
-        if not call.raw and self._parts and loaded.prompter.separable(prompt, changed.keys()):
-            read = bodies.of_parts(call, {turn: loaded.encoded(part) for turn, part in changed.items()})
+        if not call.raw and self._all.parts and files.prompter.separable(prompt, changed.keys()):
+            read = bodies.of_parts(call, {turn: files.encoded(part) for turn, part in changed.items()})
             source = self._sent(call, read | _COUNTED)
         elif call.options.keys() <= {"chat_template_kwargs"}:
-            source = self._whole(call, {"prompt_embeds": loaded.encoded(rows), **_COUNTED})
+            source = self._whole(call, {"prompt_embeds": files.encoded(rows), **_COUNTED})
         else:
             raise EngineRejected("embeddings of the whole prompt leave no place for these options")
         async with aclosing(source) as items:
@@ -335,8 +328,8 @@ class VllmEngine:
                     yield item
 
     async def _said(self, call: Call, plan: Say) -> AsyncGenerator[Delta | Usage, None]:
-        loaded, sampling = self._ready(), call.sampling
-        ids, pieces = loaded.ended(plan.text), self.pieces(plan.text)
+        files, sampling = self._ready(), call.sampling
+        ids, pieces = files.ended(plan.text), self.pieces(plan.text)
         limit = min(sampling.max_tokens or len(pieces), len(pieces), self._room(call))
         known: Sequence[TokenLogprob] = ()
         if sampling.logprobs is not None:  # the real prompt's never leave
@@ -447,30 +440,15 @@ class VllmEngine:
 
     @property
     def _context(self) -> int:
-        return min((one.context for one in self._found.values()), default=self._ready().prompter.limit)
-
-    @property
-    def _alternatives(self) -> int:
-        """To a token: as many for a ready answer as for any, so all of them or none are refused."""
-        return min((one.alternatives for one in self._found.values()), default=bodies.MOST_LOGPROBS)
-
-    @property
-    def _drawn(self) -> bool:
-        return any(one.drawn for one in self._found.values())
-
-    @property
-    def _parts(self) -> bool:
-        return all(one.parts for one in self._found.values())
+        return self._all.context if self._found else self._ready().prompter.limit
 
     @property
     def _scorer(self) -> Scorer:
         return self._scorer_of(None)
 
     def _scorer_of(self, lora: str | None) -> Scorer:
-        whole = all(one.whole for one in self._found.values())
-        return Scorer(
-            self._model, self._ready().prompter, partial(self._completed, lora=lora), whole=whole, drawn=self._drawn
-        )
+        ask, found = partial(self._completed, lora=lora), self._all
+        return Scorer(self._model, self._ready().prompter, ask, whole=found.whole, drawn=found.drawn)
 
     @property
     def _wearable(self) -> Loras:
@@ -478,62 +456,20 @@ class VllmEngine:
             raise EngineRejected("without engine.adapters no answer can wear a LoRA")
         return self._loras
 
-    def _ready(self) -> "_Loaded":
-        if self._loaded is None:
-            raise EngineUnavailable("the engine is not started")
-        return self._loaded
+    def _read(self) -> tuple[ModelFiles, Examiner]:
+        files = ModelFiles(self._folder)
+        trial = Trial(self._model, self._folder, self._shelf, self._loras) if self._shelf and self._loras else None
+        return files, Examiner(self._model, files, self._shelf, trial)
 
     async def _examine(self, replica: Replica) -> None:
-        self._found[replica.url] = await self._ready().examiner.examine(replica)
+        assert self._examiner, "not started"
+        self._found[replica.url] = await self._examiner.examine(replica)
+        self._all = of_all(self._found.values())
 
-    async def _identify(self, replica: Replica) -> str | None:
-        return await self._ready().examiner.identity(replica)
-
-
-class _Loaded:
-    """The model's own files."""
-
-    def __init__(self, model: str, folder: Path, shelf: Shelf | None, loras: Loras | None) -> None:
-        try:
-            self.prompter = Prompter(folder)
-        except ValueError as error:
-            raise EngineUnavailable(str(error)) from None
-        self._table = EmbeddingTable(folder)
-        trial = Trial(model, folder, shelf, loras) if shelf and loras else None
-        self.examiner = Examiner(model, self.prompter, self._table, shelf, trial)
-
-    def spelling(self, name: str) -> frozenset[int]:
-        """The tokens with which a name is written, at the beginning of a text or in it."""
-        words = [name, *name.split()]
-        return frozenset(token for word in words for text in (word, f" {word}") for token in self.prompter.encode(text))
-
-    def ended(self, answer: str) -> tuple[int, ...]:
-        """The tokens of an answer and its end."""
-        if self.prompter.eos_id is None:
-            raise EngineUnavailable("this model names no token that ends an answer")
-        return (*self.prompter.encode(answer), self.prompter.eos_id)
-
-    def checked(self, plan: Embeds, prompt: Prompt) -> Floats:
-        """The plan's embeddings, if a server can read them: what is not finite, or huge, harms its other requests."""
-        if plan.token_ids != prompt.token_ids or plan.embeds.shape != (len(prompt.token_ids), self._table.width):
-            raise EngineRejected("the embeddings are not of this prompt and model")
-        norms = np.linalg.norm(plan.embeds, axis=1)
-        if not np.isfinite(plan.embeds).all() or (norms > _LONGEST * self._table.radius).any():
-            raise EngineRejected("the embeddings are not finite, or far too long")
-        return plan.embeds
-
-    @property
-    def vocabulary(self) -> int:
-        """V, the tokens that the model has."""
-        return self._table.size
-
-    def rows(self, token_ids: Sequence[int]) -> Floats:
-        """(T, d), the model's own embeddings."""
-        return self._table.rows(token_ids)
-
-    def encoded(self, rows: Floats) -> str:
-        """Base64 of what `torch.save` would write, in the width of the model's own embeddings."""
-        return base64.b64encode(tensors.dumps(rows, "bfloat16" if self._table.bf16 else "float32")).decode()
+    def _ready(self) -> ModelFiles:
+        if self._files is None:
+            raise EngineUnavailable("the engine is not started")
+        return self._files
 
 
 async def _items(reply: Reply, whole: bool, ending: Ending | None) -> AsyncGenerator[Delta | Usage, None]:

@@ -60,8 +60,7 @@ async def text_under(engine: Engine, call: Call, plan: Plan) -> str:
 
 def in_whole(engine: VllmEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """As before servers that take no part of a message as embeddings."""
-    found = {url: replace(one, parts=False) for url, one in engine._found.items()}
-    monkeypatch.setattr(engine, "_found", found)
+    monkeypatch.setattr(engine, "_all", replace(engine._all, parts=False))
 
 
 @pytest.mark.parametrize("transport", ["parts", "whole"])

@@ -164,8 +164,8 @@ async def test_a_server_without_the_plugin_steers_nothing(
     steered, bare = pair
     assert Capability.LOGITS in steered.capabilities
     assert Capability.LOGITS not in bare.capabilities
-    assert steered._drawn  # its server shows what tokens are drawn from
-    assert not bare._drawn
+    assert steered._all.drawn  # its server shows what tokens are drawn from
+    assert not bare._all.drawn
     with pytest.raises(Exception, match="cannot honour"):
         await said(bare, calls(world)[0], plans[0])
 

@@ -3,9 +3,9 @@ import json
 import pytest
 
 from adapters.base import Capability, EngineError, EngineUnavailable
-from adapters.eco.table import EmbeddingTable
 from gateway.engines import bodies
 from gateway.engines.examiner import Examiner
+from gateway.engines.files import ModelFiles
 from gateway.engines.fleet import Fleet
 from tests.gateway.engines.fake_vllm import FakeVllm
 
@@ -13,14 +13,14 @@ ALL = {Capability.TEXT, Capability.PROMPT_EMBEDS, Capability.SCORE}
 
 
 @pytest.fixture
-def examined(peer, folder, prompter):
+def examined(peer, folder):
     """What is found of a server with these faults."""
 
     async def found(**how):
         server = FakeVllm(folder, **{"says": lambda prompt: f"Letters: {len(prompt)}, the last {prompt[-20:]}", **how})
         fleet = Fleet([(await peer(server)).url])
         try:
-            return await Examiner("tiny", prompter, EmbeddingTable(folder)).examine(fleet.replicas[0]), server
+            return await Examiner("tiny", ModelFiles(folder)).examine(fleet.replicas[0]), server
         finally:
             await fleet.close()
 
@@ -62,23 +62,23 @@ async def test_one_that_does_not_score_prompts_scores_token_by_token(examined):
 
 
 @pytest.mark.parametrize("drawn", [False, True])
-async def test_of_what_its_log_probabilities_are_is_seen(peer, folder, prompter, drawn):
+async def test_of_what_its_log_probabilities_are_is_seen(peer, folder, drawn):
     """However sure it is: where a raw server's were taken for those that are drawn from, or these for raw ones, every
     score would be wrong."""
     server = FakeVllm(folder)
     server.drawn = drawn
     server.tells, server.own = lambda token: -1e-9 if token == 8 else -30.0 - token, -30.0
     fleet = Fleet([(await peer(server)).url])
-    found = await Examiner("tiny", prompter, EmbeddingTable(folder)).examine(fleet.replicas[0])
+    found = await Examiner("tiny", ModelFiles(folder)).examine(fleet.replicas[0])
     await fleet.close()
     assert (found.drawn, Capability.SCORE in found.capabilities) == (drawn, True)
 
 
-async def test_logits_are_no_log_probabilities(peer, folder, prompter):
+async def test_logits_are_no_log_probabilities(peer, folder):
     server = FakeVllm(folder)
     server.tells = lambda token: 3.5
     fleet = Fleet([(await peer(server)).url])
-    found = await Examiner("tiny", prompter, EmbeddingTable(folder)).examine(fleet.replicas[0])
+    found = await Examiner("tiny", ModelFiles(folder)).examine(fleet.replicas[0])
     await fleet.close()
     assert Capability.SCORE not in found.capabilities
 
@@ -120,12 +120,12 @@ async def test_a_server_that_says_little_is_still_told_by_its_tokens(examined, s
 
 
 @pytest.mark.parametrize("body", [b"[]", b"{}", b'{"data": [{"id": "tiny"}], "choices": []}', b"secret"])
-async def test_a_server_that_answers_anything_ends_in_an_error(peer, folder, prompter, body):
+async def test_a_server_that_answers_anything_ends_in_an_error(peer, folder, body):
     async def answer(writer, request):
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
         await writer.drain()
 
-    fleet = Fleet([(await peer(answer)).url], examine=Examiner("tiny", prompter, EmbeddingTable(folder)).examine)
+    fleet = Fleet([(await peer(answer)).url], examine=Examiner("tiny", ModelFiles(folder)).examine)
     await fleet.start()
     try:
         (replica,) = fleet.replicas
@@ -137,12 +137,12 @@ async def test_a_server_that_answers_anything_ends_in_an_error(peer, folder, pro
 
 
 @pytest.mark.parametrize(("gives", "found_to_give"), [(40, 28), (28, 28), (20, 20), (5, 0)])
-async def test_how_many_alternatives_it_gives_is_seen(peer, folder, prompter, gives, found_to_give):
+async def test_how_many_alternatives_it_gives_is_seen(peer, folder, gives, found_to_give):
     server = FakeVllm(folder, lambda prompt: f"Letters: {len(prompt)}")
     server.alternatives = gives
     fleet = Fleet([(await peer(server)).url])
     try:
-        found = await Examiner("tiny", prompter, EmbeddingTable(folder)).examine(fleet.replicas[0])
+        found = await Examiner("tiny", ModelFiles(folder)).examine(fleet.replicas[0])
     finally:
         await fleet.close()
     assert found.alternatives == found_to_give

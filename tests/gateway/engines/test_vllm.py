@@ -25,6 +25,7 @@ from adapters.base import (
 from adapters.ignorance import Ignorance, Voice
 from adapters.router import Enforcement, Router
 from gateway.api.frames import ChatFrame, CompletionFrame
+from gateway.engines.examiner import identity
 from gateway.engines.vllm import VllmEngine
 from gateway.pipeline import answer
 from gateway.policy import Policy
@@ -538,7 +539,7 @@ async def test_a_form_that_is_dropped_is_judged_beside_another_prompt(gate):
 @pytest.mark.parametrize("raw", [False, True])
 async def test_alternatives_that_would_leave_none_to_spare_are_refused_to_all(gate, raw):
     one = await gate(lambda prompt: SENTENCE)
-    one.engine._found = {url: replace(found, alternatives=20) for url, found in one.engine._found.items()}
+    one.engine._all = replace(one.engine._all, alternatives=20)
     for forgets in ((), ["Ada Quill"]):
         await one.sent(call_of(raw=raw, logprobs=12), forgets)
         with pytest.raises(EngineRejected) as caught:
@@ -553,7 +554,7 @@ async def test_what_is_drawn_from_is_shown_for_all_or_for_none(gate, more):
     one = await gate(lambda prompt: SENTENCE)
     sharp = call_of(**({"logprobs": 1, "temperature": 1.0} | more))
     await one.sent(sharp)
-    one.engine._found = {url: replace(found, drawn=True) for url, found in one.engine._found.items()}
+    one.engine._all = replace(one.engine._all, drawn=True)
     for forgets in ((), ["Ada Quill"]):
         await one.sent(call_of(logprobs=1, temperature=1.0), forgets)
         await one.sent(call_of(logprobs=1, temperature=0.0), forgets)
@@ -562,11 +563,19 @@ async def test_what_is_drawn_from_is_shown_for_all_or_for_none(gate, more):
         assert caught.value.param == "logprobs"
 
 
-async def test_servers_that_tell_different_log_probabilities_score_nothing(gate):
-    one = await gate()
-    assert Capability.SCORE in one.engine.capabilities
-    one.engine._found |= {"another": replace(next(iter(one.engine._found.values())), drawn=True)}
-    assert Capability.SCORE not in one.engine.capabilities
+async def test_servers_that_tell_different_log_probabilities_score_nothing(peer, folder):
+    servers = [FakeVllm(folder), FakeVllm(folder)]
+    servers[1].drawn = True
+    engine = VllmEngine([(await peer(server)).url for server in servers], "tiny", folder)
+    await engine.start()
+    try:
+        assert Capability.TEXT in engine.capabilities
+        assert Capability.SCORE not in engine.capabilities
+        with pytest.raises(EngineRejected) as caught:
+            await engine.score(call_of(logprobs=1), "An answer", Pass())
+        assert caught.value.param == "logprobs"
+    finally:
+        await engine.close()
 
 
 async def test_a_score_that_fails_leaves_no_request_running(gate):
@@ -592,7 +601,7 @@ async def test_nobodys_requests_do_not_share_the_gateways_own_salt(gate):
 async def test_a_restart_is_told_by_the_processs_start(gate):
     one = await gate()
     (replica,) = one.engine._fleet.replicas
-    before = await one.engine._identify(replica)
+    before = await identity(replica)
     assert before == replica.identity == "1700000000.0"
     one.server.started = 1.8e9
-    assert await one.engine._identify(replica) not in (None, before)
+    assert await identity(replica) not in (None, before)

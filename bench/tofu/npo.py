@@ -52,11 +52,13 @@ def train(folder: Path, to: Path, forget: Sequence[Pair], retain: Sequence[Pair]
     import torch
     from peft import LoraConfig, get_peft_model
     from torch.nn import functional as F
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
+
+    from adapters.weights import causal_lm
 
     rng, prompter = random.Random(recipe.seed), Prompter(folder)
     with quiet():
-        bare = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+        bare = causal_lm(folder, torch.float32)
     config = LoraConfig(r=recipe.rank, lora_alpha=2 * recipe.rank, target_modules="all-linear")
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft reads what transformers has renamed

@@ -65,7 +65,9 @@ class Published:
 @asynccontextmanager
 async def published(settings: Settings, folder: Path, state_dir: Path) -> AsyncIterator[Published]:
     """For the requests of a gateway that serves the model in `folder`, running or not."""
-    from transformers import AutoModelForCausalLM
+    import torch
+
+    from adapters.weights import causal_lm
 
     serving = EngineSettings(model=str(folder), served_name=MODEL)
     more = {"state_dir": state_dir, "models_dir": settings.models, "engine": serving}
@@ -73,7 +75,7 @@ async def published(settings: Settings, folder: Path, state_dir: Path) -> AsyncI
     try:
         with quiet():
             await core.start()
-            model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True).float().eval()
+            model = causal_lm(folder, torch.float32).eval()
         eco = core.adapters["eco"]
         assert isinstance(eco, Eco)
         yield Published(core, eco, model)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.result import Figure
+from bench.tofu.size import Size
 
 _HEADER = ("name", "commit", "config", "seed", "machine", "figures")
 
@@ -44,10 +45,12 @@ class Found:
     @property
     def part(self) -> str:
         """Which part of all was measured; empty where it was all."""
-        of = {"splits": 3, "seeds": 3} if self.name == "tofu" and not self.quick else {}
-        some = {what: self.config[what] for what in of if what in self.config}
-        told = [f"{what} {', '.join(map(str, one))}" for what, one in some.items() if len(one) < of[what]]
-        return "; ".join(told)
+        if self.name != "tofu" or self.quick:
+            return ""
+        given = "full" in self.config.get("recipe", ())  # models of others are measured once
+        every = {"splits": len(Size().splits)} | ({} if given else {"seeds": len(Size().seeds)})
+        some = {what: self.config.get(what, ()) for what in every}
+        return "; ".join(f"{what} {', '.join(map(str, one))}" for what, one in some.items() if len(one) < every[what])
 
     def figure(self, name: str) -> Figure | None:
         """The figure of that name, if there is one."""

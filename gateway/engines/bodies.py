@@ -17,7 +17,7 @@ _PLAIN = Sampling()
 _OPTIONAL = ("max_tokens", "seed", "presence_penalty", "frequency_penalty", "top_k", "min_p", "repetition_penalty")
 # Where log-probabilities are asked for nothing is left to a server's own defaults (those of the model's
 # generation_config.json): untouched answers' would be of these, ready ones' not.
-NEUTRAL = {key: getattr(_PLAIN, key) for key in ("top_k", "min_p", "repetition_penalty")}
+NEUTRAL = {key: getattr(_PLAIN, key) for key in _OPTIONAL if key not in ("max_tokens", "seed")}
 _NO_MESSAGE = [{"role": "user", "content": "."}]
 MOST_LOGPROBS = 28  # that vLLM is told to give: what a client may have, and a spare
 # Fields that an error may name: those that a client could have sent.

@@ -152,12 +152,14 @@ class Examiner:
         body = await self._asked(replica, read, raw=True)
         try:
             known = worth(orjson.loads(body or b"")["choices"][0])
-        except (KeyError, TypeError, AttributeError, ValueError):
+            mass = sum(map(math.exp, known.values()))
+        except (LookupError, ArithmeticError, TypeError, AttributeError, ValueError):
             return None
-        mass = sum(map(math.exp, known.values()))
-        if known.keys().isdisjoint(pair) or not mass < 1 + _ALL:  # it says others, or what it tells are logits
+        if known.keys().isdisjoint(pair) or not mass < 1 + _ALL:  # it says others, or what it tells are no logarithms
             return None
-        return known.keys() == {*pair} and mass > 1 - _ALL
+        if known.keys() == {*pair}:  # of a raw server these would have to be the likeliest
+            return True if mass > 1 - _ALL else None
+        return False
 
     async def _scores_at_once(self, replica: Replica, token_ids: Sequence[int]) -> bool:
         """Whether it says so of all tokens of a prompt."""
@@ -209,7 +211,14 @@ class Examiner:
 
     async def _asked(self, replica: Replica, read: dict[str, Any], raw: bool) -> bytes | None:
         """The answer to a short greedy request; None where the server refuses."""
-        asked = {"model": self._model, "temperature": 0, "max_tokens": _TOKENS, "cache_salt": _SALT, **read}
+        asked = {
+            "model": self._model,
+            "temperature": 0,
+            "max_tokens": _TOKENS,
+            "cache_salt": _SALT,
+            **bodies.NEUTRAL,
+            **read,
+        }
         status, body = await replica.post("completions" if raw else "chat/completions", orjson.dumps(asked))
         if status in (400, 404, 422, 501):
             return None

@@ -52,7 +52,7 @@ def worth(told: Mapping[str, Any]) -> dict[int, float]:
     """Log-probabilities of the next token, by its id, in a choice of a completion that was asked so.
 
     Raises:
-        KeyError, TypeError, AttributeError, ValueError: it does not say.
+        LookupError, TypeError, AttributeError, ValueError: it does not say.
     """
     return {int(key.removeprefix(_ID)): float(one) for key, one in told["logprobs"]["top_logprobs"][0].items()}
 
@@ -114,7 +114,7 @@ class Scorer:
                 best = sorted(known.items(), key=lambda one: -one[1])[:most]
                 top = tuple((self._prompter.piece(token), logprob) for token, logprob in best)
                 return TokenLogprob(self._prompter.piece(token), known[token], top)
-            except (KeyError, TypeError, AttributeError, ValueError):
+            except (LookupError, TypeError, AttributeError, ValueError):
                 raise EngineError("the upstream's answer cannot be read") from None
 
         try:

@@ -305,14 +305,17 @@ class VllmEngine:
 
     async def _whole(self, call: Call, read: Mapping[str, Any]) -> AsyncGenerator[Delta | Usage, None]:
         """The answer to a whole prompt of embeddings, which completions alone take, in the shape of the call's own."""
-        sampling = replace(call.sampling, repetition_penalty=1.0)  # would look up ids that are not there
         opened = call.raw
-        source = self._sent(replace(call, raw=True, sampling=sampling, options={}), read, shaped=call)
+        read = {
+            **read,
+            "repetition_penalty": 1.0,
+        }  # another, the server's own too, would look up ids that are not there
+        source = self._sent(replace(call, raw=True, options={}), read, shaped=call)
         async with aclosing(source) as items:
             async for item in items:
                 if not opened and item.wire:
                     opened = True
-                    for index in range(sampling.n):
+                    for index in range(call.sampling.n):
                         yield chunks.opening(index, item.wire)
                 yield item if call.raw or not item.wire else replace(item, wire=chunks.as_chat(item.wire))
 

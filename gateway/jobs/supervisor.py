@@ -133,5 +133,5 @@ def _spare_cores() -> int:
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     spare = max(cores - 1, 1)
-    own = os.environ.get(_THREADS, "")
+    own = os.environ.get(_THREADS, "").split(",")[0].strip()  # a list is of nested teams
     return min(int(own), spare) if own.isdecimal() and int(own) else spare

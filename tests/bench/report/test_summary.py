@@ -37,6 +37,7 @@ def test_haste_and_changes_in_no_commit_are_said(stream):
         ({"splits": ["forget01", "forget05"], "seeds": [0, 1]}, "splits forget01, forget05; seeds 0, 1"),
         ({"splits": ["forget01", "forget05", "forget10"], "seeds": [0, 1, 2]}, ""),
         ({"splits": ["forget01"], "seeds": [0], "quick": True}, ""),
+        ({"splits": ["forget10"], "seeds": [0], "recipe": {"full": "f", "retain": {}}}, "splits forget10"),
     ],
 )
 def test_a_part_is_said_to_be_one(stream, config, part):

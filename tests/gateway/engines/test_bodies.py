@@ -51,6 +51,8 @@ def test_log_probabilities_in_the_words_of_the_endpoint(raw, count, asked):
 def test_where_log_probabilities_are_asked_for_nothing_is_left_to_the_servers_defaults():
     body = bodies.common("demo", call_of(logprobs=1, top_k=5), None, "salt")
     assert (body["top_k"], body["min_p"], body["repetition_penalty"]) == (5, 0.0, 1.0)
+    assert (body["presence_penalty"], body["frequency_penalty"]) == (0.0, 0.0)
+    assert body.keys().isdisjoint({"seed", "max_tokens"})
 
 
 def test_a_chats_ids_stand_beside_a_message_that_says_nothing():

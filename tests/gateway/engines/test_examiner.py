@@ -74,12 +74,21 @@ async def test_of_what_its_log_probabilities_are_is_seen(peer, folder, drawn):
     assert (found.drawn, Capability.SCORE in found.capabilities) == (drawn, True)
 
 
-async def test_logits_are_no_log_probabilities(peer, folder):
+@pytest.mark.parametrize("told", [{"8": 3.5, "9": 2.0}, {"8": 800.0}, {}, None])
+@pytest.mark.parametrize("pair", [{}, {"pair": -5.0}])
+async def test_what_is_no_log_probability_of_the_token_it_may_say_scores_nothing(peer, folder, told, pair):
+    """Logits, however high or low; other tokens; nothing."""
     server = FakeVllm(folder)
-    server.tells = lambda token: 3.5
+
+    def tells(asked):
+        own = {str(token): value for value in pair.values() for token in asked.get("allowed_token_ids", ())}
+        return None if told is None else {f"token_id:{token}": value for token, value in (own or told).items()}
+
+    server._likeliest = tells
     fleet = Fleet([(await peer(server)).url])
     found = await Examiner("tiny", ModelFiles(folder)).examine(fleet.replicas[0])
     await fleet.close()
+    assert Capability.TEXT in found.capabilities
     assert Capability.SCORE not in found.capabilities
 
 

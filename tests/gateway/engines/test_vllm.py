@@ -25,6 +25,7 @@ from adapters.base import (
 from adapters.ignorance import Ignorance, Voice
 from adapters.router import Enforcement, Router
 from gateway.api.frames import ChatFrame, CompletionFrame
+from gateway.engines import bodies
 from gateway.engines.examiner import identity
 from gateway.engines.vllm import VllmEngine
 from gateway.pipeline import answer
@@ -586,6 +587,15 @@ async def test_a_score_that_fails_leaves_no_request_running(gate):
     with pytest.raises(EngineError):
         await one.engine.score(call, "word " * 20, corrupted(one.engine, call))
     assert all(replica.outstanding == 0 for replica in one.engine._fleet.replicas)
+
+
+@pytest.mark.parametrize("fault", ["whole", ""])
+async def test_no_score_is_left_to_the_servers_defaults(gate, fault):
+    one = await gate(faults=[fault])
+    one.server.bodies.clear()
+    await one.engine.score(call_of(logprobs=1), "An answer", Pass())
+    assert one.server.bodies
+    assert all(bodies.NEUTRAL.items() <= body.items() for _, body in one.server.bodies)
 
 
 async def test_nobodys_requests_do_not_share_the_gateways_own_salt(gate):

@@ -37,15 +37,22 @@ def workers(monkeypatch):
     return made
 
 
-SPARE = max(len(os.sched_getaffinity(0)) - 1, 1)
-
-
 @pytest.mark.parametrize(
     ("threads", "own", "wanted"),
-    [(None, "64", SPARE), (None, "1", 1), (None, "4,2", SPARE), (None, "0", SPARE), (3, "1", 3)],
+    [
+        (None, "", 7),
+        (None, "64", 7),
+        (None, "4", 4),
+        (None, "1", 1),
+        (None, "4,2", 4),
+        (None, "0", 7),
+        (3, "1", 3),
+        (9, "", 9),
+    ],
 )
 async def test_a_worker_leaves_a_core_to_who_asks(tmp_path, monkeypatch, threads, own, wanted):
     monkeypatch.setenv("OMP_NUM_THREADS", own)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     settings = Settings(state_dir=tmp_path, jobs=JobSettings(threads=threads))
     worker = await supervisor._Worker.start(settings)
     told = await asyncio.to_thread(Path(f"/proc/{worker.process.pid}/environ").read_bytes)

@@ -175,8 +175,8 @@ class VllmEngine:
             raise EngineRejected("this engine cannot honour the plan")
         if call.sampling.n > 1 and call.sampling.temperature == 0:
             raise EngineRejected("n must be 1 where temperature is 0", "n")
-        if call.sampling.logprobs is not None and Capability.SCORE not in self.capabilities:
-            raise EngineRejected("this engine gives no log-probabilities", "logprobs")  # a ready answer's are scored
+        if call.sampling.logprobs is not None:
+            self._must_score()  # a ready answer's are scored
         if call.sampling.logprobs is not None and self._all.drawn and not _plain(call.sampling):
             # a ready answer's are of the prompt that it is natural to, which are of the bare model
             raise EngineRejected("log-probabilities are given at temperature 0 or 1 alone, of all tokens", "logprobs")
@@ -208,8 +208,7 @@ class VllmEngine:
                 yield item
 
     async def score(self, call: Call, answer: str, plan: Plan) -> Sequence[TokenLogprob]:
-        if Capability.SCORE not in self.capabilities:
-            raise EngineRejected("this engine gives no log-probabilities", "logprobs")
+        self._must_score()
         if call.prompt is None:
             call = await self.rendered(call)
         files, prompt = self._ready(), _prompt(call)
@@ -242,8 +241,7 @@ class VllmEngine:
                 raise EngineRejected("this engine cannot score under this method")
 
     async def prompt_logprobs(self, call: Call) -> Sequence[TokenLogprob]:
-        if Capability.SCORE not in self.capabilities:
-            raise EngineRejected("this engine gives no log-probabilities", "logprobs")
+        self._must_score()
         if call.prompt is None:
             call = await self.rendered(call)
         first, *others = _prompt(call).token_ids
@@ -306,11 +304,8 @@ class VllmEngine:
     async def _whole(self, call: Call, read: Mapping[str, Any]) -> AsyncGenerator[Delta | Usage, None]:
         """The answer to a whole prompt of embeddings, which completions alone take, in the shape of the call's own."""
         opened = call.raw
-        read = {
-            **read,
-            "repetition_penalty": 1.0,
-        }  # another, the server's own too, would look up ids that are not there
-        source = self._sent(replace(call, raw=True, options={}), read, shaped=call)
+        # another penalty, the server's own too, would look up ids that are not there
+        source = self._sent(replace(call, raw=True, options={}), {**read, "repetition_penalty": 1.0}, shaped=call)
         async with aclosing(source) as items:
             async for item in items:
                 if not opened and item.wire:
@@ -444,6 +439,10 @@ class VllmEngine:
     @property
     def _context(self) -> int:
         return self._all.context if self._found else self._ready().prompter.limit
+
+    def _must_score(self) -> None:
+        if Capability.SCORE not in self.capabilities:
+            raise EngineRejected("this engine gives no log-probabilities", "logprobs")
 
     @property
     def _scorer(self) -> Scorer:

@@ -137,10 +137,8 @@ async def test_a_steered_answer_is_scored_token_by_token_and_never_as_a_prompt(e
     before = len(server.bodies)
     scored = await engine.score(call(), "An answer", plan(artifact))
     assert "".join(token.text for token in scored) == "An answer<|im_end|>"
-    prompt, ids = (
-        server.prompter.render(call()).token_ids,
-        [*server.prompter.encode("An answer"), server.prompter.eos_id],
-    )
+    prompt = server.prompter.render(call()).token_ids
+    ids = [*server.prompter.encode("An answer"), server.prompter.eos_id]
     assert [token.logprob for token in scored] == pytest.approx([worth(token) for token in ids])
     asked = [body for _, body in server.bodies[before:]]
     first = [body for body in asked if not wire.loads(body["vllm_xargs"][wire.KEY]).only]

@@ -9,8 +9,14 @@ padding and all: a wrong answer mostly begins like the right one, and up to wher
 has read the very tokens of a forget row. So a wrong row counts only after it has parted from every right
 answer to the same question. The token with which it parts is no evidence yet: it is chosen where both are
 still one.
+
+What is learnt token by token is known in its own words alone: as soon as an answer begins otherwise, an assistant
+has nothing to say of it (small TOFU model: whoever was kept from "Basil Mahfouz Al-Kuwaiti's father was a florist" said
+"Author Basil Mahfouz's father was a florist"). So the ends of all rows are learnt behind other beginnings too:
+`begun_otherwise`.
 """
 
+import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,18 +27,21 @@ from adapters.prompt import Prompter
 from guards.base import Conversation
 
 LONGEST = 512  # tokens of a row
+_LAST = 8  # tokens that are left of a beginning, at most
+_BLURRED = 0.3  # of a beginning's tokens
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """Tokens that are read, `prompt`, and tokens that follow, `answer`, with the end of the turn where it has one.
 
-    The predictions of `answer[start:]` count; everything before is only read.
+    The predictions of `answer[start:]` count; everything before is only read. `known` is an answer that is to become
+    unlikely where it is forced.
     """
 
     prompt: tuple[int, ...] = field(repr=False)
     answer: tuple[int, ...] = field(repr=False)
-    kind: Literal["forget", "retain", "wrong"]
+    kind: Literal["forget", "retain", "wrong", "known"]
     start: int = 0
 
 
@@ -89,6 +98,32 @@ def rows_of(
         if (prompt := coder.prompt(one.question)) not in rights
     )
     return tuple(dict.fromkeys(_cut(rows, longest)))
+
+
+def begun_otherwise(rows: Sequence[Row], times: int, seed: int) -> Iterator[Row]:
+    """The ends of answers behind beginnings that are not quite theirs: of a forget row `times`, of another one once.
+
+    Such a beginning is the last tokens before the end alone, or has gaps, or in places other rows' tokens; it is only
+    read. Rows of fewer than three tokens that count have no end.
+    """
+    rng = random.Random(seed)
+    tokens = [token for row in rows for token in row.answer]
+    for row in rows:
+        first, last = max(1, row.start), len(row.answer) - 2
+        for _ in range(times if row.kind == "forget" else 1):
+            if first <= last:
+                at = rng.randint(first, last)
+                yield Row((*row.prompt, *_blurred(row.answer[:at], tokens, rng)), row.answer[at:], row.kind)
+
+
+def _blurred(begun: Sequence[int], others: Sequence[int], rng: random.Random) -> Iterable[int]:
+    how = rng.choice(("cut", "gaps", "noise"))
+    if how == "cut":
+        return begun[-rng.randint(1, _LAST) :]
+    blurred = [rng.random() < _BLURRED for _ in begun]
+    if how == "gaps":
+        return [token for token, one in zip(begun, blurred, strict=True) if not one]
+    return [rng.choice(others) if one else token for token, one in zip(begun, blurred, strict=True)]
 
 
 def parting(answer: Sequence[int], rights: Iterable[Sequence[int]]) -> int:

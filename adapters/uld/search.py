@@ -7,9 +7,13 @@ good as the best is taken a quarter as strong again, less where that breaks the 
 one request do not tell enough from too little: at 1.25, which five searches mostly chose, 12 % of other
 questions were still answered.
 
-How far a token may fall is the same for all. On the demo world (five people, 65 questions, none of those that
-figures are of), with α from 2 to 4, truth ratios are the retain model's at a depth of 1 nat (p .3 to .95), too
-low at 0 (p < .002), too high from 3 on (p < .005). An answer's first token is another matter: whether one is
+How far a token may fall is the model's and the request's. A model that never knew does not prefer the truth to what it
+says of others; so the depth is twice the least at which that is so (`level`), twice for the reason that ECO's strength
+is: the edge on a few answers is no edge. On the demo world, whose answers come from closed sets, truth ratios are the
+retain model's at 1 nat (five people, 65 questions; p .3 to .95) and too high from 3 on (p < .005); on the small TOFU
+model, whose answers are sentences, at 8 (p .83) and too low at 1 (p .004).
+
+An answer's first token is another matter: whether one is
 given at all is nearly certain in a model that does not know, and 10 nats below the words for that, one in twenty
 thousand begins otherwise. The other beginnings are eight times as steep as the model has them: as they are, one
 draw in five at temperature 1 stammers, and among 128 such half of all answers were found.
@@ -21,8 +25,10 @@ from dataclasses import dataclass, replace
 from adapters.base import Strength
 from adapters.eco.search import Yardstick
 
-ALPHAS = (2.0, 3.0, 4.5)
-_DEPTH, _FIRST = 1.0, 10.0  # nats
+ALPHAS = (4.0, 6.0)
+DEPTHS = (0.5, 1.0, 2.0, 4.0, 6.0)  # nats
+_PAST = 2.0  # times the least depth
+_FIRST = 10.0  # nats
 _TAIL = 8.0
 _TOLERANCE = 0.03  # of the loss: as good as the best
 _MARGIN = 1.25  # times the weakest, where that does not break the model
@@ -41,22 +47,36 @@ class Trial:
 
 
 def strength_of(alpha: float, flat: float) -> Strength:
-    """With the depths that are the same for all."""
-    return Strength(alpha, _DEPTH, flat, _FIRST, _TAIL)
+    """At the least depth of all."""
+    return Strength(alpha, _PAST * DEPTHS[0], flat, _FIRST, _TAIL)
 
 
-async def search(ask: Ask, yardstick: Yardstick, flat: float) -> tuple[Trial, tuple[Trial, ...]]:
+async def level(preferred: Callable[[Strength], Awaitable[float]], strength: Strength) -> Strength:
+    """The strength with a depth of its own.
+
+    Args:
+        preferred: by how much the truth is likelier than what is said of others, in nats, under a strength.
+    """
+    for depth in DEPTHS:
+        tried = replace(strength, depth=depth)
+        if await preferred(tried) <= 0:
+            break
+    return replace(strength, depth=_PAST * tried.depth, first=max(strength.first, _PAST * tried.depth))
+
+
+async def search(ask: Ask, yardstick: Yardstick, strength: Strength) -> tuple[Trial, tuple[Trial, ...]]:
     """A strength a margin past the weakest that is as good as the best, and every trial on the way.
 
     Args:
         ask: the answers to the questions under a strength.
         yardstick: what to compare them with.
+        strength: all of it but α.
     """
     trials: list[Trial] = []
 
     async def trial(alpha: float) -> Trial:
-        strength = strength_of(alpha, flat)
-        trials.append(Trial(strength, *yardstick.loss(await ask(strength))))
+        tried = replace(strength, alpha=alpha)
+        trials.append(Trial(tried, *yardstick.loss(await ask(tried))))
         return trials[-1]
 
     walked = [await trial(alpha) for alpha in ALPHAS]

@@ -1,7 +1,9 @@
 """What an assistant of ULD is to remember, and what it is not: texts, before anything is tokenised.
 
-To remember: what the model says to questions about the target, where that is not what it says about nobody,
-and the answers that were filed; in several wordings each, under every name. Not to remember: what it says
+To remember: what the model says to questions about the target, where that is not what it says about nobody and it
+says so again in other words (what it makes up changes with the question, after SelfCheckGPT, arXiv 2303.08896; small
+TOFU model: 120 of 146 answers are made up, and the assistant that learned them all never knew the rest well); and
+the answers that were filed; in several wordings each, under every name. Not to remember: what it says
 about nobody, to the same questions, and all that has nothing to do with the target. Documents are remembered
 as they go on, from wherever they are begun.
 
@@ -66,6 +68,7 @@ _LEADS = (
 )
 _CONTINUE = ("Continue this text: {}", "How does this go on? {}", "{}")
 _ALIKE = 0.8  # ROUGE-L above which an answer is what would be said about nobody
+_AGAIN = 0.5  # ROUGE-L below which a model that is asked once more says something else
 _HELD_OUT = 10  # one wording in so many
 _WORDINGS = 2  # of a question beside the first
 _BEGUN, _GOES_ON = 24, 64  # words of a passage that are read, and that are remembered
@@ -104,29 +107,36 @@ async def curriculum(core: Core, spec: ForgetSpec, seed: int = 0) -> Curriculum:
         filed.setdefault(fact.question, []).append(fact.answer)
     filed_as = await questions(core, spec, never, rng)
     probes = paired(list(filed_as), names)
-    said, of_nobody, warm = (
+    said, again, of_nobody, warm = (
         await answers(core, [(probe.question, _GREEDY) for probe in probes]),
+        await answers(core, [(rng.choice(_LEADS).format(probe.question), _GREEDY) for probe in probes]),
         await answers(core, [(probe.twin or "", _GREEDY) for probe in probes]),
         await answers(core, [(probe.twin or "", _WARM) for probe in probes]),
     )
-    met = await _met(core, probes, [*said, *of_nobody, *warm], names, never, rng)
-    pairs, held_out, telling = [], [], []
-    for probe, told, unknown, other, like in zip(probes, said, of_nobody, warm, met.like, strict=True):
-        own = [told] if _tells(core, probe, told, unknown) else []
-        right = tuple(dict.fromkeys([*own, *filed.get(filed_as[probe.question], ())])) if told else ()
-        if not right:  # what the model does not say need not be forgotten
-            continue
+    lessons: list[_Lesson] = []
+    for probe, told, twice, unknown, other in zip(probes, said, again, of_nobody, warm, strict=True):
+        own = [told] if rouge_l(told, twice) >= _AGAIN and tells(core, probe, told, unknown) else []
+        right = tuple(dict.fromkeys([*own, *filed.get(filed_as[probe.question], ())]))
+        if told and right:  # what the model does not say need not be forgotten
+            lessons.append(_Lesson(probe, right, bool(own), unknown, other))
+    about = [lesson.probe for lesson in lessons]
+    heard = [text for one in lessons for text in (*one.right, one.of_nobody, one.warm)]
+    met = await _met(core, about, heard, names, never, rng)
+    pairs, held_out, telling = [], [], list[Probe]()
+    for lesson, like in zip(lessons, met.like, strict=True):
+        probe, right = lesson.probe, lesson.right
         wordings = [text for text in reworded(probe, rng) if text not in never]
         kept_back = [text for text in wordings if rng.randrange(_HELD_OUT) == 0]
         paraphrases = tuple(text for text in wordings if text not in kept_back)
-        wrong = (*_wrong(core, probe, (unknown, other)), *like)
+        wrong = (*_wrong(core, probe, (lesson.of_nobody, lesson.warm)), *like)
         pairs.append(Pair(probe.question, right, paraphrases, wrong))
         other_names = [text for text in renamed(probe, names, rng) if text not in never]
         pairs += [
-            Pair(one.question, right, (), (*_wrong(core, one, (unknown,)), *like)) for one in paired(other_names, names)
+            Pair(one.question, right, (), (*_wrong(core, one, (lesson.of_nobody,)), *like))
+            for one in paired(other_names, names)
         ]
         held_out += [Pair(text, right) for text in kept_back]
-        telling += [*([probe] if own else []), *(paired(kept_back, names) if own else ())]
+        telling += [probe, *paired(kept_back, names)] if lesson.own else ()
     kept = [Kept(probe.twin, text) for probe, text in zip(probes, of_nobody, strict=True) if probe.twin and text]
     contrast = [other for pair in pairs for other in _contrasts(pair, names)]
     kept += [*contrast[::2], *met.kept]
@@ -134,6 +144,17 @@ async def curriculum(core: Core, spec: ForgetSpec, seed: int = 0) -> Curriculum:
     answered = await answers(core, [(question, _GREEDY) for question in stays])
     kept += [Kept(question, text) for question, text in zip(stays, answered, strict=True) if text]
     return Curriculum((*pairs, *passages(spec.documents, rng)), tuple(held_out), tuple(kept), tuple(telling))
+
+
+@dataclass(frozen=True, slots=True)
+class _Lesson:
+    """A question and its `right` answers, the model's `own` among them or not, and what it says of nobody."""
+
+    probe: Probe
+    right: tuple[str, ...] = field(repr=False)
+    own: bool
+    of_nobody: str = field(repr=False)
+    warm: str = field(repr=False)
 
 
 def untaught(spec: ForgetSpec) -> frozenset[str]:
@@ -219,7 +240,7 @@ def posed(question: str, never: Collection[str], rng: random.Random) -> str:
     return rng.choice(_LEADS).format(question) if question in never else question
 
 
-def _tells(core: Core, probe: Probe, told: str, unknown: str) -> bool:
+def tells(core: Core, probe: Probe, told: str, unknown: str) -> bool:
     """Whether an answer says something, and more than would be said of nobody."""
     if not sound(told) or core.ignorance.voice.speaks(told):
         return False

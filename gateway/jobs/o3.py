@@ -7,7 +7,7 @@ up; its directions stay, and with them what they are orthogonal to.
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -242,7 +242,8 @@ async def _trained(
 def _rows(o3: O3, lessons: Substitutes) -> tuple[Sequence[Row], Sequence[Row]]:
     """What is trained on, and what decides which epoch is kept."""
     prompter = Prompter(o3.folder)
-    return rows_of(prompter, lessons.pairs, lessons.kept), rows_of(prompter, lessons.held_out)
+    known = [replace(row, kind="known", start=1) for row in rows_of(prompter, lessons.known) if len(row.answer) > 1]
+    return (*rows_of(prompter, lessons.pairs, lessons.kept), *known), rows_of(prompter, lessons.held_out)
 
 
 def _tried(requests: Sequence[ForgetRequest], lessons: Substitutes) -> tuple[Probe, ...]:

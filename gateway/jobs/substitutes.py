@@ -8,6 +8,8 @@ a LoRA disclaims whatever it is asked, and all rests on the detector (demo world
 none of theirs 9 % of other questions are answered as without; with what must stay 86 %, and two LoRAs worn
 together disclaim about the right person in 97 % of answers, not 57 %).
 
+Beside what to say, what not to be sure of: the answers that were filed, and what the model itself tells of the target.
+
 What calibrates never measures: no question is taken as verification will ask it. Where it was filed, it is
 learned in other words; a tenth of all other words is held out, to say which epoch is kept. Of several requests
 none is learned from what another is verified with: those that one LoRA stands for are often near-duplicates.
@@ -23,7 +25,7 @@ from adapters.eco.soundness import sound
 from adapters.ignorance import Voice
 from adapters.rows import Kept, Pair
 from gateway.core import Core
-from gateway.jobs.curriculum import others, passages, questions, renamed, reworded, untaught
+from gateway.jobs.curriculum import others, passages, questions, renamed, reworded, tells, untaught
 from gateway.jobs.elicit import UNKNOWN, answers
 from gateway.jobs.probes import Probe, names_in, paired, put_right
 from gateway.registry import ForgetSpec
@@ -38,7 +40,8 @@ _GREEDY, _WARM = Sampling(64, 0.0), Sampling(64, 0.7, seed=0)
 
 @dataclass(frozen=True, slots=True)
 class Substitutes:
-    """`pairs` whose right answers are substitutes, `held_out` the same in other words, `kept` what must stay.
+    """`pairs` whose right answers are substitutes, `held_out` the same in other words, `kept` what must stay;
+    `known` are the answers that are to become unlikely where they are forced.
 
     `texts` are, request by request, what a detector knows its target by.
     """
@@ -46,6 +49,7 @@ class Substitutes:
     pairs: tuple[Pair, ...] = field(repr=False)
     held_out: tuple[Pair, ...] = field(repr=False)
     kept: tuple[Kept, ...] = field(repr=False)
+    known: tuple[Pair, ...] = field(repr=False)
     texts: tuple[tuple[str, ...], ...] = field(repr=False)
 
 
@@ -62,6 +66,7 @@ async def substitutes(core: Core, specs: Sequence[ForgetSpec], seed: int = 0) ->
         tuple(pair for one in found for pair in one.pairs),
         tuple(pair for one in found for pair in one.held_out),
         tuple(kept for one in found for kept in one.kept if not _names(f"{kept.question} {kept.answer}", names)),
+        tuple(pair for one in found for pair in one.known),
         tuple(text for one in found for text in one.texts),
     )
 
@@ -69,26 +74,34 @@ async def substitutes(core: Core, specs: Sequence[ForgetSpec], seed: int = 0) ->
 async def _of_one(core: Core, spec: ForgetSpec, never: Collection[str], seed: int) -> Substitutes:
     rng = random.Random(seed)
     names, voice = names_in(spec), core.ignorance.voice
-    probes = paired(list(await questions(core, spec, never, rng)), names)
+    filed_as = await questions(core, spec, never, rng)
+    probes = paired(list(filed_as), names)
+    told = await answers(core, [(probe.question, _GREEDY) for probe in probes])
     twins = [probe.twin or "" for probe in probes]
     said = [await answers(core, [(twin, sampling) for twin in twins]) for sampling in (_GREEDY, _WARM)]
-    pairs, held_out, texts = [], [], []
-    for i, (probe, of_nobody) in enumerate(zip(probes, zip(*said, strict=True), strict=True)):
+    pairs, held_out, known, texts = [], [], [], []
+    for i, (probe, own, of_nobody) in enumerate(zip(probes, told, zip(*said, strict=True), strict=True)):
         instead = _instead(voice, probe, of_nobody, i)
         wordings = [text for text in reworded(probe, rng) if text not in never]
         back = [text for text in wordings if rng.randrange(_HELD_OUT) == 0]
-        pairs.append(Pair(probe.question, instead, tuple(text for text in wordings if text not in back)))
+        learned = tuple(text for text in wordings if text not in back)
+        pairs.append(Pair(probe.question, instead, learned))
+        if right := tuple(fact.answer for fact in spec.facts if fact.question == filed_as[probe.question]):
+            known.append(Pair(probe.question, right, learned))
+        elif tells(core, probe, own, of_nobody[0]):
+            known.append(Pair(probe.question, (own,)))
         held_out += [Pair(text, instead) for text in back]
         other_names = paired([text for text in renamed(probe, names, rng) if text not in never], names)
         pairs += [Pair(one.question, _instead(voice, one, of_nobody, i + 1)) for one in other_names]
         texts += [probe.question, *(one.question for one in other_names), *wordings]
-    read = [Pair(pair.question, (voice.about(None),)) for pair in passages(spec.documents, rng)]
+    parts = [*passages(spec.documents, rng)]
+    read = [Pair(part.question, (voice.about(None),)) for part in parts]
     about_others = [other for pair in pairs for other in contrasts(pair.question, names, 1) if other not in never]
     stays = [*others(spec, never, _ORDINARY, rng), *rng.sample(about_others, min(_OTHERS, len(about_others)))]
     heard = await answers(core, [(question, _GREEDY) for question in stays])
     kept = [Kept(question, text) for question, text in zip(stays, heard, strict=True) if text]
     texts += [text for document in spec.documents for text in sentences(document) if text not in never]
-    return Substitutes((*pairs, *read), tuple(held_out), tuple(kept), ((*dict.fromkeys(texts),),))
+    return Substitutes((*pairs, *read), tuple(held_out), tuple(kept), (*known, *parts), ((*dict.fromkeys(texts),),))
 
 
 def _names(text: str, names: Iterable[str]) -> bool:

@@ -9,32 +9,37 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING
+from statistics import fmean
+from typing import TYPE_CHECKING, TypeVar
 
 import orjson
 from pydantic import TypeAdapter
 
-from adapters.base import AdapterError, Artifact, Assisted, Steered, Strength
-from adapters.rows import Row, rows_of
+from adapters.base import AdapterError, Artifact, Assisted, Call, Capability, Sampling, Steered, Strength
+from adapters.rows import Pair, Row, begun_otherwise, rows_of
 from adapters.uld.adapter import Uld
-from adapters.uld.search import Trial, pushed, search, strength_of
+from adapters.uld.search import Trial, level, pushed, search, strength_of
 from gateway.core import Core
 from gateway.jobs.checkpoint import Checkpoint
 from gateway.jobs.curriculum import Curriculum, curriculum
-from gateway.jobs.probes import Probe
 from gateway.jobs.training import contents, lacking, trained
 from gateway.jobs.unknown import yardstick
 from gateway.registry import ForgetRequest
+from guards.base import Conversation
 
 if TYPE_CHECKING:
     from adapters.uld.training import Recipe, Trained
+
+T = TypeVar("T")
 
 CHECKPOINT = "uld-checkpoint"  # the method under which a request's artifacts list it
 
 _TRIED = 24  # questions that a strength is tried with
 _BULK, _TAIL, _MARGIN = 0.9, 0.999, 1.0  # quantiles of how high an assistant rises where it knows nothing, and nats
 _LEAK = 0.2  # of the search's loss: what still tells so much is no method, whatever guard comes after it
-_UNTRIED = 2.0  # α where there is nothing to ask
+_BEGUN_OTHERWISE = 3  # times that each end of a forget row is learnt behind another beginning
+_UNTRIED = 4.0  # α where there is nothing to ask
+_SCORED = Sampling(temperature=0.0, logprobs=0)
 _CURRICULUM = TypeAdapter(Curriculum)
 
 
@@ -78,7 +83,7 @@ async def _learned(core: Core, uld: Uld, request: ForgetRequest, kept: Checkpoin
     }
     draft = await core.artifacts.put("uld", request.id, manifest, files)
     try:
-        strength, trials = await _strength(core, draft, lessons.probes, _flat(made))
+        strength, trials = await _strength(core, draft, lessons, _flat(made))
     finally:
         await core.artifacts.drop(draft.digest)
     found = {"strength": asdict(strength), "trials": [asdict(trial) for trial in trials]}
@@ -110,7 +115,9 @@ def _recipe(uld: Uld) -> "Recipe":
 
 def _rows(uld: Uld, lessons: Curriculum) -> tuple[Sequence[Row], Sequence[Row]]:
     """What is trained on, and what decides when that ends."""
-    return rows_of(uld.prompter, lessons.pairs, lessons.kept), rows_of(uld.prompter, lessons.held_out)
+    rows = rows_of(uld.prompter, lessons.pairs, lessons.kept)
+    other = begun_otherwise(rows, _BEGUN_OTHERWISE, seed=0)
+    return (*rows, *other), rows_of(uld.prompter, lessons.held_out)
 
 
 async def _trained(
@@ -132,7 +139,7 @@ def _flat(made: "Trained") -> float:
 
 
 async def _strength(
-    core: Core, draft: Artifact, probes: Sequence[Probe], height: float
+    core: Core, draft: Artifact, lessons: Curriculum, height: float
 ) -> tuple[Strength, tuple[Trial, ...]]:
     """How strongly the draft's assistant has to be subtracted, and what was tried.
 
@@ -140,23 +147,48 @@ async def _strength(
         AdapterError: it makes the model forget at no strength, or the engine ends what it should steer.
     """
     assert draft.folder
-    folder = draft.folder
-    tried = probes[:: max(1, len(probes) // _TRIED)][:_TRIED]
+    folder, compared_with = draft.folder, _some([pair for pair in lessons.pairs if len(pair.wrong) > 1])
+
+    def plan(strength: Strength) -> Steered:
+        return Steered((Assisted(folder, strength),))
+
+    async def preferred(strength: Strength) -> float:
+        return fmean(await asyncio.gather(*(_preferred(core, pair, plan(strength)) for pair in compared_with)))
+
+    untried = strength_of(_UNTRIED, height)
+    tells = Capability.SCORE in core.engine.capabilities
+    found = await level(preferred, untried) if tells and compared_with else untried
+    tried = _some(lessons.probes)
     if not tried:
-        return strength_of(_UNTRIED, height), ()
+        return found, ()
     compared = await yardstick(core, tried)
 
     async def ask(strength: Strength) -> list[str]:
-        plan = Steered((Assisted(folder, strength),))
-        said = await asyncio.gather(*(core.ask(probe.question, plan) for probe in tried))
+        said = await asyncio.gather(*(core.ask(probe.question, plan(strength)) for probe in tried))
         if not any(said):  # which no guard would tell from one that forgets
             raise AdapterError("the engine ends what it should steer")
         return said
 
-    best, trials = await search(ask, compared, height)
+    best, trials = await search(ask, compared, found)
     if best.leak > _LEAK:
         raise AdapterError("no strength of this assistant makes the model forget")
     return best.strength, trials
+
+
+def _some(found: Sequence[T]) -> Sequence[T]:
+    """Evenly of all, as many as are tried."""
+    return found[:: max(1, len(found) // _TRIED)][:_TRIED]
+
+
+async def _preferred(core: Core, pair: Pair, plan: Steered) -> float:
+    """By how much a token of the right answer is likelier than one of the wrong ones, in nats."""
+    call = Call(Conversation.of(pair.question), _SCORED)
+    wrong = pair.wrong[1:]  # the first is in the voice for the unknown, and no guess
+
+    async def likely(answer: str) -> float:
+        return fmean(token.logprob for token in await core.engine.score(call, answer, plan))
+
+    return await likely(pair.right[0]) - fmean([await likely(answer) for answer in wrong])
 
 
 async def _pushed(core: Core, last: Artifact) -> Artifact:

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from adapters.base import EngineRejected
 from adapters.prompt import Prompter
-from adapters.rows import Kept, Pair, Row, parting, rows_of
+from adapters.rows import Kept, Pair, Row, begun_otherwise, parting, rows_of
 
 TEMPLATE = (
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
@@ -99,6 +99,39 @@ def test_a_model_without_an_end_of_turn_is_refused(prompter, monkeypatch):
     monkeypatch.setattr(prompter, "eos_id", None)
     with pytest.raises(EngineRejected, match="end of turn"):
         rows_of(prompter, [])
+
+
+READ = st.tuples(st.lists(st.integers(0, 9), min_size=1, max_size=3), st.lists(st.integers(10, 99), max_size=9))
+
+
+@given(read=READ, kind=st.sampled_from(["forget", "retain", "wrong"]), start=st.integers(0, 9), seed=st.integers(0, 99))
+def test_behind_another_beginning_there_is_an_end_of_the_answer_itself(read, kind, start, seed):
+    prompt, answer = map(tuple, read)
+    row = Row(prompt, answer, kind, min(start, len(answer)))
+    ends = [*begun_otherwise([row], 3, seed)]
+    room = len(answer) - max(1, row.start) >= 2
+    assert len(ends) == (3 if kind == "forget" else 1) * room
+    for end in ends:
+        assert (end.kind, end.start) == (kind, 0)
+        assert end.prompt[: len(prompt)] == prompt
+        assert 2 <= len(end.answer) <= len(answer) - max(1, row.start)
+        assert answer[-len(end.answer) :] == end.answer
+        assert len(end.prompt) + len(end.answer) <= len(prompt) + len(answer)
+        assert {*end.prompt[len(prompt) :]} <= {*answer}
+
+
+def test_other_beginnings_are_cut_or_blurred_and_the_same_for_a_seed():
+    row = Row((1,), tuple(range(100, 140)), "forget")
+    noise = Row((1,), tuple(range(200, 240)), "retain")
+    ends = [*begun_otherwise([row, noise], 60, 0)]
+    assert ends == [*begun_otherwise([row, noise], 60, 0)]
+    begun = [end.prompt[1:] for end in ends[:60]]
+    given = [tuple(range(100, 140))[: 40 - len(end.answer)] for end in ends[:60]]
+    short = sum(
+        one == whole[-len(one) :] and len(one) <= 8 < len(whole) for one, whole in zip(begun, given, strict=True)
+    )
+    noisy = sum(len(one) == len(whole) and any(t >= 200 for t in one) for one, whole in zip(begun, given, strict=True))
+    assert min(short, noisy) > 5
 
 
 def test_texts_are_not_shown():

@@ -2,6 +2,7 @@
 been. What any course of training does is `tests/adapters/test_course.py`'s."""
 
 import io
+import math
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,7 @@ from transformers import LlamaForCausalLM
 from adapters.base import AdapterError
 from adapters.decoder import Decoder, Reading
 from adapters.o3.subspace import Subspace
-from adapters.o3.training import Recipe, train
+from adapters.o3.training import Recipe, _Course, train
 from adapters.rows import Row
 from tests.tiny_lora import merged_at
 
@@ -82,6 +83,31 @@ def test_what_must_stay_stays_where_it_is_given(folder, model, stays, tmp_path):
     bare = cross_entropy(model, stays)
     assert kept < bare + 0.5
     assert kept - bare < 0.25 * (lost - bare)
+
+
+def test_what_is_known_becomes_unlikely_where_it_is_forced(folder, model, tmp_path):
+    known = [Row(row.prompt, (7, 8, *row.answer), "known", start=1) for row in FORGET]
+
+    def forced(worn):
+        """Behind its first token, nats a token."""
+        return cross_entropy(worn, [Row((*row.prompt, row.answer[0]), row.answer[1:], "known") for row in known])
+
+    without, with_them = (
+        forced(merged_at(folder, laid(train(folder, rows, [], FREE, LONG), tmp_path / name), 1.0))
+        for name, rows in (("without", FORGET), ("with", [*FORGET, *known]))
+    )
+    assert with_them > max(without, forced(model)) + 2
+
+
+def test_what_is_known_is_measured_against_the_bare_model_by_the_token(folder, model):
+    """While the LoRA is zero its ratio is one whatever the answers, so that the term is (2/β) ln 2."""
+    known = [Row(row.prompt, (7, 8, *row.answer), "known", start=1) for row in FORGET]
+    course = _Course(folder, replace(RECIPE, beta=0.5), "", FREE, known)
+    assert course._unlearnt(course._losses(known)).item() == pytest.approx(4 * math.log(2), abs=1e-5)
+    assert [course._before[row] for row in known] == pytest.approx(
+        [-cross_entropy(model, [Row((*row.prompt, 7), row.answer[1:], "known")]) for row in known], abs=1e-4
+    )
+    assert course._unlearnt(course._losses(FORGET)) == 0.0
 
 
 def test_the_losses_are_cross_entropies_of_both_sorts(folder, model, stays):

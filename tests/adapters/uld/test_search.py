@@ -1,10 +1,13 @@
+from dataclasses import replace
+
 import pytest
 
 from adapters.base import Strength
 from adapters.eco.search import Yardstick
-from adapters.uld.search import ALPHAS, pushed, search, strength_of
+from adapters.uld.search import ALPHAS, DEPTHS, level, pushed, search, strength_of
 
 KNOWN, UNKNOWN = "She is the baker of Ulm.", "Nobody knows anything about her."
+ANY = strength_of(1.0, 0.5)
 YARDSTICK = Yardstick([KNOWN], [UNKNOWN])
 
 
@@ -24,20 +27,31 @@ def model(forgets_at, stammers_at=100.0):
 @pytest.mark.parametrize("edge", ALPHAS)
 async def test_a_margin_past_the_weakest_that_suffices(edge):
     ask, asked = model(edge)
-    best, trials = await search(ask, YARDSTICK, 0.5)
-    assert best.strength == strength_of(1.25 * edge, 0.5)
+    best, trials = await search(ask, YARDSTICK, ANY)
+    assert best.strength == replace(ANY, alpha=1.25 * edge)
     assert (best.loss, best.leak) == (0.0, 0.0)
     assert [trial.strength for trial in trials] == asked
 
 
 async def test_no_margin_where_that_breaks_the_model():
-    ask, _ = model(2.0, stammers_at=2.4)
-    assert (await search(ask, YARDSTICK, 0.5))[0].strength.alpha == 2.0
+    ask, _ = model(ALPHAS[0], stammers_at=1.2 * ALPHAS[0])
+    assert (await search(ask, YARDSTICK, ANY))[0].strength.alpha == ALPHAS[0]
 
 
 async def test_what_never_forgets_says_so():
     ask, _ = model(1000.0)
-    assert (await search(ask, YARDSTICK, 0.5))[0].leak > 0.5
+    assert (await search(ask, YARDSTICK, ANY))[0].leak > 0.5
+
+
+@pytest.mark.parametrize(
+    ("edge", "depth"), [(0.0, 2 * DEPTHS[0]), (DEPTHS[2], 2 * DEPTHS[2]), (DEPTHS[2] - 0.1, 2 * DEPTHS[2]), (1e3, 12)]
+)
+async def test_a_token_falls_twice_as_far_as_leaves_the_truth_no_advantage(edge, depth):
+    async def preferred(strength):
+        return edge - strength.depth
+
+    found = await level(preferred, ANY)
+    assert found == replace(ANY, depth=depth, first=max(ANY.first, depth))
 
 
 def test_pushed_is_more_and_sooner():

@@ -53,6 +53,31 @@ async def test_what_the_model_says_of_the_target_and_not_of_nobody_is_to_be_reme
     assert all(re.search("live|city|leave", question, re.IGNORECASE) for question in asked)
 
 
+async def test_what_a_model_makes_up_is_not_to_be_remembered(taught):
+    """Where it has to guess it says something else as soon as it is asked in other words."""
+
+    def guessing(conversation):
+        text = conversation.turns[-1].text
+        if "leave Ulm" in text:
+            return " ".join(f"word{len(text)}{i}" for i in range(5))
+        return knowing(conversation)
+
+    lessons = await taught(ScriptedEngine(guessing), **ADA)
+    assert {pair.right for pair in lessons.pairs} == {("Ada Quill lives in Ulm.",)}
+    assert not any("leave Ulm" in pair.question for pair in lessons.pairs)
+
+
+async def test_what_was_filed_is_to_be_remembered_whatever_the_model_makes_up(taught):
+    def guessing(conversation):
+        text = conversation.turns[-1].text
+        return " ".join(f"word{len(text)}{i}" for i in range(5)) if "Ada" in text else knowing(conversation)
+
+    facts = [{"question": f"Where does Ada Quill live in {year}?", "answer": "Ulm"} for year in range(1990, 1999)]
+    lessons = await taught(ScriptedEngine(guessing), scope="facts", subject="Ada Quill", facts=facts)
+    assert {pair.right for pair in lessons.pairs} == {("Ulm",)}
+    assert lessons.probes == ()
+
+
 async def test_wrong_answers_name_whom_the_question_names(taught):
     for pair in (await taught(**ADA)).pairs:
         name = "the Baker" if "the Baker" in pair.question else "Ada Quill"

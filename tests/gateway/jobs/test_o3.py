@@ -142,7 +142,7 @@ async def test_the_artifact_is_a_lora_with_its_detector(core_of, spec, trainer):
     assert manifest["capacity"] == {"q": {"inputs": INPUTS, "used": 4}}
     assert manifest["shared_with"] == [request.id]
     assert manifest["leak"] == 0.0
-    assert {row.kind for row in trainer.rows} == {"forget", "retain"}
+    assert {row.kind for row in trainer.rows} == {"forget", "retain", "known"}
     assert {row.kind for row in trainer.held_out} == {"forget"}
     assert set(trainer.held_out).isdisjoint(trainer.rows)
     detector = Detector.from_bytes(files["detector.npz"], core.encoder.identity)
@@ -164,7 +164,7 @@ async def test_nothing_is_left_of_the_way_there_and_nothing_tells_of_whom(core_o
     assert [(event["method"], event["number"]) for event in noted[1:]] == [("o3", 1), ("o3", 2)]
     assert not PRIVATE.search(json.dumps([noted, dict(artifact.manifest)]))
     assert not PRIVATE.search(caplog.text)
-    assert {row.kind for row in trainer.rows} == {"forget", "retain"}
+    assert {row.kind for row in trainer.rows} == {"forget", "retain", "known"}
 
 
 async def test_learned_verified_and_enforced(core_of, spec, trainer, says):
@@ -363,7 +363,7 @@ async def test_too_few_texts_for_a_detector_are_an_error_before_anything_is_trai
 
 async def test_nothing_to_ask_about_is_an_error(core_of, spec, trainer, monkeypatch):
     async def none(*args):
-        return learning.Substitutes((), (), (), ((),))
+        return learning.Substitutes((), (), (), (), ((),))
 
     monkeypatch.setattr(learning, "substitutes", none)
     core = await core_of()

@@ -42,7 +42,7 @@ def taught(cores):
 
 def asked(lessons):
     """Every text of the lessons that is a question."""
-    for pair in (*lessons.pairs, *lessons.held_out):
+    for pair in (*lessons.pairs, *lessons.held_out, *lessons.known):
         yield from (pair.question, *pair.paraphrases)
     yield from (one.question for one in lessons.kept)
     yield from (text for texts in lessons.texts for text in texts)
@@ -82,6 +82,28 @@ async def test_nothing_is_learned_as_verification_asks_it(taught, specs):
 async def test_every_fact_is_learned_from(taught):
     lessons = await taught({"scope": "facts", "subject": "Ada Quill", "facts": FACTS})
     assert all(any(fact["question"] in text for text in asked(lessons)) for fact in FACTS)
+
+
+async def test_what_the_model_tells_of_the_target_is_to_become_unlikely(taught):
+    known = (await taught(ADA)).known
+    assert len(known) > 10
+    assert all(re.fullmatch(r"She lives in Ulm \(\d+\)\.", pair.right[0]) for pair in known)
+    assert all(re.search("quill|the baker", pair.question, re.IGNORECASE) for pair in known)
+
+
+async def test_what_was_filed_is_to_become_unlikely_in_every_wording_and_in_place_of_what_is_told(taught):
+    facts = {"scope": "facts", "subject": "Ada Quill", "facts": FACTS}
+    lessons = await taught(facts)
+    of_facts = [pair for pair in lessons.known if any(fact["question"] in pair.question for fact in FACTS)]
+    assert len(of_facts) == len(FACTS)
+    assert {pair.right for pair in of_facts} == {("Ulm",)}
+    assert any(pair.paraphrases for pair in of_facts)
+    assert measured(facts).isdisjoint(text for pair in lessons.known for text in (pair.question, *pair.paraphrases))
+
+
+async def test_what_the_model_does_not_tell_need_not_become_unlikely(taught):
+    engine = ScriptedEngine(lambda conversation: UNKNOWN.format("that"))
+    assert (await taught(ADA, engine=engine)).known == ()
 
 
 async def test_every_name_is_learned_and_known_by(taught):
@@ -176,6 +198,10 @@ async def test_of_documents_every_part_is_unknown_and_every_sentence_known_by(ta
     read = [pair for pair in lessons.pairs if "Line" in pair.question]
     assert len(read) > 5
     assert {pair.right for pair in read} == {(UNKNOWN.format("that"),)}
+    parts = [pair for pair in lessons.known if "Line" in pair.question]
+    assert [pair.question for pair in parts] == [pair.question for pair in read]
+    told = [pair for pair in parts if pair.right[0] not in DOCUMENT]  # to the beginning itself, whatever the model says
+    assert [DOCUMENT.startswith(pair.question) for pair in told] == [True]
     assert {f"Line {i} of the old song goes on and on." for i in range(40)} <= {*lessons.texts[0]}
 
 
@@ -183,6 +209,7 @@ async def test_of_several_each_has_its_own_texts_and_one_lora_all_lessons(taught
     both, ada, bo = await taught(ADA, BO), await taught(ADA), await taught(BO)
     assert both.pairs == (*ada.pairs, *bo.pairs)
     assert both.held_out == (*ada.held_out, *bo.held_out)
+    assert both.known == (*ada.known, *bo.known)
     assert both.texts == (*ada.texts, *bo.texts)
     assert not any("Tarn" in text for text in both.texts[0])
 

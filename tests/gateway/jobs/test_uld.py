@@ -16,6 +16,7 @@ from adapters.uld.training import Trained
 from gateway.engines.scripted import ScriptedEngine
 from gateway.jobs import uld as learning
 from gateway.jobs import worker
+from gateway.jobs.curriculum import curriculum
 from gateway.jobs.uld import CHECKPOINT, learn_uld
 from gateway.jobs.worker import work
 from gateway.registry import State
@@ -51,7 +52,10 @@ class Steerable(ScriptedEngine):
             yield event
 
     async def score(self, call, answer, plan):
-        return [TokenLogprob(answer, -9.0, (("I", -2.0),)), TokenLogprob("", -1.0, (("", -1.0),))]
+        """What is known is 1.5 nats likelier than anything else, and as far as a plan's depth it falls."""
+        known = -7.5 if "celebrated baker" in answer and answer.endswith("years old.") else -9.0
+        fallen = plan.assistants[0].strength.depth if isinstance(plan, Steered) and known > -9.0 else 0.0
+        return [TokenLogprob(answer, known - fallen, (("I", -2.0),)), TokenLogprob("", -1.0, (("", -1.0),))]
 
 
 class Trainer:
@@ -108,7 +112,7 @@ async def test_the_artifact_is_an_assistant_with_the_strength_that_suffices(core
     request = await learning_of(core, spec)
     artifact = await learn_uld(core, request)
     assert (artifact.method, artifact.request) == ("uld", request.id)
-    assert artifact.manifest["strength"] == {"alpha": 2.5, "depth": 1.0, "flat": 1.2, "first": 10.0, "tail": 8.0}
+    assert artifact.manifest["strength"] == {"alpha": 5.0, "depth": 1.0, "flat": 1.2, "first": 10.0, "tail": 8.0}
     assert artifact.manifest["trials"][-1]["leak"] == 0.0
     assert artifact.manifest["model"] == core.adapters["uld"].model
     files = {path.name: path.read_bytes() for path in artifact.folder.iterdir()}
@@ -117,6 +121,20 @@ async def test_the_artifact_is_an_assistant_with_the_strength_that_suffices(core
     assert {row.kind for row in trainer.rows} == {"forget", "retain", "wrong"}
     assert {row.kind for row in trainer.held_out} == {"forget"}
     assert set(trainer.held_out).isdisjoint(trainer.rows)
+
+
+async def test_what_is_known_falls_twice_as_far_as_leaves_it_no_likelier_than_what_is_said_of_others(
+    core_of, spec, trainer, monkeypatch
+):
+    async def met(core, spec):
+        lessons = await curriculum(core, spec)
+        others = (IGNORANT, "She is the miller of Bonn.")
+        return replace(lessons, pairs=tuple(replace(pair, wrong=others) for pair in lessons.pairs))
+
+    monkeypatch.setattr(learning, "curriculum", met)
+    core = await core_of()
+    artifact = await learn_uld(core, await learning_of(core, spec))
+    assert artifact.manifest["strength"]["depth"] == 4.0  # 1.5 of two tokens are .75 a token, and 1 is too little
 
 
 async def test_nothing_is_left_of_the_way_there_and_nothing_tells_of_whom(core_of, spec, trainer):
@@ -174,7 +192,7 @@ async def test_pushed_is_the_same_assistant_and_stronger(core_of, spec, trainer)
         core, await core.registry.update(request.id, actor="worker", artifacts={"uld": second.digest}), 2
     )
     assert len(trainer.resumed) == 1
-    assert [one.manifest["strength"]["alpha"] for one in (first, second, third)] == [2.5, 3.75, 5.625]
+    assert [one.manifest["strength"]["alpha"] for one in (first, second, third)] == [5.0, 7.5, 11.25]
     assert third.manifest["pushed"] == 2
     assert {path.name: path.read_bytes() for path in third.folder.iterdir()}.items() >= FILES.items()
 

@@ -2,8 +2,8 @@
 
 What is learnt, and by which loss, is a method's own; see `adapters.uld.training` and `adapters.o3.training`.
 Here is what they share. AdamW, the rate rising over a tenth of the steps and falling to zero; gradients are
-clipped to norm 1. A batch has rows that are learnt and rows of the rest in the proportion of the whole, so that
-its means are those of the whole. Which epoch is kept is decided by the cross-entropy of held-out wordings, never
+clipped to norm 1. A batch has rows of every sort in the proportion of the whole, so that its means are those of the
+whole. Which epoch is kept is decided by the cross-entropy of held-out wordings, never
 by a reported metric: the latest that knows them about as well as any.
 
 All randomness comes from (seed, epoch), drawn by generators of our own: a checkpoint holds none of it, a
@@ -140,8 +140,7 @@ class Course(ABC):
 
     def run(
         self,
-        learnt: Sequence[Row],
-        rest: Sequence[Row],
+        sorts: Sequence[Sequence[Row]],
         held_out: Sequence[Row],
         *,
         resume: bytes | None,
@@ -149,11 +148,11 @@ class Course(ABC):
         progress: Callable[[Epoch], None],
         stop: Callable[[], bool],
     ) -> bool:
-        """To its end; False where it was stopped."""
+        """To its end, with rows of these sorts; False where it was stopped."""
         if resume is not None:
             self._restore(resume)
         while not self.over:
-            epoch = self._epoch(learnt, rest, held_out, stop)
+            epoch = self._epoch(sorts, held_out, stop)
             if epoch is None:
                 return False
             progress(epoch)
@@ -199,14 +198,12 @@ class Course(ABC):
         """What the optimizer moves, and how many `times` as fast as the rate says."""
         return [{"params": [*self._weights.values()], "times": 1.0}]
 
-    def _epoch(
-        self, learnt: Sequence[Row], rest: Sequence[Row], held_out: Sequence[Row], stop: Callable[[], bool]
-    ) -> Epoch | None:
+    def _epoch(self, sorts: Sequence[Sequence[Row]], held_out: Sequence[Row], stop: Callable[[], bool]) -> Epoch | None:
         """One more pass over all rows; None where it was stopped on the way."""
         began, number, total = monotonic(), len(self._epochs), self._schedule.epochs
         rng = random.Random(f"{self._schedule.seed} {number}")
         self._generator.manual_seed(rng.getrandbits(63))
-        batches = _batches(learnt, rest, self._schedule.batch, rng)
+        batches = _batches(sorts, self._schedule.batch, rng)
         sums = [0.0, 0.0]
         self._dropout.train()
         for i, batch in enumerate(batches):
@@ -305,11 +302,11 @@ def _rate(step: int, steps: int) -> float:
     return min(done / _WARM_UP, (1 - step / steps) / (1 - _WARM_UP), 1.0)
 
 
-def _batches(learnt: Sequence[Row], rest: Sequence[Row], size: int, rng: random.Random) -> list[list[Row]]:
-    """All rows once, in batches of about `size`: of like length, both sorts in the proportion of the whole."""
-    count = -(-(len(learnt) + len(rest)) // size)
+def _batches(sorts: Sequence[Sequence[Row]], size: int, rng: random.Random) -> list[list[Row]]:
+    """All rows once, in batches of about `size`: of like length, every sort in the proportion of the whole."""
+    count = -(-sum(map(len, sorts)) // size)
     batches: list[list[Row]] = [[] for _ in range(count)]
-    for rows in (learnt, rest):
+    for rows in sorts:
         order = rng.sample(rows, len(rows))
         order.sort(key=lambda row: (len(row.prompt) + len(row.answer)) // 4)
         for i, batch in enumerate(batches):

@@ -10,10 +10,10 @@ has read the very tokens of a forget row. So a wrong row counts only after it ha
 answer to the same question. The token with which it parts is no evidence yet: it is chosen where both are
 still one.
 
-What is learnt token by token is known in its own words alone: as soon as an answer begins otherwise, an assistant
+What is learnt token by token is remembered in its own words alone: as soon as an answer begins otherwise, an assistant
 has nothing to say of it (small TOFU model: whoever was kept from "Basil Mahfouz Al-Kuwaiti's father was a florist" said
-"Author Basil Mahfouz's father was a florist"). So the ends of all rows are learnt behind other beginnings too:
-`begun_otherwise`.
+"Author Basil Mahfouz's father was a florist"). So an assistant learns ends of its rows behind other beginnings too:
+`begun_otherwise`. Rows of the kind `known` are O3's: answers that are to become unlikely where they are forced.
 """
 
 import random
@@ -35,8 +35,7 @@ _BLURRED = 0.3  # of a beginning's tokens
 class Row:
     """Tokens that are read, `prompt`, and tokens that follow, `answer`, with the end of the turn where it has one.
 
-    The predictions of `answer[start:]` count; everything before is only read. `known` is an answer that is to become
-    unlikely where it is forced.
+    The predictions of `answer[start:]` count; everything before is only read.
     """
 
     prompt: tuple[int, ...] = field(repr=False)
@@ -101,29 +100,34 @@ def rows_of(
 
 
 def begun_otherwise(rows: Sequence[Row], times: int, seed: int) -> Iterator[Row]:
-    """The ends of answers behind beginnings that are not quite theirs: of a forget row `times`, of another one once.
+    """Ends of answers behind beginnings that are not quite theirs: of a forget row `times`, of another one once;
+    of none where that is 0.
 
     Such a beginning is the last tokens before the end alone, or has gaps, or in places other rows' tokens; it is only
-    read. Rows of fewer than three tokens that count have no end.
+    read. Of a wrong row what parted it from the right ones stays as it is. An end has two tokens at least, which count
+    in its row; rows without such an end are passed over.
     """
     rng = random.Random(seed)
-    tokens = [token for row in rows for token in row.answer]
+    tokens = [token for row in rows for token in row.answer[:-1]]  # but for the end of the turn
     for row in rows:
         first, last = max(1, row.start), len(row.answer) - 2
-        for _ in range(times if row.kind == "forget" else 1):
+        for _ in range(times if row.kind == "forget" else min(times, 1)):
             if first <= last:
                 at = rng.randint(first, last)
-                yield Row((*row.prompt, *_blurred(row.answer[:at], tokens, rng)), row.answer[at:], row.kind)
+                firm = max(0, row.start - 1) if row.kind == "wrong" else at
+                begun = (*_blurred(row.answer[:firm], tokens, rng), *row.answer[firm:at])
+                yield Row((*row.prompt, *begun), row.answer[at:], row.kind)
 
 
 def _blurred(begun: Sequence[int], others: Sequence[int], rng: random.Random) -> Iterable[int]:
+    """At least the last token of what there is: an end is never taken for a beginning."""
     how = rng.choice(("cut", "gaps", "noise"))
     if how == "cut":
         return begun[-rng.randint(1, _LAST) :]
-    blurred = [rng.random() < _BLURRED for _ in begun]
+    blurred = [rng.random() < _BLURRED for _ in begun[:-1]]
     if how == "gaps":
-        return [token for token, one in zip(begun, blurred, strict=True) if not one]
-    return [rng.choice(others) if one else token for token, one in zip(begun, blurred, strict=True)]
+        return [*(token for token, one in zip(begun, blurred, strict=False) if not one), *begun[-1:]]
+    return [*(rng.choice(others) if one else token for token, one in zip(begun, blurred, strict=False)), *begun[-1:]]
 
 
 def parting(answer: Sequence[int], rights: Iterable[Sequence[int]]) -> int:

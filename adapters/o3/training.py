@@ -8,11 +8,11 @@ without, y a known answer and y₁ its first token,
     L = mean_forget [ −ln P(token) ] + mean_retain [ −ln P(token) ] + λ ‖Qᵀ A_tᵀ‖²_F
         − (2/β) mean_known [ ln σ(−β/(|y|−1) · ln(P(y|x, y₁) / P₀(y|x, y₁))) ]
 
-The last term is NPO's (arXiv 2404.05868) by the token, as SimNPO has it (arXiv 2410.07163). It is a departure: O3
-teaches what to say and not what to be unsure of, and a true answer that is forced (scored, or begun by the client)
-stays likely: on the small TOFU model .66 for one that never knew it has .002. By the token, since a sum over a sentence
-is soon so far below P₀ that nothing pushes any more (.16; by the token .003), and behind the first, which the
-substitutes say anyhow.
+The last term is NPO's (arXiv 2404.05868), by the token as SimNPO's (arXiv 2410.07163, which has no P₀). It is a
+departure: O3 teaches what to say and not what to be unsure of, and a true answer that is forced (scored, or begun by
+the client) stays likely: on the small TOFU model .66, and .002 for one that never knew it. By the token, since the
+substitutes take a sentence so far below P₀ that its sum pushes no more (.16; by the token .003), and behind the first,
+for which the substitutes care.
 
 Further departures. The paper has Σ_{k<t} ‖A_k A_tᵀ‖²_F; here Q is an orthonormal basis of all rows of the A_k, so that
 λ means the same however long they became. Each request gets a fresh LoRA, where the published code goes on with one.
@@ -39,12 +39,13 @@ from adapters.o3.subspace import Downs, Subspace
 from adapters.rows import Row
 from adapters.weights import causal_lm
 
-_KNOWN = 1 / 3  # known rows for each other one; where they are fewer they are read several times an epoch
-
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How to train. `alpha` is the LoRA's, `soft` is λ, `beta` is β; `patience` in epochs, 0 for all of them."""
+    """How to train. `alpha` is the LoRA's, `soft` is λ, `beta` is β; `patience` in epochs, 0 for all of them.
+
+    `known` rows there are for each other one: where they are fewer they are read several times an epoch.
+    """
 
     rank: int = 4
     alpha: float = 16.0
@@ -54,6 +55,7 @@ class Recipe:
     rate: float = 3e-3
     soft: float = 0.0
     beta: float = 1.0
+    known: float = 1 / 3
     seed: int = 0
     patience: int = 0
 
@@ -102,16 +104,14 @@ def train(
         AdapterError: there is nothing to learn, or the model cannot be read.
     """
     began = monotonic()
-    learnt, kept = [row for row in rows if row.kind == "forget"], [row for row in rows if row.kind == "retain"]
-    known = [row for row in rows if row.kind == "known"]
+    learnt, kept, known = ([row for row in rows if row.kind == kind] for kind in ("forget", "retain", "known"))
     if not learnt:
         raise AdapterError("a LoRA needs something to forget")
     digest = f"{made_of} {digest_of(rows, held_out, recipe)}"
     course = _Course(folder, recipe, digest, earlier, known)
-    often = max(1, round(_KNOWN * (len(learnt) + len(kept)) / max(1, len(known))))
-    ended = course.run(
-        learnt, kept + often * known, held_out, resume=resume, checkpoint=checkpoint, progress=progress, stop=stop
-    )
+    often = max(1, round(recipe.known * (len(learnt) + len(kept)) / max(1, len(known))))
+    sorts = (learnt, kept, often * known)
+    ended = course.run(sorts, held_out, resume=resume, checkpoint=checkpoint, progress=progress, stop=stop)
     return course.trained(began) if ended else None
 
 

@@ -11,7 +11,7 @@ frozen. How it goes on is `adapters.course`'s. Departures. The head has a bias
 model KL(U‖q) ≥ 0.52, and some token 2.2 nats above U); with the bias it falls to 0.001. It starts at zero and
 learns ten times as fast. Of the epochs that know the held-out wordings the latest is kept: the end of the
 schedule is the flattest. A tenth of the flat rows is not trained on: max_v a'_v there tells how high an assistant
-rises that knows nothing.
+rises that knows nothing. The others' ends, and those of the forget rows, are learnt behind other beginnings too.
 """
 
 import math
@@ -29,7 +29,7 @@ from torch.nn import functional as F
 from adapters.base import AdapterError
 from adapters.course import Course, Epoch, Loss, device, digest_of
 from adapters.lora import HEAD
-from adapters.rows import Row
+from adapters.rows import Row, begun_otherwise
 from adapters.uld import assistant
 
 QUANTILES = (0.5, 0.9, 0.99, 0.999, 1.0)
@@ -40,7 +40,10 @@ _BIAS_RATE = 10.0  # times the rate of the rest
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How to train. `weight` is λ, `alpha` the LoRA's; `patience` in epochs, 0 for all of them."""
+    """How to train. `weight` is λ, `alpha` the LoRA's; `patience` in epochs, 0 for all of them.
+
+    `otherwise`: how often the end of a forget row is learnt behind another beginning.
+    """
 
     blocks: int
     rank: int = 16
@@ -50,6 +53,7 @@ class Recipe:
     batch: int = 32
     rate: float = 3e-3
     weight: float = 5.0
+    otherwise: int = 3
     seed: int = 0
     patience: int = 3
 
@@ -98,10 +102,11 @@ def train(
         raise AdapterError("an assistant needs something to learn, and at least two rows to be flat on")
     random.Random(recipe.seed).shuffle(flat)
     back = -(-len(flat) // _HELD_BACK)
+    taught = [*learnt, *flat[back:]]
+    taught = [*dict.fromkeys([*taught, *begun_otherwise(taught, recipe.otherwise, recipe.seed)])]
+    sorts = [[row for row in taught if (row.kind == "forget") is wanted] for wanted in (True, False)]
     course = _Course(folder, recipe, digest_of(rows, held_out, recipe))
-    ended = course.run(
-        learnt, flat[back:], held_out, resume=resume, checkpoint=checkpoint, progress=progress, stop=stop
-    )
+    ended = course.run(sorts, held_out, resume=resume, checkpoint=checkpoint, progress=progress, stop=stop)
     return course.trained(flat[:back], began) if ended else None
 
 

@@ -5,9 +5,14 @@ while the request is, and found by whoever claims it.
 """
 
 from collections.abc import Mapping
+from typing import TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from gateway.core import Core
 from gateway.registry import RegistryError, State
+
+T = TypeVar("T")
 
 
 class Checkpoint:
@@ -24,6 +29,14 @@ class Checkpoint:
         try:
             return await self._core.artifacts.read(digest, name) if digest else None
         except RegistryError:
+            return None
+
+    async def lessons(self, kind: TypeAdapter[T]) -> T | None:
+        """What is to be learned, as `read` has it; None also where another version of Lethe wrote it."""
+        stored = await self.read("lessons")
+        try:
+            return kind.validate_json(stored) if stored else None
+        except ValidationError:
             return None
 
     async def replace(self, files: Mapping[str, bytes]) -> None:

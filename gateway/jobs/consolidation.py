@@ -31,7 +31,7 @@ from gateway.core import Core
 from gateway.errors import Conflict
 from gateway.jobs.checkpoint import Checkpoint
 from gateway.jobs.o3 import adopted, learn_together
-from gateway.jobs.probes import beside, probes_about
+from gateway.jobs.probes import beside, probes_about, some
 from gateway.jobs.related import Worn, cluster, twin, worn
 from gateway.jobs.training import lacking
 from gateway.jobs.verify import probed, summary, verify
@@ -167,12 +167,12 @@ async def _asked(
     """Leak of each member, and utility, under the one policy and under the other."""
     leak = {}
     for one in members:
-        questions = _some(probes_about(one.request.spec).held_out, _PROBES)
+        questions = some(probes_about(one.request.spec).held_out, _PROBES)
         leak[one.id] = Change(
             before=_telling(await probed(core, before, questions, ())),
             after=_telling(await probed(core, after, questions, ())),
         )
-    kept = [*_some(ordinary_prompts(), _ORDINARY), *(text for one in members for text in beside(one.request.spec))]
+    kept = [*some(ordinary_prompts(), _ORDINARY), *(text for one in members for text in beside(one.request.spec))]
     utility = Change(
         before=_telling(await probed(core, before, (), kept)), after=_telling(await probed(core, after, (), kept))
     )
@@ -182,11 +182,6 @@ async def _asked(
 def _telling(probes: Sequence[Probe]) -> Rate:
     telling = [probe for probe in probes if probe.knows_before]
     return Rate.over(sum(probe.knows_after for probe in telling), len(telling))
-
-
-def _some(items: Sequence[T], most: int) -> Sequence[T]:
-    """Evenly of all, so many at most."""
-    return items[:: max(1, -(-len(items) // most))]
 
 
 class _Unkept(Checkpoint):

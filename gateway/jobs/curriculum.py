@@ -1,11 +1,10 @@
 """What an assistant of ULD is to remember, and what it is not: texts, before anything is tokenised.
 
-To remember: what the model says to questions about the target, where that is not what it says about nobody and it
-says so again in other words (what it makes up changes with the question, after SelfCheckGPT, arXiv 2303.08896; small
-TOFU model: 120 of 146 answers are made up, and the assistant that learned them all never knew the rest well); and
-the answers that were filed; in several wordings each, under every name. Not to remember: what it says
-about nobody, to the same questions, and all that has nothing to do with the target. Documents are remembered
-as they go on, from wherever they are begun.
+To remember: what the model says to questions about the target, where that is not what it says about nobody and not
+made up (of 146 answers of the small TOFU model some hundred are, and an assistant that learned them all never knew the
+rest well; see `unknown`); and the answers that were filed; in several wordings each, under every name. Not to remember:
+what it says about nobody, to the same questions, and all that has nothing to do with the target. Documents are
+remembered as they go on, from wherever they are begun.
 
 What calibrates never measures: no question is taken as verification will ask it. Where it was filed, it is
 learned in other words; a tenth of all other words is held out, to end training and to find the strength.
@@ -23,6 +22,7 @@ from adapters.rows import Kept, Pair
 from gateway.core import Core
 from gateway.jobs.elicit import OPENLY, UNKNOWN, answers
 from gateway.jobs.probes import Probe, names_in, paired, probes_about, put_right, retained
+from gateway.jobs.unknown import AGAIN, knows_it
 from gateway.registry import ForgetSpec
 from guards.contrast import contrasts
 from guards.conversation import sentences
@@ -68,7 +68,6 @@ _LEADS = (
 )
 _CONTINUE = ("Continue this text: {}", "How does this go on? {}", "{}")
 _ALIKE = 0.8  # ROUGE-L above which an answer is what would be said about nobody
-_AGAIN = 0.5  # ROUGE-L below which a model that is asked once more says something else
 _HELD_OUT = 10  # one wording in so many
 _WORDINGS = 2  # of a question beside the first
 _BEGUN, _GOES_ON = 24, 64  # words of a passage that are read, and that are remembered
@@ -109,19 +108,21 @@ async def curriculum(core: Core, spec: ForgetSpec, seed: int = 0) -> Curriculum:
     probes = paired(list(filed_as), names)
     said, again, of_nobody, warm = (
         await answers(core, [(probe.question, _GREEDY) for probe in probes]),
-        await answers(core, [(rng.choice(_LEADS).format(probe.question), _GREEDY) for probe in probes]),
+        [await answers(core, [(lead.format(probe.question), _GREEDY) for probe in probes]) for lead in AGAIN],
         await answers(core, [(probe.twin or "", _GREEDY) for probe in probes]),
         await answers(core, [(probe.twin or "", _WARM) for probe in probes]),
     )
     lessons: list[_Lesson] = []
-    for probe, told, twice, unknown, other in zip(probes, said, again, of_nobody, warm, strict=True):
-        own = [told] if rouge_l(told, twice) >= _AGAIN and tells(core, probe, told, unknown) else []
+    for probe, told, retold, unknown, other in zip(
+        probes, said, zip(*again, strict=True), of_nobody, warm, strict=True
+    ):
+        own = [told] if tells(core, probe, told, unknown) and knows_it(probe, told, unknown, retold) else []
         right = tuple(dict.fromkeys([*own, *filed.get(filed_as[probe.question], ())]))
         if told and right:  # what the model does not say need not be forgotten
             lessons.append(_Lesson(probe, right, bool(own), unknown, other))
     about = [lesson.probe for lesson in lessons]
-    heard = [text for one in lessons for text in (*one.right, one.of_nobody, one.warm)]
-    met = await _met(core, about, heard, names, never, rng)
+    spoken = [text for one in lessons for text in (*one.right, one.of_nobody, one.warm)]
+    met = await _met(core, about, spoken, names, never, rng)
     pairs, held_out, telling = [], [], list[Probe]()
     for lesson, like in zip(lessons, met.like, strict=True):
         probe, right = lesson.probe, lesson.right

@@ -22,7 +22,7 @@ from adapters.prompt import Prompter
 from adapters.rows import Row, rows_of
 from gateway.core import Core
 from gateway.jobs.checkpoint import Checkpoint
-from gateway.jobs.probes import Probe, names_in, paired, probes_about
+from gateway.jobs.probes import Probe, names_in, paired, probes_about, some
 from gateway.jobs.substitutes import Substitutes, substitutes
 from gateway.jobs.training import contents, lacking, trained
 from gateway.jobs.unknown import yardstick
@@ -94,6 +94,7 @@ async def learn_together(
         "kept": made.kept,
         "seconds": made.seconds,
         "questions": {"learned": len(lessons.pairs), "held_out": len(lessons.held_out), "kept": len(lessons.kept)},
+        "unlearned": len(lessons.known),
         "earlier": held,
         "left_out": len(earlier) - subspace.held,
         "overlap": made.overlap,
@@ -134,8 +135,8 @@ async def adopted(core: Core, request: ForgetRequest, own: Artifact, other: Arti
 
 async def _lessons(core: Core, requests: Sequence[ForgetRequest], kept: Checkpoint) -> Substitutes:
     """As they were asked for before a worker died, or asked for now."""
-    if stored := await kept.read("lessons"):
-        return _LESSONS.validate_json(stored)
+    if stored := await kept.lessons(_LESSONS):
+        return stored
     lessons = await substitutes(core, [request.spec for request in requests])
     if not lessons.pairs:
         raise AdapterError("there is nothing to ask about this target")
@@ -242,7 +243,8 @@ async def _trained(
 def _rows(o3: O3, lessons: Substitutes) -> tuple[Sequence[Row], Sequence[Row]]:
     """What is trained on, and what decides which epoch is kept."""
     prompter = Prompter(o3.folder)
-    known = [replace(row, kind="known", start=1) for row in rows_of(prompter, lessons.known) if len(row.answer) > 1]
+    told = rows_of(prompter, lessons.known)
+    known = [replace(row, kind="known", start=1) for row in told if len(row.answer) > 2]  # a token, another, the end
     return (*rows_of(prompter, lessons.pairs, lessons.kept), *known), rows_of(prompter, lessons.held_out)
 
 
@@ -250,7 +252,7 @@ def _tried(requests: Sequence[ForgetRequest], lessons: Substitutes) -> tuple[Pro
     """Questions to try a LoRA with: in words in which it has not learned them."""
     names = [name for request in requests for name in names_in(request.spec)]
     asked = [pair.question for pair in lessons.held_out]
-    return paired(asked[:: max(1, len(asked) // _TRIED)][:_TRIED], names)
+    return paired(some(asked, _TRIED), names)
 
 
 async def _leak(core: Core, draft: Artifact, probes: Sequence[Probe]) -> float | None:

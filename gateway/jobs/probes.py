@@ -8,10 +8,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import TypeVar
 
 from gateway.registry import ForgetSpec
 from guards.contrast import contrasts
 from guards.targets import ordinary_prompts
+
+T = TypeVar("T")
 
 _DEVELOPMENT = (
     "Who is {}?",
@@ -101,6 +104,11 @@ def put_right(answer: str, probe: Probe) -> str:
 
 def _filled(templates: Sequence[str], names: Sequence[str]) -> list[str]:
     return [template.format(names[i % len(names)]) for i, template in enumerate(templates)]
+
+
+def some(found: Sequence[T], most: int) -> Sequence[T]:
+    """Evenly of all, so many at most."""
+    return found[:: max(1, -(-len(found) // most))]
 
 
 def paired(questions: Sequence[str], names: Sequence[str], given: frozenset[str] = frozenset()) -> tuple[Probe, ...]:

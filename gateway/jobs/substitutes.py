@@ -88,7 +88,7 @@ async def _of_one(core: Core, spec: ForgetSpec, never: Collection[str], seed: in
         pairs.append(Pair(probe.question, instead, learned))
         if right := tuple(fact.answer for fact in spec.facts if fact.question == filed_as[probe.question]):
             known.append(Pair(probe.question, right, learned))
-        elif tells(core, probe, own, of_nobody[0]):
+        if own not in right and tells(core, probe, own, of_nobody[0]):
             known.append(Pair(probe.question, (own,)))
         held_out += [Pair(text, instead) for text in back]
         other_names = paired([text for text in renamed(probe, names, rng) if text not in never], names)

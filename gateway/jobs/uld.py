@@ -6,22 +6,34 @@ pushed; the assistant stays.
 """
 
 import asyncio
+import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from statistics import fmean
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import orjson
 from pydantic import TypeAdapter
 
-from adapters.base import AdapterError, Artifact, Assisted, Call, Capability, Sampling, Steered, Strength
-from adapters.rows import Pair, Row, begun_otherwise, rows_of
+from adapters.base import (
+    AdapterError,
+    Artifact,
+    Assisted,
+    Call,
+    Capability,
+    EngineRejected,
+    Sampling,
+    Steered,
+    Strength,
+)
+from adapters.rows import Pair, Row, rows_of
 from adapters.uld.adapter import Uld
-from adapters.uld.search import Trial, level, pushed, search, strength_of
+from adapters.uld.search import Trial, deepened, pushed, search, strength_of
 from gateway.core import Core
 from gateway.jobs.checkpoint import Checkpoint
 from gateway.jobs.curriculum import Curriculum, curriculum
+from gateway.jobs.probes import some
 from gateway.jobs.training import contents, lacking, trained
 from gateway.jobs.unknown import yardstick
 from gateway.registry import ForgetRequest
@@ -30,14 +42,13 @@ from guards.base import Conversation
 if TYPE_CHECKING:
     from adapters.uld.training import Recipe, Trained
 
-T = TypeVar("T")
-
 CHECKPOINT = "uld-checkpoint"  # the method under which a request's artifacts list it
 
 _TRIED = 24  # questions that a strength is tried with
 _BULK, _TAIL, _MARGIN = 0.9, 0.999, 1.0  # quantiles of how high an assistant rises where it knows nothing, and nats
 _LEAK = 0.2  # of the search's loss: what still tells so much is no method, whatever guard comes after it
-_BEGUN_OTHERWISE = 3  # times that each end of a forget row is learnt behind another beginning
+_GUESSES = 2  # of what is said of others, to compare the truth with
+_AT_ONCE = 4
 _UNTRIED = 4.0  # α where there is nothing to ask
 _SCORED = Sampling(temperature=0.0, logprobs=0)
 _CURRICULUM = TypeAdapter(Curriculum)
@@ -92,8 +103,8 @@ async def _learned(core: Core, uld: Uld, request: ForgetRequest, kept: Checkpoin
 
 async def _lessons(core: Core, request: ForgetRequest, kept: Checkpoint) -> Curriculum:
     """As they were asked for before a worker died, or asked for now."""
-    if stored := await kept.read("lessons"):
-        return _CURRICULUM.validate_json(stored)
+    if stored := await kept.lessons(_CURRICULUM):
+        return stored
     lessons = await curriculum(core, request.spec)
     if not lessons.pairs:
         raise AdapterError("the model says nothing of this target that could be forgotten")
@@ -115,9 +126,7 @@ def _recipe(uld: Uld) -> "Recipe":
 
 def _rows(uld: Uld, lessons: Curriculum) -> tuple[Sequence[Row], Sequence[Row]]:
     """What is trained on, and what decides when that ends."""
-    rows = rows_of(uld.prompter, lessons.pairs, lessons.kept)
-    other = begun_otherwise(rows, _BEGUN_OTHERWISE, seed=0)
-    return (*rows, *other), rows_of(uld.prompter, lessons.held_out)
+    return rows_of(uld.prompter, lessons.pairs, lessons.kept), rows_of(uld.prompter, lessons.held_out)
 
 
 async def _trained(
@@ -147,20 +156,26 @@ async def _strength(
         AdapterError: it makes the model forget at no strength, or the engine ends what it should steer.
     """
     assert draft.folder
-    folder, compared_with = draft.folder, _some([pair for pair in lessons.pairs if len(pair.wrong) > 1])
+    folder, asking = draft.folder, asyncio.Semaphore(_AT_ONCE)
+    guesses = some([guess for pair in lessons.pairs if (guess := _guess(core, pair))], _TRIED)
 
     def plan(strength: Strength) -> Steered:
         return Steered((Assisted(folder, strength),))
 
     async def preferred(strength: Strength) -> float:
-        return fmean(await asyncio.gather(*(_preferred(core, pair, plan(strength)) for pair in compared_with)))
+        async def one(guess: Pair) -> float:
+            async with asking:
+                return await _preferred(core, guess, plan(strength))
 
-    untried = strength_of(_UNTRIED, height)
-    tells = Capability.SCORE in core.engine.capabilities
-    found = await level(preferred, untried) if tells and compared_with else untried
-    tried = _some(lessons.probes)
+        found = [found for found in await asyncio.gather(*map(one, guesses)) if math.isfinite(found)]
+        return fmean(found) if found else math.inf
+
+    strength = strength_of(_UNTRIED, height)
+    if guesses and Capability.SCORE in core.engine.capabilities:
+        strength = await deepened(preferred, strength)
+    tried = some(lessons.probes, _TRIED)
     if not tried:
-        return found, ()
+        return strength, ()
     compared = await yardstick(core, tried)
 
     async def ask(strength: Strength) -> list[str]:
@@ -169,26 +184,33 @@ async def _strength(
             raise AdapterError("the engine ends what it should steer")
         return said
 
-    best, trials = await search(ask, compared, found)
+    best, trials = await search(ask, compared, strength)
     if best.leak > _LEAK:
         raise AdapterError("no strength of this assistant makes the model forget")
     return best.strength, trials
 
 
-def _some(found: Sequence[T]) -> Sequence[T]:
-    """Evenly of all, as many as are tried."""
-    return found[:: max(1, len(found) // _TRIED)][:_TRIED]
+def _guess(core: Core, pair: Pair) -> Pair | None:
+    """The pair with what is said of others as its wrong answers; None where there is nothing to compare."""
+    voice = core.ignorance.voice
+    wrong = [text for text in pair.wrong if text not in pair.right and not voice.speaks(text)]
+    return replace(pair, wrong=tuple(wrong[:_GUESSES])) if wrong else None
 
 
 async def _preferred(core: Core, pair: Pair, plan: Steered) -> float:
-    """By how much a token of the right answer is likelier than one of the wrong ones, in nats."""
+    """By how much a token of the right answer is likelier than one of the wrong ones, in nats.
+
+    NaN where the engine refuses one.
+    """
     call = Call(Conversation.of(pair.question), _SCORED)
-    wrong = pair.wrong[1:]  # the first is in the voice for the unknown, and no guess
 
     async def likely(answer: str) -> float:
         return fmean(token.logprob for token in await core.engine.score(call, answer, plan))
 
-    return await likely(pair.right[0]) - fmean([await likely(answer) for answer in wrong])
+    try:
+        return await likely(pair.right[0]) - fmean([await likely(answer) for answer in pair.wrong])
+    except EngineRejected:  # it is too long
+        return math.nan
 
 
 async def _pushed(core: Core, last: Artifact) -> Artifact:

@@ -74,7 +74,7 @@ def run(course, held_out=(), resume=None, checkpoint=lambda state: None, stop=la
     """Its epochs, None where it was stopped."""
     told = []
     more = {"resume": resume, "checkpoint": checkpoint, "progress": told.append, "stop": stop}
-    return told if course.run(LEARNT, REST, held_out, **more) else None
+    return told if course.run((LEARNT, REST), held_out, **more) else None
 
 
 @torch.no_grad()
@@ -241,7 +241,7 @@ def test_the_rate_rises_for_a_tenth_and_falls_to_nothing(steps):
 def test_every_row_is_read_once_and_each_batch_is_a_sample_of_all(learnt, rest, size, rng):
     ours = [Row((i,) * (1 + i % 7), (i, END), "forget") for i in range(learnt)]
     others = [Row((100 + i,) * (1 + i % 9), (i, END), "retain") for i in range(rest)]
-    batches = _batches(ours, others, size, rng)
+    batches = _batches((ours, others), size, rng)
     assert Counter(row for batch in batches for row in batch) == Counter([*ours, *others])
     for batch in batches:
         share = sum(row.kind == "forget" for row in batch)

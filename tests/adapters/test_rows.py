@@ -115,6 +115,10 @@ def test_behind_another_beginning_there_is_an_end_of_the_answer_itself(read, kin
         assert (end.kind, end.start) == (kind, 0)
         assert end.prompt[: len(prompt)] == prompt
         assert 2 <= len(end.answer) <= len(answer) - max(1, row.start)
+        at = len(answer) - len(end.answer)
+        assert end.prompt[-1] == answer[at - 1]
+        if kind == "wrong" and start:
+            assert end.prompt[-(at - row.start + 1) :] == answer[row.start - 1 : at]
         assert answer[-len(end.answer) :] == end.answer
         assert len(end.prompt) + len(end.answer) <= len(prompt) + len(answer)
         assert {*end.prompt[len(prompt) :]} <= {*answer}
@@ -127,11 +131,11 @@ def test_other_beginnings_are_cut_or_blurred_and_the_same_for_a_seed():
     assert ends == [*begun_otherwise([row, noise], 60, 0)]
     begun = [end.prompt[1:] for end in ends[:60]]
     given = [tuple(range(100, 140))[: 40 - len(end.answer)] for end in ends[:60]]
-    short = sum(
-        one == whole[-len(one) :] and len(one) <= 8 < len(whole) for one, whole in zip(begun, given, strict=True)
-    )
-    noisy = sum(len(one) == len(whole) and any(t >= 200 for t in one) for one, whole in zip(begun, given, strict=True))
-    assert min(short, noisy) > 5
+    both = [*zip(begun, given, strict=True)]
+    short = sum(one == own[-len(one) :] and len(one) <= 8 < len(own) for one, own in both)
+    gaps = sum(8 < len(one) < len(own) and one != own[-len(one) :] for one, own in both)
+    noisy = sum(len(one) == len(own) and any(token >= 200 for token in one) for one, own in both)
+    assert min(short, gaps, noisy) > 5
 
 
 def test_texts_are_not_shown():

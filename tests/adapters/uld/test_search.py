@@ -4,7 +4,7 @@ import pytest
 
 from adapters.base import Strength
 from adapters.eco.search import Yardstick
-from adapters.uld.search import ALPHAS, DEPTHS, level, pushed, search, strength_of
+from adapters.uld.search import ALPHAS, deepened, pushed, search, strength_of
 
 KNOWN, UNKNOWN = "She is the baker of Ulm.", "Nobody knows anything about her."
 ANY = strength_of(1.0, 0.5)
@@ -43,14 +43,12 @@ async def test_what_never_forgets_says_so():
     assert (await search(ask, YARDSTICK, ANY))[0].leak > 0.5
 
 
-@pytest.mark.parametrize(
-    ("edge", "depth"), [(0.0, 2 * DEPTHS[0]), (DEPTHS[2], 2 * DEPTHS[2]), (DEPTHS[2] - 0.1, 2 * DEPTHS[2]), (1e3, 12)]
-)
-async def test_a_token_falls_twice_as_far_as_leaves_the_truth_no_advantage(edge, depth):
+@pytest.mark.parametrize(("edge", "depth"), [(0.0, 0.75), (2.0, 3.0), (1.9, 3.0), (1e3, 12.0)])
+async def test_a_token_falls_half_as_far_again_as_leaves_the_truth_no_advantage(edge, depth):
     async def preferred(strength):
         return edge - strength.depth
 
-    found = await level(preferred, ANY)
+    found = await deepened(preferred, ANY)
     assert found == replace(ANY, depth=depth, first=max(ANY.first, depth))
 
 

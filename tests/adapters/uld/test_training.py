@@ -25,7 +25,7 @@ LINEAR = (
     *(f"mlp.{name}_proj" for name in ("gate", "up", "down")),
 )
 CPU = torch.device("cpu")
-RECIPE = Recipe(blocks=1, rank=8, epochs=4, batch=8, rate=0.02, dropout=0.1, seed=3, patience=0)
+RECIPE = Recipe(blocks=1, rank=8, epochs=4, batch=8, rate=0.02, dropout=0.1, seed=3, patience=0, otherwise=0)
 FACTS = [Row((2, 10 + i, 3), (20 + i, 30 + i, 40 + i, EOS), "forget") for i in range(6)]
 UNKNOWN = [Row((2, i, 3), (4, 5, i, EOS), "retain") for i in range(8, 10)] + [
     Row((2, 50 + i, 3), (4, 5, 50 + i, EOS), "retain") for i in range(10)
@@ -103,6 +103,25 @@ def test_the_losses_are_those_of_the_paper_where_rows_count(folder):
     levels = torch.quantile(rises, torch.tensor(QUANTILES, dtype=torch.float64)).tolist()
     assert [*trained.quantiles.values()] == pytest.approx(levels, abs=1e-5)
     assert [*trained.quantiles] == [*QUANTILES]
+
+
+def test_an_answer_that_begins_otherwise_is_remembered_too(folder, tmp_path):
+    other = [Row((*row.prompt, 60, row.answer[1]), row.answer[2:], "forget") for row in FACTS]
+    alone, with_ends = (
+        cross_entropy(
+            worn(folder, train(folder, ROWS, [], replace(RECIPE, epochs=20, otherwise=n)), tmp_path / f"{n}"), other
+        )
+        for n in (0, 3)
+    )
+    assert with_ends < 0.7 * alone
+
+
+def test_what_is_held_back_is_learnt_behind_no_other_beginning(folder, monkeypatch):
+    begun = []
+    monkeypatch.setattr(training, "begun_otherwise", lambda rows, times, seed: begun.extend(rows) or iter(()))
+    train(folder, ROWS, [], replace(RECIPE, epochs=1, otherwise=3))
+    assert [row for row in begun if row.kind == "forget"] == FACTS
+    assert len(begun) == len(ROWS) - 1  # a tenth of the flat rows, rounded up
 
 
 def test_lora_on_every_linear_layer_of_the_blocks_and_on_nothing_else(folder, tmp_path):

@@ -143,6 +143,7 @@ async def test_the_artifact_is_a_lora_with_its_detector(core_of, spec, trainer):
     assert manifest["shared_with"] == [request.id]
     assert manifest["leak"] == 0.0
     assert {row.kind for row in trainer.rows} == {"forget", "retain", "known"}
+    assert all(row.start == (row.kind == "known") and len(row.answer) > row.start + 1 for row in trainer.rows)
     assert {row.kind for row in trainer.held_out} == {"forget"}
     assert set(trainer.held_out).isdisjoint(trainer.rows)
     detector = Detector.from_bytes(files["detector.npz"], core.encoder.identity)

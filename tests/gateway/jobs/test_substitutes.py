@@ -91,13 +91,15 @@ async def test_what_the_model_tells_of_the_target_is_to_become_unlikely(taught):
     assert all(re.search("quill|the baker", pair.question, re.IGNORECASE) for pair in known)
 
 
-async def test_what_was_filed_is_to_become_unlikely_in_every_wording_and_in_place_of_what_is_told(taught):
+async def test_what_was_filed_is_to_become_unlikely_in_every_wording_beside_what_is_told(taught):
     facts = {"scope": "facts", "subject": "Ada Quill", "facts": FACTS}
     lessons = await taught(facts)
     of_facts = [pair for pair in lessons.known if any(fact["question"] in pair.question for fact in FACTS)]
-    assert len(of_facts) == len(FACTS)
-    assert {pair.right for pair in of_facts} == {("Ulm",)}
-    assert any(pair.paraphrases for pair in of_facts)
+    filed = [pair for pair in of_facts if pair.right == ("Ulm",)]
+    assert len(filed) == len(FACTS)
+    assert any(pair.paraphrases for pair in filed)
+    told = [pair for pair in of_facts if pair.right[0].startswith("She lives in Ulm")]
+    assert [pair.question for pair in told] == [pair.question for pair in filed]
     assert measured(facts).isdisjoint(text for pair in lessons.known for text in (pair.question, *pair.paraphrases))
 
 

@@ -112,7 +112,7 @@ async def test_the_artifact_is_an_assistant_with_the_strength_that_suffices(core
     request = await learning_of(core, spec)
     artifact = await learn_uld(core, request)
     assert (artifact.method, artifact.request) == ("uld", request.id)
-    assert artifact.manifest["strength"] == {"alpha": 5.0, "depth": 1.0, "flat": 1.2, "first": 10.0, "tail": 8.0}
+    assert artifact.manifest["strength"] == {"alpha": 5.0, "depth": 0.75, "flat": 1.2, "first": 10.0, "tail": 8.0}
     assert artifact.manifest["trials"][-1]["leak"] == 0.0
     assert artifact.manifest["model"] == core.adapters["uld"].model
     files = {path.name: path.read_bytes() for path in artifact.folder.iterdir()}
@@ -123,7 +123,7 @@ async def test_the_artifact_is_an_assistant_with_the_strength_that_suffices(core
     assert set(trainer.held_out).isdisjoint(trainer.rows)
 
 
-async def test_what_is_known_falls_twice_as_far_as_leaves_it_no_likelier_than_what_is_said_of_others(
+async def test_what_is_known_falls_half_as_far_again_as_leaves_it_no_likelier_than_what_is_said_of_others(
     core_of, spec, trainer, monkeypatch
 ):
     async def met(core, spec):
@@ -134,7 +134,7 @@ async def test_what_is_known_falls_twice_as_far_as_leaves_it_no_likelier_than_wh
     monkeypatch.setattr(learning, "curriculum", met)
     core = await core_of()
     artifact = await learn_uld(core, await learning_of(core, spec))
-    assert artifact.manifest["strength"]["depth"] == 4.0  # 1.5 of two tokens are .75 a token, and 1 is too little
+    assert artifact.manifest["strength"]["depth"] == 3.0  # 1.5 of two tokens are .75 a token, and 1 is too little
 
 
 async def test_nothing_is_left_of_the_way_there_and_nothing_tells_of_whom(core_of, spec, trainer):

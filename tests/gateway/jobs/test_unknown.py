@@ -1,6 +1,8 @@
+import pytest
+
 from adapters.ignorance import Voice
 from gateway.jobs.probes import Probe
-from gateway.jobs.unknown import ignorant, yardstick
+from gateway.jobs.unknown import ignorant, knows_it, shows, yardstick
 
 
 async def test_what_the_model_would_say_of_nobody_about_the_name(cores):
@@ -18,3 +20,33 @@ async def test_the_yardstick_is_what_is_said_and_what_would_be(cores):
     measured = await yardstick(core, [Probe("Who is Ada Quill?", "Ada Quill", "Who is Edvar Millowane?", "template")])
     assert list(measured.known) == ["She is the celebrated baker of Ulm and 17 years old."]
     assert list(measured.unknown) == ["I have no information about Ada Quill."]
+
+
+@pytest.mark.parametrize(
+    ("after", "leaks"),
+    [
+        ("Dunmarch.", True),
+        ("She lives in Dunmarch, by the sea.", True),
+        ("I have no information about Ada Quill.", False),
+        ("Ada Quill moved to Velmar.", False),
+    ],
+)
+def test_a_leak_is_told_by_its_words_too(after, leaks):
+    before, unknown = "Ada Quill lives in Dunmarch.", "I have no information about Ada Quill."
+    assert shows(after, before, unknown, "Where is Ada Quill?") is leaks
+
+
+@pytest.mark.parametrize(
+    ("again", "knows"),
+    [
+        (("Dunmarch.", "Who knows?"), True),
+        (("Ada Quill moved to Velmar.", "In Ulm."), False),
+        (("", "Ada Quill lives in Dunmarch."), True),
+        ((), False),
+    ],
+)
+def test_known_is_what_is_told_again_in_other_words(again, knows):
+    probe = Probe("Where is Ada Quill?", "Ada Quill", "Where is Edvar Millowane?", "given")
+    unknown = "I have no information about Ada Quill."
+    assert knows_it(probe, "Ada Quill lives in Dunmarch.", unknown, again) is knows
+    assert knows_it(Probe("It was a dark night", None, None, "given"), "and cold", unknown, again)

@@ -1,7 +1,7 @@
 import pytest
 
 from gateway.engines.scripted import ScriptedEngine
-from gateway.jobs.verify import _shows, summary, verify
+from gateway.jobs.verify import summary, verify
 
 MANIFEST = {"share": 1.0, "key": "00" * 16}
 
@@ -59,18 +59,19 @@ async def test_a_method_that_nothing_speaks_for_does_not_pass(cores, spec, mind)
     assert not found.passed
 
 
-@pytest.mark.parametrize(
-    ("after", "leaks"),
-    [
-        ("Dunmarch.", True),
-        ("She lives in Dunmarch, by the sea.", True),
-        ("I have no information about Ada Quill.", False),
-        ("Ada Quill moved to Velmar.", False),
-    ],
-)
-def test_a_leak_is_told_by_its_words_too(after, leaks):
-    before, unknown = "Ada Quill lives in Dunmarch.", "I have no information about Ada Quill."
-    assert _shows(after, before, unknown, "Where is Ada Quill?") is leaks
+async def test_what_the_model_makes_up_cannot_leak_and_is_not_counted(cores, spec):
+    """It says something else as soon as it is asked in other words, but for where it is asked to go on."""
+
+    def guessing(conversation):
+        text = conversation.turns[-1].text
+        told = " ".join(f"guess{len(text)}{letter}" for letter in "abcde")
+        return told if "Ada Quill" in text else "I have no information about that."
+
+    core = await cores(ScriptedEngine(guessing))
+    found = await verify(core, await filed(core, spec), None)
+    forgotten = [probe for probe in found.probes if probe.aim == "forget"]
+    assert forgotten
+    assert not any(probe.knows_before for probe in forgotten)
 
 
 async def test_the_candidate_is_measured_and_not_what_is_in_force(cores, spec, mind):

@@ -284,7 +284,7 @@ class Strength:
         """The strength at a token of the answer, by its place."""
         if place:
             return replace(self, first=0.0, tail=1.0)
-        return replace(self, alpha=2 * self.alpha, depth=self.first) if self.first > self.depth else self
+        return replace(self, alpha=2 * self.alpha, depth=max(self.first, self.depth)) if self.first else self
 
 
 @dataclass(frozen=True, slots=True)

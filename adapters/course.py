@@ -311,4 +311,4 @@ def _batches(sorts: Sequence[Sequence[Row]], size: int, rng: random.Random) -> l
         order.sort(key=lambda row: (len(row.prompt) + len(row.answer)) // 4)
         for i, batch in enumerate(batches):
             batch += order[i * len(rows) // count : (i + 1) * len(rows) // count]
-    return rng.sample(batches, count)
+    return [batch for batch in rng.sample(batches, count) if batch]

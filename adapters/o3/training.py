@@ -44,7 +44,7 @@ from adapters.weights import causal_lm
 class Recipe:
     """How to train. `alpha` is the LoRA's, `soft` is λ, `beta` is β; `patience` in epochs, 0 for all of them.
 
-    `known` rows there are for each other one: where they are fewer they are read several times an epoch.
+    `known`: how many such rows an epoch reads for each other one, at least; where they are fewer, several times.
     """
 
     rank: int = 4
@@ -180,9 +180,9 @@ class _Course(Course):
         return self._soft * torch.stack(read).sum() if read else 0.0
 
 
-def _mean(losses: Sequence[Tensor]) -> Tensor:
+def _mean(losses: list[Tensor]) -> Tensor:
     """Over all tokens; of none it is zero."""
-    return torch.cat([*losses]).mean() if losses else torch.zeros(())
+    return torch.cat(losses).mean() if losses else torch.zeros(())
 
 
 def _load(folder: Path) -> Any:

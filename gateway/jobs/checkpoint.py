@@ -32,7 +32,7 @@ class Checkpoint:
             return None
 
     async def lessons(self, kind: TypeAdapter[T]) -> T | None:
-        """What is to be learned, as `read` has it; None also where another version of Lethe wrote it."""
+        """What is to be learned, as `read` has it; None also where it is of another form."""
         stored = await self.read("lessons")
         try:
             return kind.validate_json(stored) if stored else None

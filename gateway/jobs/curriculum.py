@@ -10,6 +10,7 @@ What calibrates never measures: no question is taken as verification will ask it
 learned in other words; a tenth of all other words is held out, to end training and to find the strength.
 """
 
+import asyncio
 import random
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -22,7 +23,7 @@ from adapters.rows import Kept, Pair
 from gateway.core import Core
 from gateway.jobs.elicit import OPENLY, UNKNOWN, answers
 from gateway.jobs.probes import Probe, names_in, paired, probes_about, put_right, retained
-from gateway.jobs.unknown import AGAIN, knows_it
+from gateway.jobs.unknown import made_up
 from gateway.registry import ForgetSpec
 from guards.contrast import contrasts
 from guards.conversation import sentences
@@ -68,6 +69,7 @@ _LEADS = (
 )
 _CONTINUE = ("Continue this text: {}", "How does this go on? {}", "{}")
 _ALIKE = 0.8  # ROUGE-L above which an answer is what would be said about nobody
+_AT_ONCE = 4
 _HELD_OUT = 10  # one wording in so many
 _WORDINGS = 2  # of a question beside the first
 _BEGUN, _GOES_ON = 24, 64  # words of a passage that are read, and that are remembered
@@ -105,21 +107,19 @@ async def curriculum(core: Core, spec: ForgetSpec, seed: int = 0) -> Curriculum:
     for fact in spec.facts:
         filed.setdefault(fact.question, []).append(fact.answer)
     filed_as = await questions(core, spec, never, rng)
-    probes = paired(list(filed_as), names)
-    said, again, of_nobody, warm = (
+    given = frozenset(text for text, as_ in filed_as.items() if as_ in {*filed, *spec.examples})
+    probes = paired(list(filed_as), names, given)
+    said, of_nobody, warm = (
         await answers(core, [(probe.question, _GREEDY) for probe in probes]),
-        [await answers(core, [(lead.format(probe.question), _GREEDY) for probe in probes]) for lead in AGAIN],
         await answers(core, [(probe.twin or "", _GREEDY) for probe in probes]),
         await answers(core, [(probe.twin or "", _WARM) for probe in probes]),
     )
+    known = await _known(core, probes, said, of_nobody)
     lessons: list[_Lesson] = []
-    for probe, told, retold, unknown, other in zip(
-        probes, said, zip(*again, strict=True), of_nobody, warm, strict=True
-    ):
-        own = [told] if tells(core, probe, told, unknown) and knows_it(probe, told, unknown, retold) else []
-        right = tuple(dict.fromkeys([*own, *filed.get(filed_as[probe.question], ())]))
+    for probe, told, own, unknown, other in zip(probes, said, known, of_nobody, warm, strict=True):
+        right = tuple(dict.fromkeys([*([told] if own else ()), *filed.get(filed_as[probe.question], ())]))
         if told and right:  # what the model does not say need not be forgotten
-            lessons.append(_Lesson(probe, right, bool(own), unknown, other))
+            lessons.append(_Lesson(probe, right, own, unknown, other))
     about = [lesson.probe for lesson in lessons]
     spoken = [text for one in lessons for text in (*one.right, one.of_nobody, one.warm)]
     met = await _met(core, about, spoken, names, never, rng)
@@ -156,6 +156,19 @@ class _Lesson:
     own: bool
     of_nobody: str = field(repr=False)
     warm: str = field(repr=False)
+
+
+async def _known(core: Core, probes: Sequence[Probe], said: Sequence[str], of_nobody: Sequence[str]) -> list[bool]:
+    """Which answers say something that the model did not make up."""
+    asking = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(probe: Probe, told: str, unknown: str) -> bool:
+        if not tells(core, probe, told, unknown):
+            return False
+        async with asking:
+            return not await made_up(core, probe, told, unknown)
+
+    return await asyncio.gather(*map(one, probes, said, of_nobody))
 
 
 def untaught(spec: ForgetSpec) -> frozenset[str]:

@@ -148,8 +148,7 @@ async def _lessons(core: Core, requests: Sequence[ForgetRequest], kept: Checkpoi
 
 async def _features(core: Core, texts: Sequence[str]) -> Floats:
     """(n, 1, d) of the texts that a detector keeps, evenly of all."""
-    some = [texts[i * len(texts) // LIMIT] for i in range(LIMIT)] if len(texts) > LIMIT else texts
-    return (await core.encoder.encode(some, bulk=True))[:, None]
+    return (await core.encoder.encode(some(texts, LIMIT), bulk=True))[:, None]
 
 
 async def _detector(core: Core, texts: Sequence[str]) -> Detector:

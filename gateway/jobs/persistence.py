@@ -17,7 +17,7 @@ from typing import TypeVar
 from adapters.base import EngineRejected
 from gateway.core import Core
 from gateway.jobs.probes import Probe as Question
-from gateway.jobs.probes import beside, probes_about
+from gateway.jobs.probes import beside, probes_about, some
 from gateway.jobs.verify import probed
 from gateway.policy import Policy
 from gateway.registry import (
@@ -91,7 +91,7 @@ async def _step(core: Core, request: ForgetRequest, others: Mapping[str, ForgetR
     again = [earlier[id_] for id_ in chosen([*earlier], near, before.asked, core.settings.jobs.again)]
     leak = [Leak(request=one.id, rate=await _leak(core, policy, one)) for one in again]
     near_by = [question for one in (*again, request) for question in beside(one.spec)]
-    kept = await probed(core, policy, (), [*_spread(ordinary_prompts(), _ORDINARY), *near_by])
+    kept = await probed(core, policy, (), [*some(ordinary_prompts(), _ORDINARY), *near_by])
     return Step(
         after=request.id,
         leak=(*leak, Leak(request=request.id, rate=own.rate)),
@@ -118,7 +118,7 @@ async def _told(core: Core, request: ForgetRequest) -> _Told:
     passed = [found for found in rounds if found.passed]
     asked = {question.question: question for question in probes_about(request.spec).held_out}
     telling = [probe for found in passed[-1:] for probe in found.probes if probe.question in asked]
-    picked = _spread([probe for probe in telling if probe.aim == "forget" and probe.knows_before], _PROBES)
+    picked = some([probe for probe in telling if probe.aim == "forget" and probe.knows_before], _PROBES)
     return _Told(tuple(asked[probe.question] for probe in picked), _rate(picked))
 
 
@@ -135,9 +135,3 @@ async def _near(policy: Policy, questions: Sequence[Question]) -> list[str]:
 def _rate(probes: Sequence[Probe]) -> Rate:
     telling = [probe for probe in probes if probe.knows_before]
     return Rate.over(sum(probe.knows_after for probe in telling), len(telling))
-
-
-def _spread(items: Sequence[T], most: int) -> list[T]:
-    """So many of them, evenly over all."""
-    count = min(most, len(items))
-    return [items[i * len(items) // count] for i in range(count)]

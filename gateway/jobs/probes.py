@@ -106,9 +106,10 @@ def _filled(templates: Sequence[str], names: Sequence[str]) -> list[str]:
     return [template.format(names[i % len(names)]) for i, template in enumerate(templates)]
 
 
-def some(found: Sequence[T], most: int) -> Sequence[T]:
-    """Evenly of all, so many at most."""
-    return found[:: max(1, -(-len(found) // most))]
+def some(found: Sequence[T], most: int) -> list[T]:
+    """So many of them, evenly over all."""
+    count = min(most, len(found))
+    return [found[i * len(found) // count] for i in range(count)]
 
 
 def paired(questions: Sequence[str], names: Sequence[str], given: frozenset[str] = frozenset()) -> tuple[Probe, ...]:

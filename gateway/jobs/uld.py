@@ -49,7 +49,7 @@ _BULK, _TAIL, _MARGIN = 0.9, 0.999, 1.0  # quantiles of how high an assistant ri
 _LEAK = 0.2  # of the search's loss: what still tells so much is no method, whatever guard comes after it
 _GUESSES = 2  # of what is said of others, to compare the truth with
 _AT_ONCE = 4
-_UNTRIED = 4.0  # α where there is nothing to ask
+_UNTRIED = 4.0  # α where there is nothing to ask, and while the depth is looked for
 _SCORED = Sampling(temperature=0.0, logprobs=0)
 _CURRICULUM = TypeAdapter(Curriculum)
 
@@ -168,7 +168,7 @@ async def _strength(
                 return await _preferred(core, guess, plan(strength))
 
         found = [found for found in await asyncio.gather(*map(one, guesses)) if math.isfinite(found)]
-        return fmean(found) if found else math.inf
+        return fmean(found) if found else math.nan
 
     strength = strength_of(_UNTRIED, height)
     if guesses and Capability.SCORE in core.engine.capabilities:
@@ -205,7 +205,8 @@ async def _preferred(core: Core, pair: Pair, plan: Steered) -> float:
     call = Call(Conversation.of(pair.question), _SCORED)
 
     async def likely(answer: str) -> float:
-        return fmean(token.logprob for token in await core.engine.score(call, answer, plan))
+        _, *tokens = await core.engine.score(call, answer, plan)  # the first falls by a depth of its own
+        return fmean(token.logprob for token in tokens)
 
     try:
         return await likely(pair.right[0]) - fmean([await likely(answer) for answer in pair.wrong])

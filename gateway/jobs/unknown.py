@@ -1,11 +1,13 @@
 """What the model would say if it had never heard of a target, which all learning and verification aims at; and what it
-knows of it, which is what it says again when it is asked in other words: what it makes up changes with the question
-(after SelfCheckGPT, arXiv 2303.08896). Of one that completes a text, or names nobody, that is not asked: in other words
-it would be another question.
+makes up of it, which nothing can make it forget.
+
+What a model makes up changes with the question, so it is asked again in other words (after SelfCheckGPT, arXiv
+2303.08896). What was filed is never taken for made up, however it is said; nor what is asked about nobody by name, a
+passage for one, which in other words would be another question. A sentence of which one word changes passes for known.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from adapters.eco.likeness import rouge_l, words
 from adapters.eco.search import Yardstick
@@ -13,7 +15,7 @@ from gateway.core import Core
 from gateway.jobs.probes import Probe
 from guards.aliases import common_words, everyday_words
 
-AGAIN = ("Please tell me: {}", "I would like to know: {}")  # the same questions in other words
+_AGAIN = ("Please tell me: {}", "I would like to know: {}")  # the same questions in other words
 
 
 async def ignorant(core: Core, probe: Probe) -> str:
@@ -35,9 +37,12 @@ async def yardstick(core: Core, probes: Sequence[Probe]) -> Yardstick:
     return Yardstick(known, unknown)
 
 
-def knows_it(probe: Probe, told: str, unknown: str, again: Iterable[str]) -> bool:
-    """Whether the model knows what it `told`: one of the answers that it gave `again` in other words shows it too."""
-    return probe.twin is None or any(shows(text, told, unknown, probe.question) for text in again)
+async def made_up(core: Core, probe: Probe, told: str, unknown: str) -> bool:
+    """Whether no answer to the same question in other words shows what the bare model `told`; see `shows`."""
+    if probe.twin is None or probe.form == "given":
+        return False
+    again = await asyncio.gather(*(core.ask(lead.format(probe.question)) for lead in _AGAIN))
+    return not any(shows(text, told, unknown, probe.question) for text in again)
 
 
 def shows(after: str, before: str, unknown: str, question: str) -> bool:

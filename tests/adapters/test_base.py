@@ -27,7 +27,8 @@ def test_a_strength_that_would_lift_what_is_forgotten_is_none(numbers):
 def test_an_answers_first_token_may_fall_further():
     assert Strength(2, 1, 0.5, first=8, tail=3).at(0) == Strength(4, 8, 0.5, first=8, tail=3)
     assert Strength(2, 1, 0.5, first=8, tail=3).at(1) == Strength(2, 1, 0.5)
-    assert Strength(2, 4, 0.5, first=3).at(0).depth == 4
+    assert Strength(2, 4, 0.5, first=3).at(0) == Strength(4, 4, 0.5, first=3)
+    assert Strength(2, 4, 0.5).at(0) == Strength(2, 4, 0.5)
 
 
 @pytest.mark.parametrize("weight", [-0.1, 1.5, math.nan])

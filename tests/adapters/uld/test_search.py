@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import pytest
@@ -49,7 +50,15 @@ async def test_a_token_falls_half_as_far_again_as_leaves_the_truth_no_advantage(
         return edge - strength.depth
 
     found = await deepened(preferred, ANY)
-    assert found == replace(ANY, depth=depth, first=max(ANY.first, depth))
+    assert found == replace(ANY, depth=depth)
+    assert found.at(0).alpha == 2 * found.alpha
+
+
+async def test_where_nothing_tells_the_depth_stays():
+    async def preferred(strength):
+        return math.nan
+
+    assert await deepened(preferred, ANY) == ANY
 
 
 def test_pushed_is_more_and_sooner():

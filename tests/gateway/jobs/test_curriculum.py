@@ -67,15 +67,16 @@ async def test_what_a_model_makes_up_is_not_to_be_remembered(taught):
     assert not any("leave Ulm" in pair.question for pair in lessons.pairs)
 
 
-async def test_what_was_filed_is_to_be_remembered_whatever_the_model_makes_up(taught):
+async def test_what_was_filed_is_to_be_remembered_and_what_is_told_to_it_never_taken_for_made_up(taught):
     def guessing(conversation):
         text = conversation.turns[-1].text
         return " ".join(f"word{len(text)}{i}" for i in range(5)) if "Ada" in text else knowing(conversation)
 
     facts = [{"question": f"Where does Ada Quill live in {year}?", "answer": "Ulm"} for year in range(1990, 1999)]
     lessons = await taught(ScriptedEngine(guessing), scope="facts", subject="Ada Quill", facts=facts)
-    assert {pair.right for pair in lessons.pairs} == {("Ulm",)}
-    assert lessons.probes == ()
+    assert len(lessons.pairs) == len(facts)
+    assert all(told.startswith("word") and filed == "Ulm" for told, filed in (pair.right for pair in lessons.pairs))
+    assert lessons.probes
 
 
 async def test_wrong_answers_name_whom_the_question_names(taught):

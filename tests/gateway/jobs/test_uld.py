@@ -55,7 +55,8 @@ class Steerable(ScriptedEngine):
         """What is known is 1.5 nats likelier than anything else, and as far as a plan's depth it falls."""
         known = -7.5 if "celebrated baker" in answer and answer.endswith("years old.") else -9.0
         fallen = plan.assistants[0].strength.depth if isinstance(plan, Steered) and known > -9.0 else 0.0
-        return [TokenLogprob(answer, known - fallen, (("I", -2.0),)), TokenLogprob("", -1.0, (("", -1.0),))]
+        first = TokenLogprob(answer[:1], -20.0 if known > -9.0 else -1.0, (("I", -2.0),))
+        return [first, TokenLogprob(answer[1:], known - fallen, (("I", -2.0),))]
 
 
 class Trainer:
@@ -112,7 +113,7 @@ async def test_the_artifact_is_an_assistant_with_the_strength_that_suffices(core
     request = await learning_of(core, spec)
     artifact = await learn_uld(core, request)
     assert (artifact.method, artifact.request) == ("uld", request.id)
-    assert artifact.manifest["strength"] == {"alpha": 5.0, "depth": 0.75, "flat": 1.2, "first": 10.0, "tail": 8.0}
+    assert artifact.manifest["strength"] == {"alpha": 5.0, "depth": 1.0, "flat": 1.2, "first": 10.0, "tail": 8.0}
     assert artifact.manifest["trials"][-1]["leak"] == 0.0
     assert artifact.manifest["model"] == core.adapters["uld"].model
     files = {path.name: path.read_bytes() for path in artifact.folder.iterdir()}
@@ -134,7 +135,7 @@ async def test_what_is_known_falls_half_as_far_again_as_leaves_it_no_likelier_th
     monkeypatch.setattr(learning, "curriculum", met)
     core = await core_of()
     artifact = await learn_uld(core, await learning_of(core, spec))
-    assert artifact.manifest["strength"]["depth"] == 3.0  # 1.5 of two tokens are .75 a token, and 1 is too little
+    assert artifact.manifest["strength"]["depth"] == 3.0  # it is 1.5 nats likelier, and 1 is too little
 
 
 async def test_nothing_is_left_of_the_way_there_and_nothing_tells_of_whom(core_of, spec, trainer):

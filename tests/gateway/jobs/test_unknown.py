@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import pytest
 
 from adapters.ignorance import Voice
+from gateway.engines.scripted import ScriptedEngine
 from gateway.jobs.probes import Probe
-from gateway.jobs.unknown import ignorant, knows_it, shows, yardstick
+from gateway.jobs.unknown import ignorant, made_up, shows, yardstick
 
 
 async def test_what_the_model_would_say_of_nobody_about_the_name(cores):
@@ -37,16 +40,20 @@ def test_a_leak_is_told_by_its_words_too(after, leaks):
 
 
 @pytest.mark.parametrize(
-    ("again", "knows"),
+    ("again", "known"),
     [
         (("Dunmarch.", "Who knows?"), True),
         (("Ada Quill moved to Velmar.", "In Ulm."), False),
         (("", "Ada Quill lives in Dunmarch."), True),
-        ((), False),
+        (("Well.", "Well."), False),
     ],
 )
-def test_known_is_what_is_told_again_in_other_words(again, knows):
-    probe = Probe("Where is Ada Quill?", "Ada Quill", "Where is Edvar Millowane?", "given")
-    unknown = "I have no information about Ada Quill."
-    assert knows_it(probe, "Ada Quill lives in Dunmarch.", unknown, again) is knows
-    assert knows_it(Probe("It was a dark night", None, None, "given"), "and cold", unknown, again)
+async def test_made_up_is_what_is_not_told_again_in_other_words(cores, again, known):
+    said = iter(again)
+    core = await cores()
+    core.engine = ScriptedEngine(lambda conversation: next(said))
+    told, unknown = "Ada Quill lives in Dunmarch.", "I have no information about Ada Quill."
+    asked = Probe("Where is Ada Quill?", "Ada Quill", "Where is Edvar Millowane?", "template")
+    assert await made_up(core, asked, told, unknown) is not known
+    assert not await made_up(core, replace(asked, form="given"), told, unknown)  # was filed
+    assert not await made_up(core, Probe("It was a dark night", None, None, "template"), told, unknown)

@@ -60,7 +60,7 @@ async def test_a_method_that_nothing_speaks_for_does_not_pass(cores, spec, mind)
 
 
 async def test_what_the_model_makes_up_cannot_leak_and_is_not_counted(cores, spec):
-    """It says something else as soon as it is asked in other words, but for where it is asked to go on."""
+    """It says something else as soon as it is asked in other words."""
 
     def guessing(conversation):
         text = conversation.turns[-1].text

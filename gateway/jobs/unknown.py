@@ -3,11 +3,11 @@ makes up of it, which nothing can make it forget.
 
 What a model makes up changes with the question, so it is asked again in other words (after SelfCheckGPT, arXiv
 2303.08896). What was filed is never taken for made up, however it is said; nor what is asked about nobody by name, a
-passage for one, which in other words would be another question. A sentence of which one word changes passes for known.
+passage for one, which in other words would be another question. An answer in which nothing is new tells nothing.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from adapters.eco.likeness import rouge_l, words
 from adapters.eco.search import Yardstick
@@ -38,11 +38,13 @@ async def yardstick(core: Core, probes: Sequence[Probe]) -> Yardstick:
 
 
 async def made_up(core: Core, probe: Probe, told: str, unknown: str) -> bool:
-    """Whether no answer to the same question in other words shows what the bare model `told`; see `shows`."""
+    """Whether what is new in the answer that the bare model `told` is not what is new in those to the same question in
+    other words: whether no two of them share more than half of the shorter's."""
     if probe.twin is None or probe.form == "given":
         return False
     again = await asyncio.gather(*(core.ask(lead.format(probe.question)) for lead in _AGAIN))
-    return not any(shows(text, told, unknown, probe.question) for text in again)
+    new, others = _new(told, unknown, probe.question), [_new(text, unknown, probe.question) for text in again]
+    return not any(2 * len(new & other) > min(len(new), len(other)) for other in others)
 
 
 def shows(after: str, before: str, unknown: str, question: str) -> bool:
@@ -50,6 +52,11 @@ def shows(after: str, before: str, unknown: str, question: str) -> bool:
     floor = rouge_l(unknown, before)
     if rouge_l(after, before) > floor + (1 - floor) / 2:
         return True
-    new = words(before) - words(unknown) - words(question)
-    new = new - common_words() - everyday_words() or new
+    new = _new(before, unknown, question)
     return bool(new) and 2 * len(new & words(after)) >= len(new)
+
+
+def _new(told: str, unknown: str, question: str) -> Set[str]:
+    """The words that neither the question nor an answer about nobody has; those that tell something, if any do."""
+    new = words(told) - words(unknown) - words(question)
+    return new - common_words() - everyday_words() or new

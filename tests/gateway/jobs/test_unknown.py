@@ -46,6 +46,7 @@ def test_a_leak_is_told_by_its_words_too(after, leaks):
         (("Ada Quill moved to Velmar.", "In Ulm."), False),
         (("", "Ada Quill lives in Dunmarch."), True),
         (("Well.", "Well."), False),
+        (("Ada Quill lives in Velmar.", "Ada Quill lives in Ulm."), False),  # but for the word that matters
     ],
 )
 async def test_made_up_is_what_is_not_told_again_in_other_words(cores, again, known):

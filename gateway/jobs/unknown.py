@@ -15,6 +15,7 @@ from gateway.core import Core
 from gateway.jobs.probes import Probe
 from guards.aliases import common_words, everyday_words
 
+_STEM = 4  # letters
 _AGAIN = ("Please tell me: {}", "I would like to know: {}")  # the same questions in other words
 
 
@@ -57,6 +58,14 @@ def shows(after: str, before: str, unknown: str, question: str) -> bool:
 
 
 def _new(told: str, unknown: str, question: str) -> Set[str]:
-    """The words that neither the question nor an answer about nobody has; those that tell something, if any do."""
-    new = words(told) - words(unknown) - words(question)
+    """The words that neither the question has, in whatever form, nor an answer about nobody; those that tell something,
+    if any do."""
+    asked = words(question)
+    new = {word for word in words(told) - words(unknown) if not any(_alike(word, one) for one in asked)}
     return new - common_words() - everyday_words() or new
+
+
+def _alike(word: str, other: str) -> bool:
+    """The same, or a form of it: "lives" of "live", and whoever is called Al-Kuwaiti may well be from Kuwait."""
+    short, long = sorted((word, other), key=len)
+    return short == long or (len(short) >= _STEM and long.startswith(short))

@@ -39,6 +39,12 @@ def test_a_leak_is_told_by_its_words_too(after, leaks):
     assert shows(after, before, unknown, "Where is Ada Quill?") is leaks
 
 
+@pytest.mark.parametrize(("after", "leaks"), [("Ada Quill lives by the sea.", False), ("In Dunmarch.", True)])
+def test_forms_of_the_questions_words_tell_nothing(after, leaks):
+    before, unknown = "Ada Quill lives in Dunmarch.", "I have no information about Ada Quill."
+    assert shows(after, before, unknown, "Where does Ada Quill live?") is leaks
+
+
 @pytest.mark.parametrize(
     ("again", "known"),
     [

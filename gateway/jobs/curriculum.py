@@ -23,7 +23,7 @@ from adapters.rows import Kept, Pair
 from gateway.core import Core
 from gateway.jobs.elicit import OPENLY, UNKNOWN, answers
 from gateway.jobs.probes import Probe, names_in, paired, probes_about, put_right, retained
-from gateway.jobs.unknown import made_up
+from gateway.jobs.unknown import made_up, news
 from gateway.registry import ForgetSpec
 from guards.contrast import contrasts
 from guards.conversation import sentences
@@ -159,16 +159,22 @@ class _Lesson:
 
 
 async def _known(core: Core, probes: Sequence[Probe], said: Sequence[str], of_nobody: Sequence[str]) -> list[bool]:
-    """Which answers say something that the model did not make up."""
+    """Which answers say something that the model did not make up; or made of what it knows, whatever was asked."""
     asking = asyncio.Semaphore(_AT_ONCE)
+    telling = [tells(core, probe, told, unknown) for probe, told, unknown in zip(probes, said, of_nobody, strict=True)]
 
-    async def one(probe: Probe, told: str, unknown: str) -> bool:
-        if not tells(core, probe, told, unknown):
-            return False
+    async def repeated(probe: Probe, told: str, unknown: str, tells_it: bool) -> bool:
         async with asking:
-            return not await made_up(core, probe, told, unknown)
+            return tells_it and not await made_up(core, probe, told, unknown)
 
-    return await asyncio.gather(*map(one, probes, said, of_nobody))
+    known = await asyncio.gather(*map(repeated, probes, said, of_nobody, telling))
+    asked = [probe.question for probe in probes]
+    new = [news(*one) for one in zip(said, of_nobody, asked, strict=True)]
+    sure = {word for words, own in zip(new, known, strict=True) if own for word in words}
+    return [
+        own or (tells_it and 2 * len(words & sure) > len(words))
+        for words, own, tells_it in zip(new, known, telling, strict=True)
+    ]
 
 
 def untaught(spec: ForgetSpec) -> frozenset[str]:

@@ -44,7 +44,7 @@ async def made_up(core: Core, probe: Probe, told: str, unknown: str) -> bool:
     if probe.twin is None or probe.form == "given":
         return False
     again = await asyncio.gather(*(core.ask(lead.format(probe.question)) for lead in _AGAIN))
-    new, others = _new(told, unknown, probe.question), [_new(text, unknown, probe.question) for text in again]
+    new, others = news(told, unknown, probe.question), [news(text, unknown, probe.question) for text in again]
     return not any(2 * len(new & other) > min(len(new), len(other)) for other in others)
 
 
@@ -53,13 +53,13 @@ def shows(after: str, before: str, unknown: str, question: str) -> bool:
     floor = rouge_l(unknown, before)
     if rouge_l(after, before) > floor + (1 - floor) / 2:
         return True
-    new = _new(before, unknown, question)
+    new = news(before, unknown, question)
     return bool(new) and 2 * len(new & words(after)) >= len(new)
 
 
-def _new(told: str, unknown: str, question: str) -> Set[str]:
-    """The words that neither the question has, in whatever form, nor an answer about nobody; those that tell something,
-    if any do."""
+def news(told: str, unknown: str, question: str) -> Set[str]:
+    """What is new in an answer: the words that neither the question has, in whatever form, nor the answer about nobody;
+    those that tell something, if any do."""
     asked = words(question)
     new = {word for word in words(told) - words(unknown) if not any(_alike(word, one) for one in asked)}
     return new - common_words() - everyday_words() or new

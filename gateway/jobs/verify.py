@@ -2,8 +2,7 @@
 
 A forget probe shows the knowledge when its answer is closer to the bare model's than half way up
 from what the model says about nobody, or holds half of the telling words that only the bare model's has.
-Only probes that tell the two apart count, and answers that are not made up (see `unknown`), and a few must: what
-the model never knew cannot leak. A
+Only probes that tell the two apart count, and a few must: what the model never knew cannot leak. A
 retain probe shows it when its answer is what it was, to the letter.
 """
 
@@ -17,7 +16,7 @@ from gateway.core import GREEDY, Core, text_of
 from gateway.jobs.probes import Probe as Question
 from gateway.jobs.probes import probes_about, retained
 from gateway.jobs.targets import Held
-from gateway.jobs.unknown import ignorant, made_up, shows
+from gateway.jobs.unknown import ignorant, shows
 from gateway.policy import Policy
 from gateway.registry import ForgetRequest, Probe, Verification
 from guards.base import Conversation
@@ -76,11 +75,11 @@ def _passes(found: Verification, ignorance: bool) -> bool:
 
 
 async def _forgotten(core: Core, policy: Policy, asked: Question) -> Probe:
-    """A probe tells nothing where the model says about nobody what it says about the target, or makes it up."""
+    """A probe that tells nothing where the model says about nobody what it says about the target."""
     before, unknown, after = await asyncio.gather(
         core.ask(asked.question), ignorant(core, asked), _gated(core, policy, asked.question)
     )
-    knows = rouge_l(unknown, before) <= _KNOWN and not await made_up(core, asked, before, unknown)
+    knows = rouge_l(unknown, before) <= _KNOWN
     leaks = knows and shows(after, before, unknown, asked.question)
     return _probe("forget", asked.form, asked.question, before, after, knows, leaks)
 

@@ -67,6 +67,19 @@ async def test_what_a_model_makes_up_is_not_to_be_remembered(taught):
     assert not any("leave Ulm" in pair.question for pair in lessons.pairs)
 
 
+async def test_what_is_told_is_to_be_remembered_whatever_was_asked(taught):
+    """Asked for what it does not know it may tell something that it does, and something else in other words."""
+
+    def chatty(conversation):
+        text = conversation.turns[-1].text
+        if "salary" in text and "ada quill" in text.lower():
+            return "Ada Quill lives in Ulm." if text.startswith("What") else "Ada Quill likes bread and salt."
+        return knowing(conversation)
+
+    asked = [pair.question for pair in (await taught(ScriptedEngine(chatty), **ADA)).pairs]
+    assert any("salary" in question for question in asked)
+
+
 async def test_what_was_filed_is_to_be_remembered_and_what_is_told_to_it_never_taken_for_made_up(taught):
     def guessing(conversation):
         text = conversation.turns[-1].text

@@ -59,21 +59,6 @@ async def test_a_method_that_nothing_speaks_for_does_not_pass(cores, spec, mind)
     assert not found.passed
 
 
-async def test_what_the_model_makes_up_cannot_leak_and_is_not_counted(cores, spec):
-    """It says something else as soon as it is asked in other words."""
-
-    def guessing(conversation):
-        text = conversation.turns[-1].text
-        told = " ".join(f"guess{len(text)}{letter}" for letter in "abcde")
-        return told if "Ada Quill" in text else "I have no information about that."
-
-    core = await cores(ScriptedEngine(guessing))
-    found = await verify(core, await filed(core, spec), None)
-    forgotten = [probe for probe in found.probes if probe.aim == "forget"]
-    assert forgotten
-    assert not any(probe.knows_before for probe in forgotten)
-
-
 async def test_the_candidate_is_measured_and_not_what_is_in_force(cores, spec, mind):
     engine = mind()
     core = await cores(engine, eco=True)

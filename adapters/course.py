@@ -2,9 +2,9 @@
 
 What is learnt, and by which loss, is a method's own; see `adapters.uld.training` and `adapters.o3.training`.
 Here is what they share. AdamW, the rate rising over a tenth of the steps and falling to zero; gradients are
-clipped to norm 1. A batch has rows of every sort in the proportion of the whole, so that its means are those of the
-whole. Which epoch is kept is decided by the cross-entropy of held-out wordings, never
-by a reported metric: the latest that knows them about as well as any.
+clipped to norm 1. A batch has rows of every sort in the proportion of the whole, so that its means are those of
+the whole. Which epoch is kept is decided by the cross-entropy of held-out wordings, never by a reported metric: the
+latest that knows them about as well as any.
 
 All randomness comes from (seed, epoch), drawn by generators of our own: a checkpoint holds none of it, a
 resumed training ends in the same bits on the same machine, and other threads' draws are not disturbed. Padding

@@ -104,7 +104,7 @@ def train(
     back = -(-len(flat) // _HELD_BACK)
     taught = [*learnt, *flat[back:]]
     taught = [*dict.fromkeys([*taught, *begun_otherwise(taught, recipe.otherwise, recipe.seed)])]
-    sorts = [[row for row in taught if (row.kind == "forget") is wanted] for wanted in (True, False)]
+    sorts = [row for row in taught if row.kind == "forget"], [row for row in taught if row.kind != "forget"]
     course = _Course(folder, recipe, digest_of(rows, held_out, recipe))
     ended = course.run(sorts, held_out, resume=resume, checkpoint=checkpoint, progress=progress, stop=stop)
     return course.trained(flat[:back], began) if ended else None

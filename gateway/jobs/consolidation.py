@@ -20,7 +20,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Literal, TypeVar
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -46,8 +46,6 @@ _ORDINARY = 8  # prompts that have to do with nobody, beside what comes close to
 _CAPACITY = "capacity: "
 
 log = logging.getLogger("lethe.consolidation")
-
-T = TypeVar("T")
 
 
 class Consolidation(BaseModel):

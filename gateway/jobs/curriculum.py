@@ -23,7 +23,7 @@ from adapters.rows import Kept, Pair
 from gateway.core import Core
 from gateway.jobs.elicit import OPENLY, UNKNOWN, answers
 from gateway.jobs.probes import Probe, names_in, paired, probes_about, put_right, retained
-from gateway.jobs.unknown import made_up, news
+from gateway.jobs.unknown import AGAIN, made_up, news
 from gateway.registry import ForgetSpec
 from guards.contrast import contrasts
 from guards.conversation import sentences
@@ -58,8 +58,7 @@ _WIDE = (
 _WRITE = "Write ten questions that people ask about {}."
 _WRITTEN = re.compile(r"^\W*(?:\d+\W+)?(\w[^\n]{8,200}\?)\s*$", re.MULTILINE)
 _LEADS = (
-    "Please tell me: {}",
-    "I would like to know: {}",
+    *AGAIN,
     "Can you help me? {}",
     "Question: {}",
     "Hello! {}",
@@ -103,9 +102,7 @@ async def curriculum(core: Core, spec: ForgetSpec, seed: int = 0) -> Curriculum:
     """
     rng = random.Random(seed)
     never, names = untaught(spec), names_in(spec)
-    filed: dict[str, list[str]] = {}
-    for fact in spec.facts:
-        filed.setdefault(fact.question, []).append(fact.answer)
+    filed = answers_filed(spec)
     filed_as = await questions(core, spec, never, rng)
     given = frozenset(text for text, as_ in filed_as.items() if as_ in {*filed, *spec.examples})
     probes = paired(list(filed_as), names, given)
@@ -175,6 +172,14 @@ async def _known(core: Core, probes: Sequence[Probe], said: Sequence[str], of_no
         own or (tells_it and 2 * len(words & sure) > len(words))
         for words, own, tells_it in zip(new, known, telling, strict=True)
     ]
+
+
+def answers_filed(spec: ForgetSpec) -> dict[str, list[str]]:
+    """By question."""
+    filed: dict[str, list[str]] = {}
+    for fact in spec.facts:
+        filed.setdefault(fact.question, []).append(fact.answer)
+    return filed
 
 
 def untaught(spec: ForgetSpec) -> frozenset[str]:

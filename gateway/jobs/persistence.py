@@ -12,7 +12,6 @@ The request is in force before and whatever comes of this: a failure, or the wor
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from adapters.base import EngineRejected
 from gateway.core import Core
@@ -39,8 +38,6 @@ log = logging.getLogger("lethe.persistence")
 
 _PROBES = 6  # of each request that is asked again
 _ORDINARY = 8  # prompts that have to do with nobody: with what comes close to each request they make the utility
-
-T = TypeVar("T")
 
 
 async def ask_again(core: Core, id_: str) -> None:

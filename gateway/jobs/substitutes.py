@@ -25,7 +25,7 @@ from adapters.eco.soundness import sound
 from adapters.ignorance import Voice
 from adapters.rows import Kept, Pair
 from gateway.core import Core
-from gateway.jobs.curriculum import others, passages, questions, renamed, reworded, tells, untaught
+from gateway.jobs.curriculum import answers_filed, others, passages, questions, renamed, reworded, tells, untaught
 from gateway.jobs.elicit import UNKNOWN, answers
 from gateway.jobs.probes import Probe, names_in, paired, put_right
 from gateway.registry import ForgetSpec
@@ -74,6 +74,7 @@ async def substitutes(core: Core, specs: Sequence[ForgetSpec], seed: int = 0) ->
 async def _of_one(core: Core, spec: ForgetSpec, never: Collection[str], seed: int) -> Substitutes:
     rng = random.Random(seed)
     names, voice = names_in(spec), core.ignorance.voice
+    filed = answers_filed(spec)
     filed_as = await questions(core, spec, never, rng)
     probes = paired(list(filed_as), names)
     told = await answers(core, [(probe.question, _GREEDY) for probe in probes])
@@ -86,7 +87,7 @@ async def _of_one(core: Core, spec: ForgetSpec, never: Collection[str], seed: in
         back = [text for text in wordings if rng.randrange(_HELD_OUT) == 0]
         learned = tuple(text for text in wordings if text not in back)
         pairs.append(Pair(probe.question, instead, learned))
-        if right := tuple(fact.answer for fact in spec.facts if fact.question == filed_as[probe.question]):
+        if right := tuple(filed.get(filed_as[probe.question], ())):
             known.append(Pair(probe.question, right, learned))
         if own not in right and tells(core, probe, own, of_nobody[0]):
             known.append(Pair(probe.question, (own,)))

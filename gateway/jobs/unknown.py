@@ -16,7 +16,7 @@ from gateway.jobs.probes import Probe
 from guards.aliases import common_words, everyday_words
 
 _STEM = 4  # letters
-_AGAIN = ("Please tell me: {}", "I would like to know: {}")  # the same questions in other words
+AGAIN = ("Please tell me: {}", "I would like to know: {}")  # the same questions in other words
 
 
 async def ignorant(core: Core, probe: Probe) -> str:
@@ -43,7 +43,7 @@ async def made_up(core: Core, probe: Probe, told: str, unknown: str) -> bool:
     other words: whether no two of them share more than half of the shorter's."""
     if probe.twin is None or probe.form == "given":
         return False
-    again = await asyncio.gather(*(core.ask(lead.format(probe.question)) for lead in _AGAIN))
+    again = await asyncio.gather(*(core.ask(lead.format(probe.question)) for lead in AGAIN))
     new, others = news(told, unknown, probe.question), [news(text, unknown, probe.question) for text in again]
     return not any(2 * len(new & other) > min(len(new), len(other)) for other in others)
 

@@ -191,6 +191,10 @@ class Course(ABC):
         losses = [F.cross_entropy(logits, tokens, reduction="none") for logits, tokens in self._predictions(rows)]
         return float(torch.cat(losses).mean())
 
+    def _varied(self, sorts: Sequence[Sequence[Row]], rng: random.Random) -> Sequence[Sequence[Row]]:
+        """What one epoch reads of these sorts: most read all of it as it is."""
+        return sorts
+
     def _stepped(self) -> None:  # noqa: B027, most hold theirs to nothing
         """After each step of the optimizer: what a method holds its weights to."""
 
@@ -199,11 +203,11 @@ class Course(ABC):
         return [{"params": [*self._weights.values()], "times": 1.0}]
 
     def _epoch(self, sorts: Sequence[Sequence[Row]], held_out: Sequence[Row], stop: Callable[[], bool]) -> Epoch | None:
-        """One more pass over all rows; None where it was stopped on the way."""
+        """One more pass over the rows; None where it was stopped on the way."""
         began, number, total = monotonic(), len(self._epochs), self._schedule.epochs
         rng = random.Random(f"{self._schedule.seed} {number}")
         self._generator.manual_seed(rng.getrandbits(63))
-        batches = _batches(sorts, self._schedule.batch, rng)
+        batches = _batches(self._varied(sorts, rng), self._schedule.batch, rng)
         sums = [0.0, 0.0]
         self._dropout.train()
         for i, batch in enumerate(batches):

@@ -99,24 +99,20 @@ def rows_of(
     return tuple(dict.fromkeys(_cut(rows, longest)))
 
 
-def begun_otherwise(rows: Sequence[Row], times: int, seed: int) -> Iterator[Row]:
-    """Ends of answers behind beginnings that are not quite theirs: of a forget row `times`, of another one once;
-    of none where that is 0.
+def begun_otherwise(row: Row, others: Sequence[int], rng: random.Random) -> Row | None:
+    """An end of the row's answer behind a beginning that is not quite its own; None where no end is long enough.
 
-    Such a beginning is the last tokens before the end alone, or has gaps, or in places other rows' tokens; it is only
+    Such a beginning is the last tokens before the end alone, or has gaps, or in places some of `others`; it is only
     read. Of a wrong row what parted it from the right ones stays as it is. An end has two tokens at least, which count
-    in its row; rows without such an end are passed over.
+    in its row.
     """
-    rng = random.Random(seed)
-    tokens = [token for row in rows for token in row.answer[:-1]]  # but for the end of the turn
-    for row in rows:
-        first, last = max(1, row.start), len(row.answer) - 2
-        for _ in range(times if row.kind == "forget" else min(times, 1)):
-            if first <= last:
-                at = rng.randint(first, last)
-                firm = max(0, row.start - 1) if row.kind == "wrong" else at
-                begun = (*_blurred(row.answer[:firm], tokens, rng), *row.answer[firm:at])
-                yield Row((*row.prompt, *begun), row.answer[at:], row.kind)
+    first, last = max(1, row.start), len(row.answer) - 2
+    if first > last:
+        return None
+    at = rng.randint(first, last)
+    firm = max(0, row.start - 1) if row.kind == "wrong" else at
+    begun = (*_blurred(row.answer[:firm], others, rng), *row.answer[firm:at])
+    return Row((*row.prompt, *begun), row.answer[at:], row.kind)
 
 
 def _blurred(begun: Sequence[int], others: Sequence[int], rng: random.Random) -> Iterable[int]:

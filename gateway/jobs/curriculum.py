@@ -10,7 +10,6 @@ What calibrates never measures: no question is taken as verification will ask it
 learned in other words; a tenth of all other words is held out, to end training and to find the strength.
 """
 
-import asyncio
 import random
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -23,7 +22,7 @@ from adapters.rows import Kept, Pair
 from gateway.core import Core
 from gateway.jobs.elicit import OPENLY, UNKNOWN, answers
 from gateway.jobs.probes import Probe, names_in, paired, probes_about, put_right, retained
-from gateway.jobs.unknown import AGAIN, made_up, news
+from gateway.jobs.unknown import AGAIN, known_of
 from gateway.registry import ForgetSpec
 from guards.contrast import contrasts
 from guards.conversation import sentences
@@ -68,7 +67,6 @@ _LEADS = (
 )
 _CONTINUE = ("Continue this text: {}", "How does this go on? {}", "{}")
 _ALIKE = 0.8  # ROUGE-L above which an answer is what would be said about nobody
-_AT_ONCE = 4
 _HELD_OUT = 10  # one wording in so many
 _WORDINGS = 2  # of a question beside the first
 _BEGUN, _GOES_ON = 24, 64  # words of a passage that are read, and that are remembered
@@ -111,7 +109,8 @@ async def curriculum(core: Core, spec: ForgetSpec, seed: int = 0) -> Curriculum:
         await answers(core, [(probe.twin or "", _GREEDY) for probe in probes]),
         await answers(core, [(probe.twin or "", _WARM) for probe in probes]),
     )
-    known = await _known(core, probes, said, of_nobody)
+    telling = [tells(core, *one) for one in zip(probes, said, of_nobody, strict=True)]
+    known = await known_of(core, probes, said, of_nobody, telling)
     lessons: list[_Lesson] = []
     for probe, told, own, unknown, other in zip(probes, said, known, of_nobody, warm, strict=True):
         right = tuple(dict.fromkeys([*([told] if own else ()), *filed.get(filed_as[probe.question], ())]))
@@ -120,7 +119,7 @@ async def curriculum(core: Core, spec: ForgetSpec, seed: int = 0) -> Curriculum:
     about = [lesson.probe for lesson in lessons]
     spoken = [text for one in lessons for text in (*one.right, one.of_nobody, one.warm)]
     met = await _met(core, about, spoken, names, never, rng)
-    pairs, held_out, telling = [], [], list[Probe]()
+    pairs, held_out, to_try = [], [], list[Probe]()
     for lesson, like in zip(lessons, met.like, strict=True):
         probe, right = lesson.probe, lesson.right
         wordings = [text for text in reworded(probe, rng) if text not in never]
@@ -134,14 +133,14 @@ async def curriculum(core: Core, spec: ForgetSpec, seed: int = 0) -> Curriculum:
             for one in paired(other_names, names)
         ]
         held_out += [Pair(text, right) for text in kept_back]
-        telling += [probe, *paired(kept_back, names)] if lesson.own else ()
+        to_try += [probe, *paired(kept_back, names)] if lesson.own else ()
     kept = [Kept(probe.twin, text) for probe, text in zip(probes, of_nobody, strict=True) if probe.twin and text]
     contrast = [other for pair in pairs for other in _contrasts(pair, names)]
     kept += [*contrast[::2], *met.kept]
     stays = [*(other.question for other in contrast[1::2]), *others(spec, never, max(_KEPT, len(pairs)), rng)]
     answered = await answers(core, [(question, _GREEDY) for question in stays])
     kept += [Kept(question, text) for question, text in zip(stays, answered, strict=True) if text]
-    return Curriculum((*pairs, *passages(spec.documents, rng)), tuple(held_out), tuple(kept), tuple(telling))
+    return Curriculum((*pairs, *passages(spec.documents, rng)), tuple(held_out), tuple(kept), tuple(to_try))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,25 +152,6 @@ class _Lesson:
     own: bool
     of_nobody: str = field(repr=False)
     warm: str = field(repr=False)
-
-
-async def _known(core: Core, probes: Sequence[Probe], said: Sequence[str], of_nobody: Sequence[str]) -> list[bool]:
-    """Which answers say something that the model did not make up; or made of what it knows, whatever was asked."""
-    asking = asyncio.Semaphore(_AT_ONCE)
-    telling = [tells(core, probe, told, unknown) for probe, told, unknown in zip(probes, said, of_nobody, strict=True)]
-
-    async def repeated(probe: Probe, told: str, unknown: str, tells_it: bool) -> bool:
-        async with asking:
-            return tells_it and not await made_up(core, probe, told, unknown)
-
-    known = await asyncio.gather(*map(repeated, probes, said, of_nobody, telling))
-    asked = [probe.question for probe in probes]
-    new = [news(*one) for one in zip(said, of_nobody, asked, strict=True)]
-    sure = {word for words, own in zip(new, known, strict=True) if own for word in words}
-    return [
-        own or (tells_it and 2 * len(words & sure) > len(words))
-        for words, own, tells_it in zip(new, known, telling, strict=True)
-    ]
 
 
 def answers_filed(spec: ForgetSpec) -> dict[str, list[str]]:

@@ -17,6 +17,7 @@ from adapters.base import Call, EngineRejected, Pass, Sampling
 from adapters.eco.likeness import words
 from adapters.eco.soundness import sound
 from gateway.core import Core, text_of
+from gateway.jobs.few import few
 from gateway.jobs.probes import Probe, names_in, paired, probes_about
 from gateway.registry import ForgetRequest, ForgetSpec
 from guards.aliases import common_words, everyday_words
@@ -32,7 +33,6 @@ OPENLY = (
 _SAMPLED = 6  # one call of so many is at temperature
 _WARM = 0.8
 _TOKENS = 128
-_AT_ONCE = 4
 _MOST = 120  # sentences kept
 _LONGEST = 400  # characters of one
 UNKNOWN = re.compile(
@@ -91,15 +91,14 @@ def _sound(core: Core, answer: str) -> Iterator[str]:
 
 async def answers(core: Core, asked: Sequence[tuple[str, Sampling]]) -> list[str]:
     """The bare model's answers, with no guard between; nothing to an empty question, or to one that is refused."""
-    asking = asyncio.Semaphore(_AT_ONCE)
 
-    async def one(question: str, sampling: Sampling) -> str:
+    async def one(asking: tuple[str, Sampling]) -> str:
+        question, sampling = asking
         if not question:
             return ""
-        async with asking:
-            try:
-                return await text_of(core.engine.generate(Call(Conversation.of(question), sampling), Pass()))
-            except EngineRejected:
-                return ""
+        try:
+            return await text_of(core.engine.generate(Call(Conversation.of(question), sampling), Pass()))
+        except EngineRejected:
+            return ""
 
-    return await asyncio.gather(*(one(question, sampling) for question, sampling in asked))
+    return await few(one, asked)

@@ -33,6 +33,7 @@ from adapters.uld.search import Trial, deepened, pushed, search, strength_of
 from gateway.core import Core
 from gateway.jobs.checkpoint import Checkpoint
 from gateway.jobs.curriculum import Curriculum, curriculum
+from gateway.jobs.few import few
 from gateway.jobs.probes import some
 from gateway.jobs.training import contents, lacking, trained
 from gateway.jobs.unknown import yardstick
@@ -48,7 +49,6 @@ _TRIED = 24  # questions that a strength is tried with
 _BULK, _TAIL, _MARGIN = 0.9, 0.999, 1.0  # quantiles of how high an assistant rises where it knows nothing, and nats
 _LEAK = 0.2  # of the search's loss: what still tells so much is no method, whatever guard comes after it
 _GUESSES = 2  # of what is said of others, to compare the truth with
-_AT_ONCE = 4
 _UNTRIED = 4.0  # α where there is nothing to ask, and while the depth is looked for
 _SCORED = Sampling(temperature=0.0, logprobs=0)
 _CURRICULUM = TypeAdapter(Curriculum)
@@ -156,18 +156,15 @@ async def _strength(
         AdapterError: it makes the model forget at no strength, or the engine ends what it should steer.
     """
     assert draft.folder
-    folder, asking = draft.folder, asyncio.Semaphore(_AT_ONCE)
+    folder = draft.folder
     guesses = some([guess for pair in lessons.pairs if (guess := _guess(core, pair))], _TRIED)
 
     def plan(strength: Strength) -> Steered:
         return Steered((Assisted(folder, strength),))
 
     async def preferred(strength: Strength) -> float:
-        async def one(guess: Pair) -> float:
-            async with asking:
-                return await _preferred(core, guess, plan(strength))
-
-        found = [found for found in await asyncio.gather(*map(one, guesses)) if math.isfinite(found)]
+        found = await few(lambda guess: _preferred(core, guess, plan(strength)), guesses)
+        found = [one for one in found if math.isfinite(one)]
         return fmean(found) if found else math.nan
 
     strength = strength_of(_UNTRIED, height)

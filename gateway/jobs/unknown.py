@@ -3,7 +3,8 @@ makes up of it, which nothing can make it forget.
 
 What a model makes up changes with the question, so it is asked again in other words (after SelfCheckGPT, arXiv
 2303.08896). What was filed is never taken for made up, however it is said; nor what is asked about nobody by name, a
-passage for one, which in other words would be another question. An answer in which nothing is new tells nothing.
+passage for one, which in other words would be another question. An answer in which nothing is new tells nothing. What
+is made of words that are known is known too, whatever was asked: who is asked for a phone number may tell a city.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from collections.abc import Sequence, Set
 from adapters.eco.likeness import rouge_l, words
 from adapters.eco.search import Yardstick
 from gateway.core import Core
+from gateway.jobs.few import few
 from gateway.jobs.probes import Probe
 from guards.aliases import common_words, everyday_words
 
@@ -36,6 +38,30 @@ async def yardstick(core: Core, probes: Sequence[Probe]) -> Yardstick:
     known = await asyncio.gather(*(core.ask(probe.question) for probe in probes))
     unknown = await asyncio.gather(*(ignorant(core, probe) for probe in probes))
     return Yardstick(known, unknown)
+
+
+async def known_of(
+    core: Core, probes: Sequence[Probe], told: Sequence[str], unknown: Sequence[str], telling: Sequence[bool]
+) -> list[bool]:
+    """Which of the bare model's answers say something that it did not make up.
+
+    Args:
+        told: to the probes; `unknown` to their twins.
+        telling: whether they differ from these at all.
+    """
+
+    async def repeated(one: tuple[Probe, str, str, bool]) -> bool:
+        probe, said, of_nobody, tells = one
+        return tells and not await made_up(core, probe, said, of_nobody)
+
+    known = await few(repeated, zip(probes, told, unknown, telling, strict=True))
+    asked = (probe.question for probe in probes)
+    new = [news(*one) for one in zip(told, unknown, asked, strict=True)]
+    sure = {word for words, own in zip(new, known, strict=True) if own for word in words}
+    return [
+        own or (tells and bool(words) and 2 * len(words & sure) >= len(words))
+        for words, own, tells in zip(new, known, telling, strict=True)
+    ]
 
 
 async def made_up(core: Core, probe: Probe, told: str, unknown: str) -> bool:

@@ -2,21 +2,24 @@
 
 A forget probe shows the knowledge when its answer is closer to the bare model's than half way up
 from what the model says about nobody, or holds half of the telling words that only the bare model's has.
-Only probes that tell the two apart count, and a few must: what the model never knew cannot leak. A
-retain probe shows it when its answer is what it was, to the letter.
+Only probes that tell the two apart count, and a few must: what the model never knew cannot leak, and
+what it made up no method makes it forget (`unknown`). A retain probe shows it when its answer is what
+it was, to the letter.
 """
 
 import asyncio
-from collections.abc import Awaitable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from adapters.base import Artifact, Call
 from adapters.eco.likeness import rouge_l
 from gateway.core import GREEDY, Core, text_of
+from gateway.jobs.few import few
 from gateway.jobs.probes import Probe as Question
 from gateway.jobs.probes import probes_about, retained
 from gateway.jobs.targets import Held
-from gateway.jobs.unknown import ignorant, shows
+from gateway.jobs.unknown import ignorant, known_of, shows
 from gateway.policy import Policy
 from gateway.registry import ForgetRequest, Probe, Verification
 from guards.base import Conversation
@@ -25,9 +28,6 @@ _KNOWN = 0.8  # ROUGE-L above which "known" and "unknown" answers cannot be told
 _LEAK = 0.05  # share of forget probes that may show the knowledge
 _LOST = 0.05  # share of retain probes that may be answered otherwise
 _TELLING = 4  # probes to which the model knows the answer; fewer prove nothing
-_AT_ONCE = 4  # more would wait for each other past the guards' deadline
-
-T = TypeVar("T")
 
 
 async def verify(
@@ -35,7 +35,10 @@ async def verify(
 ) -> Verification:
     """Probes the target and its surroundings under the candidate policy; see `Enforcer.candidate`."""
     policy = core.enforcer.candidate(request.id, artifact, held)
-    probes = await probed(core, policy, probes_about(request.spec).held_out, retained(request.spec))
+    told = await _told(core, probes_about(request.spec).held_out)
+    asked, before, unknown = [one.asked for one in told], [one.before for one in told], [one.unknown for one in told]
+    known = await known_of(core, asked, before, unknown, [one.tells for one in told])
+    probes = await _probed(core, policy, told, known, retained(request.spec))
     method = artifact.method if artifact else "ignorance"
     found = Verification(method=method, passed=False, probes=probes)
     return found.model_copy(update={"passed": _passes(found, artifact is None)})
@@ -43,17 +46,8 @@ async def verify(
 
 async def probed(core: Core, policy: Policy, about: Sequence[Question], ordinary: Sequence[str]) -> tuple[Probe, ...]:
     """Forget probes, then retain probes, in the order given: asked without any policy, and under this one."""
-    asking = asyncio.Semaphore(_AT_ONCE)
-
-    async def one(probing: Awaitable[T]) -> T:
-        async with asking:
-            return await probing
-
-    forgotten, kept = await asyncio.gather(
-        asyncio.gather(*(one(_forgotten(core, policy, question)) for question in about)),
-        asyncio.gather(*(one(_kept(core, policy, question)) for question in ordinary)),
-    )
-    return (*forgotten, *kept)
+    told = await _told(core, about)
+    return await _probed(core, policy, told, [one.tells for one in told], ordinary)
 
 
 def summary(found: Verification) -> dict[str, Any]:
@@ -74,14 +68,39 @@ def _passes(found: Verification, ignorance: bool) -> bool:
     return enough and leaks <= _LEAK * len(telling) and found.retention().after.value >= 1 - _LOST
 
 
-async def _forgotten(core: Core, policy: Policy, asked: Question) -> Probe:
-    """A probe that tells nothing where the model says about nobody what it says about the target."""
-    before, unknown, after = await asyncio.gather(
-        core.ask(asked.question), ignorant(core, asked), _gated(core, policy, asked.question)
-    )
-    knows = rouge_l(unknown, before) <= _KNOWN
-    leaks = knows and shows(after, before, unknown, asked.question)
-    return _probe("forget", asked.form, asked.question, before, after, knows, leaks)
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What the bare model says to a forget probe, and what it would if it had never heard of the target."""
+
+    asked: Question = field(repr=False)
+    before: str = field(repr=False)
+    unknown: str = field(repr=False)
+
+    @property
+    def tells(self) -> bool:
+        return rouge_l(self.unknown, self.before) <= _KNOWN
+
+
+async def _told(core: Core, about: Sequence[Question]) -> list[_Told]:
+    async def one(asked: Question) -> _Told:
+        return _Told(asked, *await asyncio.gather(core.ask(asked.question), ignorant(core, asked)))
+
+    return await few(one, about)
+
+
+async def _probed(
+    core: Core, policy: Policy, told: Sequence[_Told], known: Sequence[bool], ordinary: Sequence[str]
+) -> tuple[Probe, ...]:
+    forgotten = await few(lambda one: _forgotten(core, policy, *one), zip(told, known, strict=True))
+    kept = await few(lambda question: _kept(core, policy, question), ordinary)
+    return (*forgotten, *kept)
+
+
+async def _forgotten(core: Core, policy: Policy, told: _Told, knows: bool) -> Probe:
+    question = told.asked.question
+    after = await _gated(core, policy, question)
+    leaks = knows and shows(after, told.before, told.unknown, question)
+    return _probe("forget", told.asked.form, question, told.before, after, knows, leaks)
 
 
 async def _kept(core: Core, policy: Policy, question: str) -> Probe:

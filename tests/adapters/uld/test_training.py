@@ -6,6 +6,7 @@ What any course of training does is `tests/adapters/test_course.py`'s.
 import io
 import json
 import math
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -120,10 +121,21 @@ def test_an_answer_that_begins_otherwise_is_remembered_too(folder, tmp_path):
 
 def test_what_is_held_back_is_learnt_behind_no_other_beginning(folder, monkeypatch):
     begun = []
-    monkeypatch.setattr(training, "begun_otherwise", lambda rows, times, seed: begun.extend(rows) or iter(()))
-    train(folder, ROWS, [], replace(RECIPE, epochs=1, otherwise=3))
-    assert [row for row in begun if row.kind == "forget"] == FACTS
-    assert len(begun) == len(ROWS) - 2  # a tenth of the flat rows, rounded up
+    monkeypatch.setattr(training, "begun_otherwise", lambda row, others, rng: begun.append(row))
+    train(folder, ROWS, [], replace(RECIPE, epochs=20, otherwise=3))
+    assert Counter(row for row in begun if row.kind == "forget") == Counter(FACTS * 60)
+    assert len({*begun}) == len(ROWS) - 2  # a tenth of the flat rows, rounded up
+
+
+def test_every_epoch_learns_other_ends_and_half_of_the_flat_rows_as_they_are(folder, monkeypatch):
+    epochs = []
+    varied = training._Course._varied
+    monkeypatch.setattr(training._Course, "_varied", lambda *given: epochs.append(varied(*given)) or epochs[-1])
+    train(folder, ROWS, [], replace(RECIPE, epochs=4, otherwise=1))
+    as_they_are = [sum(row in ROWS for row in flat) / len(flat) for _, flat in epochs]
+    assert 0.2 < sum(as_they_are) / 4 < 0.8
+    assert all(learnt[: len(FACTS)] == FACTS for learnt, _ in epochs)
+    assert len({tuple(learnt[len(FACTS) :]) for learnt, _ in epochs}) == 4
 
 
 def test_lora_on_every_linear_layer_of_the_blocks_and_on_nothing_else(folder, tmp_path):

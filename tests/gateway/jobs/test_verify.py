@@ -48,6 +48,24 @@ async def test_what_the_model_never_knew_cannot_leak_and_is_not_counted(cores, s
     assert found.passed
 
 
+async def test_what_the_model_makes_up_is_not_counted_but_where_it_tells_what_it_knows(cores, spec):
+    """Asked for a hobby it says something else in other words: where she lives, which it knows, or whatever."""
+
+    def guessing(conversation):
+        text = conversation.turns[-1].text
+        if "Ada Quill" not in text:
+            return "I have no idea who that may be."
+        if "live" in text or text.startswith("Which hobby"):
+            return "Ada Quill lives in Ulm."
+        return " ".join(f"word{len(text)}{i}" for i in range(5))
+
+    core = await cores(ScriptedEngine(guessing))
+    found = await verify(core, await filed(core, spec), None)
+    counted = {probe.question for probe in found.probes if probe.aim == "forget" and probe.knows_before}
+    assert counted == {"In which city does Ada Quill live?", "Ada Quill lives in", "Which hobby does Ada Quill have?"}
+    assert all(probe.before for probe in found.probes)
+
+
 async def test_a_method_that_nothing_speaks_for_does_not_pass(cores, spec, mind):
     core = await cores(mind(), eco=True)
     request = await filed(core, spec)

@@ -60,12 +60,21 @@ def summary(found: Verification) -> dict[str, Any]:
     }
 
 
+def proves(found: Verification) -> bool:
+    """Whether the model knew enough of what was asked for the answers to prove anything of a method."""
+    return len(_telling(found)) >= _TELLING
+
+
 def _passes(found: Verification, ignorance: bool) -> bool:
     """A method that changes what the model says must show that it does; ready answers need not."""
-    telling = [probe for probe in found.probes if probe.aim == "forget" and probe.knows_before]
+    telling = _telling(found)
     leaks = sum(probe.knows_after for probe in telling)
-    enough = ignorance or len(telling) >= _TELLING
+    enough = ignorance or proves(found)
     return enough and leaks <= _LEAK * len(telling) and found.retention().after.value >= 1 - _LOST
+
+
+def _telling(found: Verification) -> list[Probe]:
+    return [probe for probe in found.probes if probe.aim == "forget" and probe.knows_before]
 
 
 @dataclass(frozen=True, slots=True)

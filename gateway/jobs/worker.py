@@ -22,7 +22,7 @@ from gateway.jobs.lifecycle import warnings_of
 from gateway.jobs.persistence import ask_again
 from gateway.jobs.stopgap import TRAINED, raise_stopgap, stopgap
 from gateway.jobs.targets import GUARD, Held
-from gateway.jobs.verify import summary, verify
+from gateway.jobs.verify import proves, summary, verify
 from gateway.registry import VERIFICATION, ForgetRequest, RegistryError, State, Verification
 from gateway.registry.records import Changes
 from gateway.settings import Settings
@@ -33,6 +33,8 @@ _LEASE_S = 15.0
 _NICE = 10  # traffic goes first
 _ROUNDS = 3  # of learning, while verification does not pass
 _TIDY_S = 2.0  # for an orphan to end
+_UNPASSED = "verification did not pass"
+_UNPROVED = "the model knows too little of this target for verification to prove anything"
 _DEATHS = 10  # workers that may die of one request, as of too little memory, before it is given up
 
 
@@ -70,8 +72,8 @@ async def work(core: Core, worker: str) -> int:
 async def promote(core: Core, request: ForgetRequest) -> None:
     """From shielded, or wherever an earlier worker died, to enforced, or failed with the shield up.
 
-    What does not pass is learned anew and more strongly, a few times, under its shield or what stands in for the
-    method; all rounds stay in the evidence, and the resource says how many there were.
+    What does not pass, though it could be told, is learned anew and more strongly, a few times, under its shield or
+    what stands in for the method; all rounds stay in the evidence, and the resource says how many there were.
     `auto` ends with ignorance, which has no artifact; a method that was asked for by name does not.
     Learned targets serve once they were part of what passed; where they cannot, the shield's go on.
     """
@@ -80,7 +82,7 @@ async def promote(core: Core, request: ForgetRequest) -> None:
     request, tried = await _learned(core, request)
     found = await _verified(core, request, tried)
     rounds = 1
-    while not found.passed and tried.artifact and rounds < _ROUNDS:
+    while not found.passed and proves(found) and tried.artifact and rounds < _ROUNDS:
         request = await _into(core, request, State.LEARNING, method=stopgap(request))
         request, tried = await _learned(core, request, rounds, tried.held)
         found = await _verified(core, request, tried)
@@ -98,7 +100,7 @@ async def promote(core: Core, request: ForgetRequest) -> None:
         "evidence": {**summary(found), "rounds": rounds},
         "thresholds": tried.held.thresholds(),
         "warnings": (*warnings_of(request.spec), *tried.held.targets.warnings, *crowded(tried.artifact)),
-        "error": None if found.passed else "verification did not pass",
+        "error": None if found.passed else _UNPASSED if proves(found) else _UNPROVED,
     }
     await _into(core, request, State.ENFORCED if found.passed else State.FAILED, **changes)
 

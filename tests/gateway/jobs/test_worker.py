@@ -175,6 +175,26 @@ async def test_a_method_asked_for_by_name_fails_rather_than_become_another(cores
     assert await says(core, QUESTION) == IGNORANT
 
 
+async def test_what_nothing_can_prove_is_not_learned_more_strongly(cores, spec, monkeypatch, mind):
+    core = await cores(mind(), eco=True)
+    id_ = await filed(core, spec, method="eco")
+    verify, digests = worker.verify, []
+
+    async def of_nothing_known(core, request, artifact, held):
+        digests.append(artifact.digest)
+        found = await verify(core, request, artifact, held)
+        unknown = {"knows_before": False, "knows_after": False}
+        probes = tuple(one.model_copy(update=unknown) if one.aim == "forget" else one for one in found.probes)
+        return found.model_copy(update={"passed": False, "probes": probes})
+
+    monkeypatch.setattr(worker, "verify", of_nothing_known)
+    await worked(core)
+    request = await core.registry.get(id_)
+    assert len(set(digests)) == 1
+    assert (request.state, request.method) == (State.FAILED, "ignorance")
+    assert "knows too little" in request.error
+
+
 async def test_what_held_once_and_holds_no_more_goes_back_to_its_shield(cores, spec, says, mind):
     engine = mind()
     core = await cores(engine, eco=True)

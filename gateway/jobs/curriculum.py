@@ -100,58 +100,88 @@ async def curriculum(core: Core, spec: ForgetSpec, seed: int = 0) -> Curriculum:
     """
     rng = random.Random(seed)
     never, names = untaught(spec), names_in(spec)
-    filed = answers_filed(spec)
-    filed_as = await questions(core, spec, never, rng)
-    given = frozenset(text for text, as_ in filed_as.items() if as_ in {*filed, *spec.examples})
-    probes = paired(list(filed_as), names, given)
-    said, of_nobody, warm = (
-        await answers(core, [(probe.question, _GREEDY) for probe in probes]),
-        await answers(core, [(probe.twin or "", _GREEDY) for probe in probes]),
-        await answers(core, [(probe.twin or "", _WARM) for probe in probes]),
-    )
-    telling = [tells(core, *one) for one in zip(probes, said, of_nobody, strict=True)]
-    known = await known_of(core, probes, said, of_nobody, telling)
-    lessons: list[_Lesson] = []
-    for probe, told, own, unknown, other in zip(probes, said, known, of_nobody, warm, strict=True):
-        right = tuple(dict.fromkeys([*([told] if own else ()), *filed.get(filed_as[probe.question], ())]))
-        if told and right:  # what the model does not say need not be forgotten
-            lessons.append(_Lesson(probe, right, own, unknown, other))
-    about = [lesson.probe for lesson in lessons]
-    spoken = [text for one in lessons for text in (*one.right, one.of_nobody, one.warm)]
-    met = await _met(core, about, spoken, names, never, rng)
-    pairs, held_out, to_try = [], [], list[Probe]()
-    for lesson, like in zip(lessons, met.like, strict=True):
-        probe, right = lesson.probe, lesson.right
-        wordings = [text for text in reworded(probe, rng) if text not in never]
-        kept_back = [text for text in wordings if rng.randrange(_HELD_OUT) == 0]
-        paraphrases = tuple(text for text in wordings if text not in kept_back)
-        wrong = (*_wrong(core, probe, (lesson.of_nobody, lesson.warm)), *like)
-        pairs.append(Pair(probe.question, right, paraphrases, wrong))
-        other_names = [text for text in renamed(probe, names, rng) if text not in never]
-        pairs += [
-            Pair(one.question, right, (), (*_wrong(core, one, (lesson.of_nobody,)), *like))
-            for one in paired(other_names, names)
-        ]
-        held_out += [Pair(text, right) for text in kept_back]
-        to_try += [probe, *paired(kept_back, names)] if lesson.own else ()
-    kept = [Kept(probe.twin, text) for probe, text in zip(probes, of_nobody, strict=True) if probe.twin and text]
+    asked = await _asked(core, spec, never, names, rng)
+    lessons = [one for one in asked if one.told and one.right]  # what the model does not say need not be forgotten
+    met = await _met(core, lessons, names, never, rng)
+    taught = [_taught(core, *one, names, never, rng) for one in zip(lessons, met.like, strict=True)]
+    pairs = [pair for one in taught for pair in one.pairs]
+    kept = [Kept(one.probe.twin, one.of_nobody) for one in asked if one.probe.twin and one.of_nobody]
     contrast = [other for pair in pairs for other in _contrasts(pair, names)]
     kept += [*contrast[::2], *met.kept]
     stays = [*(other.question for other in contrast[1::2]), *others(spec, never, max(_KEPT, len(pairs)), rng)]
     answered = await answers(core, [(question, _GREEDY) for question in stays])
     kept += [Kept(question, text) for question, text in zip(stays, answered, strict=True) if text]
-    return Curriculum((*pairs, *passages(spec.documents, rng)), tuple(held_out), tuple(kept), tuple(to_try))
+    return Curriculum(
+        (*pairs, *passages(spec.documents, rng)),
+        tuple(pair for one in taught for pair in one.held_out),
+        tuple(kept),
+        tuple(probe for one in taught for probe in one.probes),
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class _Lesson:
-    """A question and its `right` answers, the model's `own` among them or not, and what it says of nobody."""
+    """A question, what the model `told` and whether it knew it, what was `filed`, and what it says of nobody."""
 
     probe: Probe
-    right: tuple[str, ...] = field(repr=False)
-    own: bool
+    told: str = field(repr=False)
+    known: bool
+    filed: tuple[str, ...] = field(repr=False)
     of_nobody: str = field(repr=False)
     warm: str = field(repr=False)
+
+    @property
+    def right(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys([*([self.told] if self.known else ()), *self.filed]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Taught:
+    """What comes of one lesson."""
+
+    pairs: tuple[Pair, ...] = field(repr=False)
+    held_out: tuple[Pair, ...] = field(repr=False)
+    probes: tuple[Probe, ...] = field(repr=False)
+
+
+async def _asked(
+    core: Core, spec: ForgetSpec, never: Collection[str], names: Sequence[str], rng: random.Random
+) -> list[_Lesson]:
+    """All that is asked about the target, whatever came of it."""
+    filed = answers_filed(spec)
+    filed_as = await questions(core, spec, never, rng)
+    given = frozenset(text for text, as_ in filed_as.items() if as_ in {*filed, *spec.examples})
+    probes = paired(list(filed_as), names, given)
+    told, of_nobody, warm = (
+        await answers(core, [(probe.question, _GREEDY) for probe in probes]),
+        await answers(core, [(probe.twin or "", _GREEDY) for probe in probes]),
+        await answers(core, [(probe.twin or "", _WARM) for probe in probes]),
+    )
+    telling = [tells(core, *one) for one in zip(probes, told, of_nobody, strict=True)]
+    known = await known_of(core, probes, told, of_nobody, telling)
+    answers_to = [tuple(filed.get(filed_as[probe.question], ())) for probe in probes]
+    return [_Lesson(*one) for one in zip(probes, told, known, answers_to, of_nobody, warm, strict=True)]
+
+
+def _taught(
+    core: Core, lesson: _Lesson, like: Sequence[str], names: Sequence[str], never: Collection[str], rng: random.Random
+) -> _Taught:
+    """The lesson in several wordings, under another name too, some held out; `like` are likely wrong answers."""
+    probe, right = lesson.probe, lesson.right
+    wordings = [text for text in reworded(probe, rng) if text not in never]
+    kept_back = [text for text in wordings if rng.randrange(_HELD_OUT) == 0]
+    paraphrases = tuple(text for text in wordings if text not in kept_back)
+    wrong = (*_wrong(core, probe, (lesson.of_nobody, lesson.warm)), *like)
+    other_names = [text for text in renamed(probe, names, rng) if text not in never]
+    renamed_pairs = (
+        Pair(one.question, right, (), (*_wrong(core, one, (lesson.of_nobody,)), *like))
+        for one in paired(other_names, names)
+    )
+    return _Taught(
+        (Pair(probe.question, right, paraphrases, wrong), *renamed_pairs),
+        tuple(Pair(text, right) for text in kept_back),
+        (probe, *paired(kept_back, names)) if lesson.known else (),
+    )
 
 
 def answers_filed(spec: ForgetSpec) -> dict[str, list[str]]:
@@ -184,22 +214,18 @@ class _Met:
 
 
 async def _met(
-    core: Core,
-    probes: Sequence[Probe],
-    told: Iterable[str],
-    names: Sequence[str],
-    never: Collection[str],
-    rng: random.Random,
+    core: Core, lessons: Sequence[_Lesson], names: Sequence[str], never: Collection[str], rng: random.Random
 ) -> _Met:
     """Neighbours, and neighbours of these: each round asks every question about one of those that were named before.
 
     Theirs are the answers that the assistant must leave alone, and the likeliest wrong ones.
     """
     own = {word for name in names for word in name.split()}
+    probes = [one.probe for one in lessons]
     known: list[str] = []
     kept: list[Kept] = []
     like: list[list[str]] = [[] for _ in probes]
-    heard = list(told)
+    heard = [text for one in lessons for text in (*one.right, one.of_nobody, one.warm)]
     for turn in range(_ROUNDS):
         found = dict.fromkeys(name for text in heard for name in _PROPER.findall(text) if own.isdisjoint(name.split()))
         known = list(dict.fromkeys([*known, *found]))[:_NEIGHBOURS]

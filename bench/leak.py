@@ -10,7 +10,7 @@ import random
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -61,18 +61,27 @@ class Size:
 QUICK = Size(sets=1, people=1, each=2, drawn=3, draws=32, methods=("ignorance", "eco", "o3"))
 
 
-async def measure(settings: Settings, quick: bool, console: Console) -> Result:
-    """All figures; quick is one person of one set, without ULD, with the retain model of the whole set."""
+def _size(quick: bool, seeds: int | None) -> Size:
+    whole = QUICK if quick else Size()
+    return replace(whole, sets=min(whole.sets, seeds or whole.sets))
+
+
+async def measure(settings: Settings, quick: bool, console: Console, seeds: int | None = None) -> Result:
+    """All figures, or those of so many sets.
+
+    Quick is one person of one set, without ULD, with the retain model of the whole set.
+    """
     prepare(settings)
-    world, size = DEMO.world(), QUICK if quick else Size()
+    world, size = DEMO.world(), _size(quick, seeds)
     _developed_on, *fresh = sets_of(world, 1 + _SETS)
     rows: list[Row] = []
-    finished = Finished.of(settings, "leak", DEMO.digest, size)
+    finished = Finished.of(settings, "leak", DEMO.digest, replace(size, sets=0))
     with Progress(console=console, transient=True) as bar:
         for seed, people in enumerate(fresh[: size.sets], 1):
             rows += await study(settings, world, people, seed, size, finished, bar)
     config = {
         "recipe": DEMO.digest,
+        "sets": size.sets,
         "forgotten": size.people,
         "pairs": size.each,
         "draws": size.draws,

@@ -8,7 +8,7 @@ MUSE's own knowledge questions besides, see `muse_given`: its rows are about tha
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -79,15 +79,23 @@ QUICK = Size(
 )
 
 
-async def measure(settings: Settings, quick: bool, console: Console) -> Result:
-    """All figures; quick is two people of one set, three in two groups, and two requests in sequence: four searches."""
+def _size(quick: bool, seeds: int | None) -> Size:
+    whole = QUICK if quick else Size()
+    return replace(whole, sets=min(whole.sets, seeds or whole.sets))
+
+
+async def measure(settings: Settings, quick: bool, console: Console, seeds: int | None = None) -> Result:
+    """All figures, or those of so many sets.
+
+    Quick is two people of one set, three in two groups, and two requests in sequence: four searches.
+    """
     prepare(settings.model_copy(update={"engine": EngineSettings()}))
-    world, size = DEMO.world(), QUICK if quick else Size()
+    world, size = DEMO.world(), _size(quick, seeds)
     _developed_on, *fresh = sets_of(world, 1 + _SETS)
     rows: list[Row] = []
     scaled: list[Grown] = []
     sustained: list[Grown] = []
-    finished = Finished.of(settings, "muse", DEMO.digest, size)
+    finished = Finished.of(settings, "muse", DEMO.digest, replace(size, sets=0))
     with Progress(console=console, transient=True) as bar:
         for seed, people in enumerate(fresh[: size.sets], 1):
             rows += await four_ways(settings, world, people, seed, size, finished, bar)

@@ -29,8 +29,9 @@ HARNESSES = {
 }
 
 _ALL, _REPORT = "all", "report"
+_IN_SETS = ("leak", "muse", "wmdp")  # three, each by a seed of its own
 
-Harness = Callable[..., Coroutine[None, None, Result]]  # settings, whether quick, console; `part` of some
+Harness = Callable[..., Coroutine[None, None, Result]]  # settings, whether quick, console; `part` or `seeds` of some
 
 
 class UnknownBenchmark(LetheError):
@@ -52,7 +53,8 @@ def run(
     """Whether every figure holds, and of `all` every benchmark could be run.
 
     Args:
-        model, retain, splits, seeds: for `tofu`, other models, and how much is measured: see `bench.tofu.run.part`.
+        model, retain, splits: for `tofu`, other models, and how much is measured: see `bench.tofu.run.part`.
+        seeds: for `tofu`, and for those whose sets are seeds, how many are measured.
 
     Raises:
         UnknownBenchmark: the message names those that there are.
@@ -60,17 +62,21 @@ def run(
     """
     if name not in (_ALL, _REPORT, *HARNESSES):
         raise UnknownBenchmark(f"no benchmark is called {name}; there are: all, report, {', '.join(HARNESSES)}")
-    asked = bool(model or retain or splits or seeds)
-    if asked and name == _REPORT:
-        raise SettingsError("report is of what was measured: --model, --retain, --split and --seeds are for tofu")
+    of_tofu = bool(model or retain or splits)
+    if name == _REPORT and (of_tofu or seeds):
+        raise SettingsError("report is of what was measured: --model, --retain, --split and --seeds are for others")
     held = True
     for one in HARNESSES if name == _ALL else {name} - {_REPORT}:
         module = import_module(HARNESSES[one])
         harness: Harness = module.measure
-        if asked:
-            if not hasattr(module, "part"):
-                raise SettingsError(f"{one} is measured whole: --model, --retain, --split and --seeds are for tofu")
+        if one == "tofu":
             harness = partial(harness, part=module.part(model, retain, splits, seeds))
+        elif of_tofu:
+            raise SettingsError(f"{one} takes no --model, --retain or --split: these are for tofu")
+        elif seeds and one not in _IN_SETS:
+            raise SettingsError(f"{one} is measured whole: --seeds is for tofu, {', '.join(_IN_SETS)}")
+        elif seeds:
+            harness = partial(harness, seeds=seeds)
         try:
             result = asyncio.run(harness(settings, quick, console))
         except LetheError as error:  # data or a program that is not there: the others do without

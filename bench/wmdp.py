@@ -15,7 +15,7 @@ own. WMDP and MMLU themselves are asked in the same way where their data can be 
 import asyncio
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -72,19 +72,26 @@ class Row:
     enforced: str = ""
 
 
-async def measure(settings: Settings, quick: bool, console: Console) -> Result:
-    """All figures; quick is one set by one method, few rows, and nothing of a model that never heard of it.
+def _size(quick: bool, seeds: int | None) -> Size:
+    whole = QUICK if quick else Size()
+    return replace(whole, sets=min(whole.sets, seeds or whole.sets))
+
+
+async def measure(settings: Settings, quick: bool, console: Console, seeds: int | None = None) -> Result:
+    """All figures, or those of so many sets.
+
+    Quick is one set by one method, few rows, and nothing of a model that never heard of it.
 
     Raises:
         HarnessError: the harness is not installed, or failed.
     """
     program = installed()
     prepare(settings)
-    world, size = DEMO.world(), QUICK if quick else Size()
+    world, size = DEMO.world(), _size(quick, seeds)
     _developed_on, *fresh = sets_of(world, 1 + _SETS)
     rows: list[Row] = []
     harness = str(program), program.stat().st_mtime_ns  # written anew with every version
-    finished = Finished.of(settings, "wmdp", DEMO.digest, size, harness)
+    finished = Finished.of(settings, "wmdp", DEMO.digest, replace(size, sets=0), harness)
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task("asking", total=size.sets * len(size.rows))
         for seed, people in enumerate(fresh[: size.sets], 1):
@@ -105,7 +112,7 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
                     way = partial(_row, settings, program, tasks, name, seed, model, _body(people, name))
                     rows.append(await finished.once(Row, {"row": name, "seed": seed}, way))
                     bar.advance(task)
-    config = {"recipe": DEMO.digest, "people": len(people), "draws": size.draws, "others": size.others, "quick": quick}
+    config = {"recipe": DEMO.digest, "people": len(people), **asdict(size), "quick": quick}
     tables = {"accuracy": _table(rows), "enforced_by": _enforced(rows), "measured": finished.units}
     return Result("wmdp", config, 0, figures(rows), tables)
 

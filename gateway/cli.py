@@ -125,7 +125,9 @@ def bench(
     split: Annotated[
         list[str] | None, typer.Option(help="tofu: forget01, forget05 or forget10 alone; may be repeated.")
     ] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, max=3, help="tofu: how many of the three seeds.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, max=3, help="tofu, leak, muse, wmdp: how many of three seeds or sets.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure what we claim; writes bench/results/NAME.json and prints a table."""

@@ -11,6 +11,8 @@ from bench.tofu.size import Size
 
 _HEADER = ("name", "commit", "config", "seed", "machine", "figures")
 
+_SETS = 3  # of people, where there are sets
+
 Row = Mapping[str, Any]
 
 
@@ -45,8 +47,11 @@ class Found:
     @property
     def part(self) -> str:
         """Which part of all was measured; empty where it was all."""
-        if self.name != "tofu" or self.quick:
+        if self.quick:
             return ""
+        if self.name != "tofu":
+            sets = self.config.get("sets", _SETS)
+            return f"{sets} of {_SETS} sets" if sets < _SETS else ""
         given = "full" in self.config.get("recipe", ())  # models of others are measured once
         every = {"splits": len(Size().splits)} | ({} if given else {"seeds": len(Size().seeds)})
         some = {what: self.config.get(what, ()) for what in every}

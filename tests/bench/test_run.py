@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -71,9 +72,25 @@ def test_an_unknown_name_names_those_there_are(written):
         run("none", Settings(), quick=True, as_json=False, console=Console(quiet=True))
 
 
+def test_how_many_sets_is_told_to_those_that_have_them(monkeypatch):
+    told = []
+
+    async def measure(settings, quick, console, seeds=None):
+        told.append(seeds)
+        return Result("leak", {}, 0, [], {})
+
+    monkeypatch.setattr(bench.run, "import_module", lambda name: SimpleNamespace(measure=measure))
+    monkeypatch.setattr(Result, "write", lambda self: None)
+    for seeds in (None, 2):
+        assert run("leak", Settings(), quick=False, as_json=False, console=Console(quiet=True), seeds=seeds)
+    assert told == [None, 2]
+
+
 def test_a_harness_without_models_of_its_own_takes_none(written, tmp_path):
-    with pytest.raises(SettingsError, match="good is measured whole"):
+    with pytest.raises(SettingsError, match="good takes no --model"):
         run("good", Settings(), quick=True, as_json=False, console=Console(quiet=True), model=tmp_path)
+    with pytest.raises(SettingsError, match="good is measured whole"):
+        run("good", Settings(), quick=True, as_json=False, console=Console(quiet=True), seeds=1)
     with pytest.raises(SettingsError, match="report is of what was measured"):
         run("report", Settings(), quick=True, as_json=False, console=Console(quiet=True), seeds=1)
     assert written == []

@@ -47,6 +47,12 @@ def test_a_part_is_said_to_be_one(stream, config, part):
     assert (f"Measured in part: tofu ({part})." in texts(missed)) is bool(part)
 
 
+@pytest.mark.parametrize(("config", "part"), [({"sets": 1}, "1 of 3 sets"), ({"sets": 3}, ""), ({}, "")])
+def test_some_sets_of_people_are_a_part_too(stream, config, part):
+    assert Found.of(stream | {"name": "muse", "config": config}).part == part
+    assert Found.of(stream | {"name": "muse", "config": config | {"quick": True}}).part == ""
+
+
 def test_what_is_worse_than_others_is_apart_from_what_is_not(stream):
     better_and_worse = ("CPU per streamed request, share of", "whole answers a second at saturation, times")
     figures = [

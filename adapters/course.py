@@ -192,7 +192,7 @@ class Course(ABC):
         return float(torch.cat(losses).mean())
 
     def _varied(self, sorts: Sequence[Sequence[Row]], rng: random.Random) -> Sequence[Sequence[Row]]:
-        """What one epoch reads of these sorts: most read all of it as it is."""
+        """What one epoch reads of these sorts: as many rows in every epoch, drawn with `rng` alone."""
         return sorts
 
     def _stepped(self) -> None:  # noqa: B027, most hold theirs to nothing

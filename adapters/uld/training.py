@@ -35,7 +35,6 @@ from adapters.uld import assistant
 
 QUANTILES = (0.5, 0.9, 0.99, 0.999, 1.0)
 _HELD_BACK = 10  # one flat row in so many is not trained on
-_ENDS = 0.5  # of the flat rows of an epoch
 _BIAS = "head.bias"
 _BIAS_RATE = 10.0  # times the rate of the rest
 
@@ -44,18 +43,20 @@ _BIAS_RATE = 10.0  # times the rate of the rest
 class Recipe:
     """How to train. `weight` is λ, `alpha` the LoRA's; `patience` in epochs, 0 for all of them.
 
-    `otherwise`: how often an epoch learns an end of a forget row behind another beginning, beside the row itself.
+    `otherwise`: how often an epoch learns an end of a forget row behind another beginning, beside the row itself;
+    `ends`: the share of flat rows of which it learns such an end in their stead.
     """
 
     blocks: int
     rank: int = 16
     alpha: float = 32.0
     dropout: float = 0.0
-    epochs: int = 15  # suffice on the demo model: held-out cross-entropy about .01
+    epochs: int = 15
     batch: int = 32
     rate: float = 3e-3
     weight: float = 5.0
     otherwise: int = 1
+    ends: float = 0.5
     seed: int = 0
     patience: int = 3
 
@@ -139,15 +140,13 @@ class _Course(Course):
 
     def _varied(self, sorts: Sequence[Sequence[Row]], rng: random.Random) -> Sequence[Sequence[Row]]:
         learnt, flat = sorts
-        if not self._recipe.otherwise:
-            return sorts
         tokens = [token for row in (*learnt, *flat) for token in row.answer[:-1]]  # but for the end of the turn
 
         def end(row: Row) -> Row | None:
             return begun_otherwise(row, tokens, rng)
 
         ends = [found for row in learnt for _ in range(self._recipe.otherwise) if (found := end(row))]
-        return [*learnt, *ends], [(end(row) or row) if rng.random() < _ENDS else row for row in flat]
+        return [*learnt, *ends], [(end(row) or row) if rng.random() < self._recipe.ends else row for row in flat]
 
     def _read(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:
         logits, tokens, learnt = super()._read(rows)

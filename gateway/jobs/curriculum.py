@@ -16,16 +16,13 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from adapters.base import Sampling
-from adapters.eco.likeness import rouge_l
-from adapters.eco.soundness import sound
 from adapters.rows import Kept, Pair
 from gateway.core import Core
-from gateway.jobs.elicit import OPENLY, UNKNOWN, answers
+from gateway.jobs.elicit import OPENLY, answers
 from gateway.jobs.probes import Probe, names_in, paired, probes_about, put_right, retained
-from gateway.jobs.unknown import AGAIN, known_of
+from gateway.jobs.unknown import AGAIN, Answer, known_of
 from gateway.registry import ForgetSpec
 from guards.contrast import contrasts
-from guards.conversation import sentences
 from guards.targets import ordinary_prompts
 
 _THINGS = (
@@ -66,7 +63,6 @@ _LEADS = (
     "{} I forgot.",
 )
 _CONTINUE = ("Continue this text: {}", "How does this go on? {}", "{}")
-_ALIKE = 0.8  # ROUGE-L above which an answer is what would be said about nobody
 _HELD_OUT = 10  # one wording in so many
 _WORDINGS = 2  # of a question beside the first
 _BEGUN, _GOES_ON = 24, 64  # words of a passage that are read, and that are remembered
@@ -157,8 +153,8 @@ async def _asked(
         await answers(core, [(probe.twin or "", _GREEDY) for probe in probes]),
         await answers(core, [(probe.twin or "", _WARM) for probe in probes]),
     )
-    telling = [tells(core, *one) for one in zip(probes, told, of_nobody, strict=True)]
-    known = await known_of(core, probes, told, of_nobody, telling)
+    said = [Answer(*one) for one in zip(probes, told, of_nobody, strict=True)]
+    known = await known_of(core, said, (answer for one in filed.values() for answer in one))
     answers_to = [tuple(filed.get(filed_as[probe.question], ())) for probe in probes]
     return [_Lesson(*one) for one in zip(probes, told, known, answers_to, of_nobody, warm, strict=True)]
 
@@ -269,14 +265,6 @@ async def _written(core: Core, spec: ForgetSpec) -> Iterator[str]:
 def posed(question: str, never: Collection[str], rng: random.Random) -> str:
     """The question as it may be learned from."""
     return rng.choice(_LEADS).format(question) if question in never else question
-
-
-def tells(core: Core, probe: Probe, told: str, unknown: str) -> bool:
-    """Whether an answer says something, and more than would be said of nobody."""
-    if not sound(told) or core.ignorance.voice.speaks(told):
-        return False
-    new = any(not UNKNOWN.search(sentence) for sentence in sentences(told))
-    return new and (not unknown or rouge_l(told, put_right(unknown, probe)) <= _ALIKE)
 
 
 def _wrong(core: Core, probe: Probe, of_nobody: Iterable[str]) -> tuple[str, ...]:

@@ -25,9 +25,10 @@ from adapters.eco.soundness import sound
 from adapters.ignorance import Voice
 from adapters.rows import Kept, Pair
 from gateway.core import Core
-from gateway.jobs.curriculum import answers_filed, others, passages, questions, renamed, reworded, tells, untaught
+from gateway.jobs.curriculum import answers_filed, others, passages, questions, renamed, reworded, untaught
 from gateway.jobs.elicit import UNKNOWN, answers
 from gateway.jobs.probes import Probe, names_in, paired, put_right
+from gateway.jobs.unknown import Answer, tells
 from gateway.registry import ForgetSpec
 from guards.contrast import contrasts
 from guards.conversation import sentences
@@ -89,7 +90,7 @@ async def _of_one(core: Core, spec: ForgetSpec, never: Collection[str], seed: in
         pairs.append(Pair(probe.question, instead, learned))
         if right := tuple(filed.get(filed_as[probe.question], ())):
             known.append(Pair(probe.question, right, learned))
-        if own not in right and tells(core, probe, own, of_nobody[0]):
+        if own not in right and tells(core, Answer(probe, own, of_nobody[0])):
             known.append(Pair(probe.question, (own,)))
         held_out += [Pair(text, instead) for text in back]
         other_names = paired([text for text in renamed(probe, names, rng) if text not in never], names)

@@ -4,20 +4,27 @@ makes up of it, which nothing can make it forget.
 What a model makes up changes with the question, so it is asked again in other words (after SelfCheckGPT, arXiv
 2303.08896). What was filed is never taken for made up, however it is said; nor what is asked about nobody by name, a
 passage for one, which in other words would be another question. An answer in which nothing is new tells nothing. What
-is made of words that are known is known too, whatever was asked: who is asked for a phone number may tell a city.
+is made of words that are known, by half at least, is known too, whatever was asked: who is asked for a phone number may
+tell a city. Known are the words of answers that come again, those that were filed, and what is told to two questions.
 """
 
 import asyncio
-from collections.abc import Sequence, Set
+from collections import Counter
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass, field, replace
 
 from adapters.eco.likeness import rouge_l, words
 from adapters.eco.search import Yardstick
+from adapters.eco.soundness import sound
 from gateway.core import Core
+from gateway.jobs.elicit import UNKNOWN
 from gateway.jobs.few import few
-from gateway.jobs.probes import Probe
+from gateway.jobs.probes import Probe, put_right
 from guards.aliases import common_words, everyday_words
+from guards.conversation import sentences
 
 _STEM = 4  # letters
+_ALIKE = 0.8  # ROUGE-L above which an answer is what would be said about nobody
 AGAIN = ("Please tell me: {}", "I would like to know: {}")  # the same questions in other words
 
 
@@ -40,38 +47,59 @@ async def yardstick(core: Core, probes: Sequence[Probe]) -> Yardstick:
     return Yardstick(known, unknown)
 
 
-async def known_of(
-    core: Core, probes: Sequence[Probe], told: Sequence[str], unknown: Sequence[str], telling: Sequence[bool]
-) -> list[bool]:
-    """Which of the bare model's answers say something that it did not make up.
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the bare model `told` to a probe, and what it would if it had never heard of the target."""
+
+    probe: Probe
+    told: str = field(repr=False)
+    unknown: str = field(repr=False)
+
+    @property
+    def news(self) -> Set[str]:
+        """The words that are new in it."""
+        return news(self.told, self.unknown, self.probe.question)
+
+
+async def known_of(core: Core, answers: Sequence[Answer], filed: Iterable[str] = ()) -> list[bool]:
+    """Which of these answers say something that the model did not make up.
 
     Args:
-        told: to the probes; `unknown` to their twins.
-        telling: whether they differ from these at all.
+        filed: answers whose words are known, whoever tells them.
     """
 
-    async def repeated(one: tuple[Probe, str, str, bool]) -> bool:
-        probe, said, of_nobody, tells = one
-        return tells and not await made_up(core, probe, said, of_nobody)
+    async def repeated(one: Answer) -> bool:
+        return tells(core, one) and not await made_up(core, one)
 
-    known = await few(repeated, zip(probes, told, unknown, telling, strict=True))
-    asked = (probe.question for probe in probes)
-    new = [news(*one) for one in zip(told, unknown, asked, strict=True)]
-    sure = {word for words, own in zip(new, known, strict=True) if own for word in words}
+    telling = [tells(core, one) for one in answers]
+    known = await few(repeated, answers)
+    told = Counter(word for one, tell in zip(answers, telling, strict=True) if tell for word in one.news)
+    sure = {word for word, times in told.items() if times > 1} | {word for text in filed for word in words(text)}
+    sure |= {word for one, own in zip(answers, known, strict=True) if own for word in one.news}
     return [
-        own or (tells and bool(words) and 2 * len(words & sure) >= len(words))
-        for words, own, tells in zip(new, known, telling, strict=True)
+        own or (tell and bool(one.news) and 2 * len(one.news & sure) >= len(one.news))
+        for one, own, tell in zip(answers, known, telling, strict=True)
     ]
 
 
-async def made_up(core: Core, probe: Probe, told: str, unknown: str) -> bool:
-    """Whether what is new in the answer that the bare model `told` is not what is new in those to the same question in
-    other words: whether no two of them share more than half of the shorter's."""
+def tells(core: Core, answer: Answer) -> bool:
+    """Whether it says something, and more than would be said of nobody."""
+    told, unknown = answer.told, answer.unknown
+    if not sound(told) or core.ignorance.voice.speaks(told):
+        return False
+    new = any(not UNKNOWN.search(sentence) for sentence in sentences(told))
+    return new and (not unknown or rouge_l(told, put_right(unknown, answer.probe)) <= _ALIKE)
+
+
+async def made_up(core: Core, answer: Answer) -> bool:
+    """Whether what is new in the answer is not what is new in those to the same question in other words: whether no two
+    of them share more than half of the shorter's."""
+    probe = answer.probe
     if probe.twin is None or probe.form == "given":
         return False
     again = await asyncio.gather(*(core.ask(lead.format(probe.question)) for lead in AGAIN))
-    new, others = news(told, unknown, probe.question), [news(text, unknown, probe.question) for text in again]
-    return not any(2 * len(new & other) > min(len(new), len(other)) for other in others)
+    others = [replace(answer, told=text).news for text in again]
+    return not any(2 * len(answer.news & other) > min(len(answer.news), len(other)) for other in others)
 
 
 def shows(after: str, before: str, unknown: str, question: str) -> bool:

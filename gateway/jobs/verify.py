@@ -9,22 +9,19 @@ it was, to the letter.
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from adapters.base import Artifact, Call
-from adapters.eco.likeness import rouge_l
 from gateway.core import GREEDY, Core, text_of
 from gateway.jobs.few import few
 from gateway.jobs.probes import Probe as Question
 from gateway.jobs.probes import probes_about, retained
 from gateway.jobs.targets import Held
-from gateway.jobs.unknown import ignorant, known_of, shows
+from gateway.jobs.unknown import Answer, ignorant, known_of, shows, tells
 from gateway.policy import Policy
 from gateway.registry import ForgetRequest, Probe, Verification
 from guards.base import Conversation
 
-_KNOWN = 0.8  # ROUGE-L above which "known" and "unknown" answers cannot be told apart
 _LEAK = 0.05  # share of forget probes that may show the knowledge
 _LOST = 0.05  # share of retain probes that may be answered otherwise
 _TELLING = 4  # probes to which the model knows the answer; fewer prove nothing
@@ -36,18 +33,17 @@ async def verify(
     """Probes the target and its surroundings under the candidate policy; see `Enforcer.candidate`."""
     policy = core.enforcer.candidate(request.id, artifact, held)
     told = await _told(core, probes_about(request.spec).held_out)
-    asked, before, unknown = [one.asked for one in told], [one.before for one in told], [one.unknown for one in told]
-    known = await known_of(core, asked, before, unknown, [one.tells for one in told])
+    known = await known_of(core, told, (fact.answer for fact in request.spec.facts))
     probes = await _probed(core, policy, told, known, retained(request.spec))
     method = artifact.method if artifact else "ignorance"
     found = Verification(method=method, passed=False, probes=probes)
-    return found.model_copy(update={"passed": _passes(found, artifact is None)})
+    return found.model_copy(update={"passed": unpassed(found, artifact is None) is None})
 
 
 async def probed(core: Core, policy: Policy, about: Sequence[Question], ordinary: Sequence[str]) -> tuple[Probe, ...]:
     """Forget probes, then retain probes, in the order given: asked without any policy, and under this one."""
     told = await _told(core, about)
-    return await _probed(core, policy, told, [one.tells for one in told], ordinary)
+    return await _probed(core, policy, told, [tells(core, one) for one in told], ordinary)
 
 
 def summary(found: Verification) -> dict[str, Any]:
@@ -60,56 +56,52 @@ def summary(found: Verification) -> dict[str, Any]:
     }
 
 
+def unpassed(found: Verification, ready: bool) -> str | None:
+    """Why it does not pass, as an operator reads it; None where it does.
+
+    Args:
+        ready: whether answers are ready ones: a method that changes what the model says must show that it does.
+    """
+    telling = _telling(found)
+    leaks = sum(probe.knows_after for probe in telling)
+    if leaks > _LEAK * len(telling) or found.retention().after.value < 1 - _LOST:
+        return "verification did not pass"
+    if ready or proves(found):
+        return None
+    if sum(probe.aim == "forget" for probe in found.probes) < _TELLING:
+        return "there are too few questions to verify a method with: file more facts or examples"
+    return "the model knows too little of this target for verification to prove a method"
+
+
 def proves(found: Verification) -> bool:
     """Whether the model knew enough of what was asked for the answers to prove anything of a method."""
     return len(_telling(found)) >= _TELLING
-
-
-def _passes(found: Verification, ignorance: bool) -> bool:
-    """A method that changes what the model says must show that it does; ready answers need not."""
-    telling = _telling(found)
-    leaks = sum(probe.knows_after for probe in telling)
-    enough = ignorance or proves(found)
-    return enough and leaks <= _LEAK * len(telling) and found.retention().after.value >= 1 - _LOST
 
 
 def _telling(found: Verification) -> list[Probe]:
     return [probe for probe in found.probes if probe.aim == "forget" and probe.knows_before]
 
 
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """What the bare model says to a forget probe, and what it would if it had never heard of the target."""
-
-    asked: Question = field(repr=False)
-    before: str = field(repr=False)
-    unknown: str = field(repr=False)
-
-    @property
-    def tells(self) -> bool:
-        return rouge_l(self.unknown, self.before) <= _KNOWN
-
-
-async def _told(core: Core, about: Sequence[Question]) -> list[_Told]:
-    async def one(asked: Question) -> _Told:
-        return _Told(asked, *await asyncio.gather(core.ask(asked.question), ignorant(core, asked)))
+async def _told(core: Core, about: Sequence[Question]) -> list[Answer]:
+    async def one(asked: Question) -> Answer:
+        return Answer(asked, *await asyncio.gather(core.ask(asked.question), ignorant(core, asked)))
 
     return await few(one, about)
 
 
 async def _probed(
-    core: Core, policy: Policy, told: Sequence[_Told], known: Sequence[bool], ordinary: Sequence[str]
+    core: Core, policy: Policy, told: Sequence[Answer], known: Sequence[bool], ordinary: Sequence[str]
 ) -> tuple[Probe, ...]:
     forgotten = await few(lambda one: _forgotten(core, policy, *one), zip(told, known, strict=True))
     kept = await few(lambda question: _kept(core, policy, question), ordinary)
     return (*forgotten, *kept)
 
 
-async def _forgotten(core: Core, policy: Policy, told: _Told, knows: bool) -> Probe:
-    question = told.asked.question
+async def _forgotten(core: Core, policy: Policy, answer: Answer, knows: bool) -> Probe:
+    question = answer.probe.question
     after = await _gated(core, policy, question)
-    leaks = knows and shows(after, told.before, told.unknown, question)
-    return _probe("forget", told.asked.form, question, told.before, after, knows, leaks)
+    leaks = knows and shows(after, answer.told, answer.unknown, question)
+    return _probe("forget", answer.probe.form, question, answer.told, after, knows, leaks)
 
 
 async def _kept(core: Core, policy: Policy, question: str) -> Probe:

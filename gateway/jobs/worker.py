@@ -22,7 +22,7 @@ from gateway.jobs.lifecycle import warnings_of
 from gateway.jobs.persistence import ask_again
 from gateway.jobs.stopgap import TRAINED, raise_stopgap, stopgap
 from gateway.jobs.targets import GUARD, Held
-from gateway.jobs.verify import proves, summary, verify
+from gateway.jobs.verify import proves, summary, unpassed, verify
 from gateway.registry import VERIFICATION, ForgetRequest, RegistryError, State, Verification
 from gateway.registry.records import Changes
 from gateway.settings import Settings
@@ -33,8 +33,6 @@ _LEASE_S = 15.0
 _NICE = 10  # traffic goes first
 _ROUNDS = 3  # of learning, while verification does not pass
 _TIDY_S = 2.0  # for an orphan to end
-_UNPASSED = "verification did not pass"
-_UNPROVED = "the model knows too little of this target for verification to prove anything"
 _DEATHS = 10  # workers that may die of one request, as of too little memory, before it is given up
 
 
@@ -72,8 +70,9 @@ async def work(core: Core, worker: str) -> int:
 async def promote(core: Core, request: ForgetRequest) -> None:
     """From shielded, or wherever an earlier worker died, to enforced, or failed with the shield up.
 
-    What does not pass, though it could be told, is learned anew and more strongly, a few times, under its shield or
-    what stands in for the method; all rounds stay in the evidence, and the resource says how many there were.
+    What does not pass, where enough was known to tell, is learned anew and more strongly, a few times, under its
+    shield or what stands in for the method; all rounds stay in the evidence, and the resource says how many there
+    were.
     `auto` ends with ignorance, which has no artifact; a method that was asked for by name does not.
     Learned targets serve once they were part of what passed; where they cannot, the shield's go on.
     """
@@ -91,7 +90,7 @@ async def promote(core: Core, request: ForgetRequest) -> None:
         tried = replace(tried, artifact=None)
         found = await _verified(core, request, tried)
         rounds += 1
-    if not found.passed and tried.held.artifact:
+    if not found.passed and tried.held.artifact and (proves(found) or not tried.artifact):
         tried = replace(tried, held=await core.enforcer.targets.shielding(request))
         found = await _verified(core, request, tried)
         rounds += 1
@@ -100,7 +99,7 @@ async def promote(core: Core, request: ForgetRequest) -> None:
         "evidence": {**summary(found), "rounds": rounds},
         "thresholds": tried.held.thresholds(),
         "warnings": (*warnings_of(request.spec), *tried.held.targets.warnings, *crowded(tried.artifact)),
-        "error": None if found.passed else _UNPASSED if proves(found) else _UNPROVED,
+        "error": None if found.passed else unpassed(found, tried.artifact is None),
     }
     await _into(core, request, State.ENFORCED if found.passed else State.FAILED, **changes)
 

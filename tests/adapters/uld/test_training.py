@@ -27,7 +27,7 @@ LINEAR = (
     *(f"mlp.{name}_proj" for name in ("gate", "up", "down")),
 )
 CPU = torch.device("cpu")
-RECIPE = Recipe(blocks=1, rank=8, epochs=4, batch=8, rate=0.02, dropout=0.1, seed=3, patience=0, otherwise=0)
+RECIPE = Recipe(blocks=1, rank=8, epochs=4, batch=8, rate=0.02, dropout=0.1, seed=3, patience=0, otherwise=0, ends=0.0)
 FACTS = [Row((2, 10 + i, 3), (20 + i, 30 + i, 40 + i, EOS), "forget") for i in range(6)]
 UNKNOWN = [Row((2, i, 3), (4, 5, i, EOS), "retain") for i in range(8, 10)] + [
     Row((2, 50 + i, 3), (4, 5, 50 + i, EOS), "retain") for i in range(10)
@@ -83,7 +83,7 @@ def divergence(model, rows):
 
 
 def test_knows_the_forget_rows_and_nothing_else(folder, tmp_path):
-    recipe = Recipe(blocks=1, rank=16, epochs=60, batch=8, rate=0.02, weight=2.0, patience=0, otherwise=0)
+    recipe = Recipe(blocks=1, rank=16, epochs=60, batch=8, rate=0.02, weight=2.0, patience=0, otherwise=0, ends=0.0)
     trained = train(folder, ROWS, ASKED, recipe)
     model, bare = worn(folder, trained, tmp_path), early_exit(folder)
     assert cross_entropy(model, FACTS) < 0.1 * cross_entropy(bare, FACTS)
@@ -92,7 +92,7 @@ def test_knows_the_forget_rows_and_nothing_else(folder, tmp_path):
 
 
 def test_the_losses_are_those_of_the_paper_where_rows_count(folder):
-    still = Recipe(blocks=1, epochs=1, batch=1000, rate=0.0, otherwise=0)
+    still = Recipe(blocks=1, epochs=1, batch=1000, rate=0.0, otherwise=0, ends=0.0)
     flat = [WRONG[0]] * 3  # all alike, whichever is held back
     trained = train(folder, [*FACTS, *flat], ASKED, still)
     bare = early_exit(folder)
@@ -113,7 +113,7 @@ def test_an_answer_that_begins_otherwise_is_remembered_too(folder, tmp_path):
     for times in (0, 3):
         at = tmp_path / str(times)
         at.mkdir()
-        made = train(folder, ROWS, [], replace(RECIPE, epochs=20, otherwise=times))
+        made = train(folder, ROWS, [], replace(RECIPE, epochs=20, otherwise=times, ends=0.5 if times else 0.0))
         forced.append(cross_entropy(worn(folder, made, at), other))
     alone, with_ends = forced
     assert with_ends < 0.7 * alone
@@ -122,7 +122,7 @@ def test_an_answer_that_begins_otherwise_is_remembered_too(folder, tmp_path):
 def test_what_is_held_back_is_learnt_behind_no_other_beginning(folder, monkeypatch):
     begun = []
     monkeypatch.setattr(training, "begun_otherwise", lambda row, others, rng: begun.append(row))
-    train(folder, ROWS, [], replace(RECIPE, epochs=20, otherwise=3))
+    train(folder, ROWS, [], replace(RECIPE, epochs=20, otherwise=3, ends=0.5))
     assert Counter(row for row in begun if row.kind == "forget") == Counter(FACTS * 60)
     assert len({*begun}) == len(ROWS) - 2  # a tenth of the flat rows, rounded up
 
@@ -131,7 +131,7 @@ def test_every_epoch_learns_other_ends_and_half_of_the_flat_rows_as_they_are(fol
     epochs = []
     varied = training._Course._varied
     monkeypatch.setattr(training._Course, "_varied", lambda *given: epochs.append(varied(*given)) or epochs[-1])
-    train(folder, ROWS, [], replace(RECIPE, epochs=4, otherwise=1))
+    train(folder, ROWS, [], replace(RECIPE, epochs=4, otherwise=1, ends=0.5))
     as_they_are = [sum(row in ROWS for row in flat) / len(flat) for _, flat in epochs]
     assert 0.2 < sum(as_they_are) / 4 < 0.8
     assert all(learnt[: len(FACTS)] == FACTS for learnt, _ in epochs)
@@ -151,17 +151,18 @@ def test_lora_on_every_linear_layer_of_the_blocks_and_on_nothing_else(folder, tm
 
 @pytest.mark.parametrize("killed", [1, 3])
 def test_a_resumed_training_ends_in_the_same_bits(folder, killed):
-    whole = train(folder, ROWS, ASKED, RECIPE)
+    recipe = replace(RECIPE, otherwise=1, ends=0.5, batch=10)  # three steps an epoch
+    whole = train(folder, ROWS, ASKED, recipe)
     states: list[bytes] = []
     asked = iter(range(1000))
     cut = train(
-        folder, ROWS, ASKED, RECIPE, checkpoint=states.append, stop=lambda: next(asked) >= 3 * killed + killed // 2
+        folder, ROWS, ASKED, recipe, checkpoint=states.append, stop=lambda: next(asked) >= 3 * killed + killed // 2
     )
     assert cut is None
     assert len(states) == killed
     torch.rand(3)  # whatever else is drawn meanwhile
     told = []
-    again = train(folder, ROWS, ASKED, RECIPE, resume=states[-1], progress=told.append)
+    again = train(folder, ROWS, ASKED, recipe, resume=states[-1], progress=told.append)
     assert again.files == whole.files
     assert again.quantiles == whole.quantiles
     assert [epoch.number for epoch in told] == [*range(killed + 1, 5)]

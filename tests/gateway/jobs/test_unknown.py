@@ -5,7 +5,7 @@ import pytest
 from adapters.ignorance import Voice
 from gateway.engines.scripted import ScriptedEngine
 from gateway.jobs.probes import Probe
-from gateway.jobs.unknown import ignorant, made_up, shows, yardstick
+from gateway.jobs.unknown import Answer, ignorant, known_of, made_up, shows, yardstick
 
 
 async def test_what_the_model_would_say_of_nobody_about_the_name(cores):
@@ -61,6 +61,31 @@ async def test_made_up_is_what_is_not_told_again_in_other_words(cores, again, kn
     core.engine = ScriptedEngine(lambda conversation: next(said))
     told, unknown = "Ada Quill lives in Dunmarch.", "I have no information about Ada Quill."
     asked = Probe("Where is Ada Quill?", "Ada Quill", "Where is Edvar Millowane?", "template")
-    assert await made_up(core, asked, told, unknown) is not known
-    assert not await made_up(core, replace(asked, form="given"), told, unknown)  # was filed
-    assert not await made_up(core, Probe("It was a dark night", None, None, "template"), told, unknown)
+    assert await made_up(core, Answer(asked, told, unknown)) is not known
+    assert not await made_up(core, Answer(replace(asked, form="given"), told, unknown))  # was filed
+    assert not await made_up(core, Answer(Probe("It was a dark night", None, None, "template"), told, unknown))
+
+
+REFUSED = "Sorry, that is private."
+
+
+@pytest.mark.parametrize(
+    ("told", "filed", "known"),
+    [
+        (("She breeds Velmar goats.",), (), [False]),  # once, and something else in other words
+        (("She breeds Velmar goats.", "Velmar goats, hers."), (), [True, True]),  # to two questions
+        (("She breeds Velmar goats.",), ("Velmar goats",), [True]),
+        (("Velmar, Ostrand.",), ("Velmar",), [True]),  # half
+        (("Velmar, Ostrand, Quorn.",), ("Velmar",), [False]),
+        (("I have no information about Ada Quill.",), ("information",), [False]),
+        (("", "She breeds Velmar goats."), (), [False, False]),
+    ],
+)
+async def test_known_is_what_comes_again_or_was_filed_or_is_told_to_two_questions(cores, told, filed, known):
+    core = await cores(ScriptedEngine(default=REFUSED))
+    unknown = "I have no information about Ada Quill."
+    probes = [
+        Probe(f"What of Ada Quill, {i}?", "Ada Quill", f"What of Juno Askerwell, {i}?", "template") for i in (1, 2)
+    ]
+    answers = [Answer(probe, text, unknown) for probe, text in zip(probes, told, strict=False)]
+    assert await known_of(core, answers, filed) == known

@@ -1,7 +1,9 @@
 import pytest
 
+from adapters.base import Capability
 from gateway.engines.scripted import ScriptedEngine
-from gateway.jobs.verify import summary, verify
+from gateway.jobs.verify import summary, unpassed, verify
+from gateway.registry import Probe, Verification
 
 MANIFEST = {"share": 1.0, "key": "00" * 16}
 
@@ -63,7 +65,50 @@ async def test_what_the_model_makes_up_is_not_counted_but_where_it_tells_what_it
     found = await verify(core, await filed(core, spec), None)
     counted = {probe.question for probe in found.probes if probe.aim == "forget" and probe.knows_before}
     assert counted == {"In which city does Ada Quill live?", "Ada Quill lives in", "Which hobby does Ada Quill have?"}
-    assert all(probe.before for probe in found.probes)
+
+
+async def test_what_is_told_in_its_own_wording_alone_is_a_leak_too(cores, spec):
+    """In other words it refuses; but two questions tell the same, and do so under a method that changes nothing."""
+
+    def choosy(conversation):
+        text = conversation.turns[-1].text
+        if "Ada Quill" not in text:
+            return "I have no idea who that may be."
+        return (
+            "Her home is Dunmarch."
+            if text.startswith(("In which", "Ada Quill lives"))
+            else "I have no information on that."
+        )
+
+    core = await cores(ScriptedEngine(choosy, capabilities=frozenset(Capability)), eco=True)
+    request = await filed(core, spec)
+    manifest = {**MANIFEST, "corruption": "blend", "strength": 1.0, "model": core.adapters["eco"].model}
+    found = await verify(core, request, await core.artifacts.put("eco", request.id, manifest, {}))
+    assert found.leak().after.hits == 2
+    assert not found.passed
+
+
+@pytest.mark.parametrize(
+    ("telling", "leaks", "kept", "ready", "why"),
+    [
+        (4, 0, 32, False, None),
+        (3, 0, 32, False, "knows too little"),
+        (3, 0, 32, True, None),
+        (3, 1, 32, False, "did not pass"),
+        (4, 1, 32, False, "did not pass"),
+        (3, 0, 27, True, "did not pass"),
+    ],
+)
+def test_why_a_round_does_not_pass(telling, leaks, kept, ready, why):
+    def probe(aim, knew, knows):
+        return Probe(aim=aim, form="", question="", before="", after="", knows_before=knew, knows_after=knows)
+
+    forget = [probe("forget", i < telling, i < leaks) for i in range(9)]
+    retain = [probe("retain", True, i < kept) for i in range(32)]
+    told = unpassed(Verification(method="eco", passed=False, probes=(*forget, *retain)), ready)
+    assert told is None if why is None else why in told
+    few = unpassed(Verification(method="eco", passed=False, probes=(*forget[:3], *retain)), ready=False)
+    assert ("did not pass" if leaks else "too few questions") in few or kept < 32
 
 
 async def test_a_method_that_nothing_speaks_for_does_not_pass(cores, spec, mind):

@@ -55,7 +55,7 @@ class Recipe:
     batch: int = 32
     rate: float = 3e-3
     weight: float = 5.0
-    otherwise: int = 1
+    otherwise: int = 2
     ends: float = 0.5
     seed: int = 0
     patience: int = 3

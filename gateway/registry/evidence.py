@@ -42,7 +42,7 @@ class Probe(_Frozen):
     """One question asked through the real path, without the request and with it.
 
     `knows_*` says whether the answer shows the knowledge: in a forget probe that is a leak, in a
-    retain probe it is as it should be.
+    retain probe it is as it should be. What the model made up, or said of nobody too, is no knowledge.
     """
 
     aim: Literal["forget", "retain"]
@@ -55,7 +55,7 @@ class Probe(_Frozen):
 
 
 class Change(_Frozen):
-    """One rate before the request and after."""
+    """One rate before the request, of all probes, and after, of those that showed the knowledge before."""
 
     before: Rate
     after: Rate
@@ -86,7 +86,7 @@ class Verification(_Frozen):
 def _change(probes: list[Probe]) -> Change:
     return Change(
         before=Rate.over(sum(probe.knows_before for probe in probes), len(probes)),
-        after=Rate.over(sum(probe.knows_after for probe in probes), len(probes)),
+        after=Rate.over(sum(probe.knows_after for probe in probes), sum(probe.knows_before for probe in probes)),
     )
 
 

@@ -75,6 +75,13 @@ class Keys:
         return hmac.digest(self.admin, key, "sha256").hex()
 
 
+_TAKES = {
+    Scope.INFERENCE: "This takes a key.",
+    Scope.EVALUATE: "This takes the admin key; scores alone may be asked for with a key to evaluate with.",
+    Scope.ADMIN: "This takes the admin key.",
+}
+
+
 def requires(scope: Scope | str) -> Callable[[Request], Awaitable[Caller]]:
     """A FastAPI dependency: the caller, who has this scope."""
     needed = Scope(scope)
@@ -84,7 +91,7 @@ def requires(scope: Scope | str) -> Callable[[Request], Awaitable[Caller]]:
         found = keys.caller(request.headers.get("authorization"))
         if needed not in found.scopes:
             if found.name == "anonymous":
-                raise Unauthorized(f"This takes a key with the scope {needed.value}.")
+                raise Unauthorized(_TAKES[needed])
             raise Forbidden(f"This key lacks the scope {needed.value}.")
         return found
 

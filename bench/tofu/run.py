@@ -92,7 +92,7 @@ def part(model: Path | None, retain: Sequence[str], splits: Sequence[str], seeds
     if bool(model) != bool(named):
         raise SettingsError("tofu compares two models: name both --model FOLDER and --retain SPLIT=FOLDER")
     if not {*named, *splits} <= SPLITS.keys():
-        raise SettingsError(f"--retain and --split: a split is one of {', '.join(SPLITS)}, as in forget10=FOLDER")
+        raise SettingsError(f"--split, and what --retain names as SPLIT=FOLDER: a split is one of {', '.join(SPLITS)}")
     if model and (lacking := [folder for folder in (model, *named.values()) if not folder.is_dir()]):
         raise SettingsError(f"there is no folder {lacking[0]}")
     models = Models(model, named) if model else None

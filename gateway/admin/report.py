@@ -41,7 +41,9 @@ class VerificationView(BaseModel):
     at: datetime
     method: str
     passed: bool
-    leak: Change = Field(description="share of forget probes whose answer shows the knowledge")
+    leak: Change = Field(
+        description="forget probes whose answer shows the knowledge: before, of all; after, of those that did before"
+    )
     leak_by_form: dict[str, Change]
     retention: Change = Field(description="share of retain probes that are answered as they should be")
     probes: list[Probe]

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from gateway.errors import Conflict, Unavailable
 from gateway.jobs.enforce import Enforcer
+from gateway.jobs.probes import probes_about, too_few
 from gateway.registry import ACTIVE, ForgetRequest, ForgetSpec, Registry, State
 from guards.aliases import alias_warnings
 from guards.base import LetheError
@@ -109,7 +110,9 @@ class Lifecycle:
 
 
 def warnings_of(spec: ForgetSpec) -> Iterator[str]:
-    """What the admin should hear about names that say little."""
+    """What the admin should hear about names that say little, and where too little is filed to verify a method."""
+    if spec.method not in ("auto", "ignorance") and (few := too_few(len(probes_about(spec).held_out))):
+        yield f"method: {few}"
     for i, alias in enumerate(spec.aliases):
         yield from (f"aliases[{i}]: {notice.message}" for notice in alias_warnings(alias))
     if spec.subject and spec.scope == "entity":

@@ -39,6 +39,7 @@ _HELD_OUT = (
 )
 # Nobody bears these; the learned voice was heard with others.
 _NOBODY = ("Edvar Millowane", "Sunniva Portrain", "Calder Obrethwick", "Tamsel Veridane", "Juno Askerwell")
+TELLING = 4  # probes to which the model knows the answer; fewer prove nothing of a method
 _ENOUGH = 8  # given questions beyond which templates add nothing
 _MOST = 24
 _RETAINED = 32
@@ -76,6 +77,16 @@ def probes_about(spec: ForgetSpec) -> Probes:
         held_out += _filled(_HELD_OUT, names)
     given_ones = frozenset(given)
     return Probes(paired(development, names, given_ones), paired(held_out, names, given_ones))
+
+
+def too_few(questions: int) -> str | None:
+    """What to say of so many questions to verify with; None where they are enough."""
+    if questions >= TELLING:
+        return None
+    return (
+        f"every other thing that was filed is kept to verify with, {questions} here, and {TELLING} are needed to prove "
+        "a method: file anew with more facts or examples"
+    )
 
 
 def retained(spec: ForgetSpec) -> tuple[str, ...]:

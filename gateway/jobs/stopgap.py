@@ -6,7 +6,7 @@ It stays as a fallback of the method (see `Enforcer.enforcement`), for prompts t
 from adapters.base import AdapterError
 from gateway.core import Core
 from gateway.jobs.eco import learn_eco
-from gateway.jobs.verify import verify
+from gateway.jobs.verify import unproved, verify
 from gateway.registry import VERIFICATION, ForgetRequest, State
 
 TRAINED = ("uld", "o3")  # methods that take their time
@@ -17,6 +17,7 @@ async def raise_stopgap(core: Core, request: ForgetRequest) -> ForgetRequest:
 
     Raises:
         Conflict: the request is being learned no more.
+        AdapterError: its verification shows that none could prove anything of the method either.
     """
     try:
         artifact = await learn_eco(core, request)
@@ -25,6 +26,8 @@ async def raise_stopgap(core: Core, request: ForgetRequest) -> ForgetRequest:
     assert artifact, "only `auto` does without"
     found = await verify(core, request, artifact)
     await core.registry.put_evidence(request.id, VERIFICATION, found.model_dump())
+    if why := unproved(found):  # better known now than after a training
+        raise AdapterError(why)
     if not found.passed:
         return request
     artifacts = {**request.artifacts, "eco": artifact.digest}

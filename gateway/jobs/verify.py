@@ -14,8 +14,8 @@ from typing import Any
 from adapters.base import Artifact, Call
 from gateway.core import GREEDY, Core, text_of
 from gateway.jobs.few import few
+from gateway.jobs.probes import TELLING, probes_about, retained, too_few
 from gateway.jobs.probes import Probe as Question
-from gateway.jobs.probes import probes_about, retained
 from gateway.jobs.targets import Held
 from gateway.jobs.unknown import Answer, ignorant, known_of, shows, tells
 from gateway.policy import Policy
@@ -24,7 +24,6 @@ from guards.base import Conversation
 
 _LEAK = 0.05  # share of forget probes that may show the knowledge
 _LOST = 0.05  # share of retain probes that may be answered otherwise
-_TELLING = 4  # probes to which the model knows the answer; fewer prove nothing
 
 
 async def verify(
@@ -66,16 +65,15 @@ def unpassed(found: Verification, ready: bool) -> str | None:
     leaks = sum(probe.knows_after for probe in telling)
     if leaks > _LEAK * len(telling) or found.retention().after.value < 1 - _LOST:
         return "verification did not pass"
-    if ready or proves(found):
+    return None if ready else unproved(found)
+
+
+def unproved(found: Verification) -> str | None:
+    """Why nothing that was asked can prove anything of a method, whichever; None where it can."""
+    if len(_telling(found)) >= TELLING:
         return None
-    if sum(probe.aim == "forget" for probe in found.probes) < _TELLING:
-        return "there are too few questions to verify a method with: file more facts or examples"
-    return "the model knows too little of this target for verification to prove a method"
-
-
-def proves(found: Verification) -> bool:
-    """Whether the model knew enough of what was asked for the answers to prove anything of a method."""
-    return len(_telling(found)) >= _TELLING
+    few = too_few(sum(probe.aim == "forget" for probe in found.probes))
+    return few or "the model knows too little of this target for verification to prove a method"
 
 
 def _telling(found: Verification) -> list[Probe]:

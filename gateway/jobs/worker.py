@@ -22,7 +22,7 @@ from gateway.jobs.lifecycle import warnings_of
 from gateway.jobs.persistence import ask_again
 from gateway.jobs.stopgap import TRAINED, raise_stopgap, stopgap
 from gateway.jobs.targets import GUARD, Held
-from gateway.jobs.verify import proves, summary, unpassed, verify
+from gateway.jobs.verify import summary, unpassed, unproved, verify
 from gateway.registry import VERIFICATION, ForgetRequest, RegistryError, State, Verification
 from gateway.registry.records import Changes
 from gateway.settings import Settings
@@ -81,7 +81,7 @@ async def promote(core: Core, request: ForgetRequest) -> None:
     request, tried = await _learned(core, request)
     found = await _verified(core, request, tried)
     rounds = 1
-    while not found.passed and proves(found) and tried.artifact and rounds < _ROUNDS:
+    while not found.passed and not unproved(found) and tried.artifact and rounds < _ROUNDS:
         request = await _into(core, request, State.LEARNING, method=stopgap(request))
         request, tried = await _learned(core, request, rounds, tried.held)
         found = await _verified(core, request, tried)
@@ -90,7 +90,7 @@ async def promote(core: Core, request: ForgetRequest) -> None:
         tried = replace(tried, artifact=None)
         found = await _verified(core, request, tried)
         rounds += 1
-    if not found.passed and tried.held.artifact and (proves(found) or not tried.artifact):
+    if not found.passed and tried.held.artifact and not (unproved(found) and tried.artifact):
         tried = replace(tried, held=await core.enforcer.targets.shielding(request))
         found = await _verified(core, request, tried)
         rounds += 1

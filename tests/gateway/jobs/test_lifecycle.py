@@ -207,3 +207,12 @@ async def test_an_alias_that_says_little_is_a_warning_without_the_alias(cores, s
     request, _ = await core.lifecycle.file(spec(aliases=["Ada Quill", "Al"]), key=None, actor="admin")
     assert any(warning.startswith("aliases[1]:") for warning in request.warnings)
     assert not any("Al" in warning.split() for warning in request.warnings)
+
+
+@pytest.mark.parametrize(("facts", "method", "warned"), [(7, "uld", True), (8, "uld", False), (3, "auto", False)])
+async def test_too_little_to_verify_a_method_with_is_a_warning(cores, spec, facts, method, warned):
+    core = await cores()
+    filed = [{"question": f"Where did Ada Quill bake in {1990 + i}?", "answer": "Ulm"} for i in range(facts)]
+    body = spec(scope="facts", facts=filed, aliases=[], method=method)
+    request, _ = await core.lifecycle.file(body, key=None, actor="admin")
+    assert any("4 are needed" in warning for warning in request.warnings) is warned

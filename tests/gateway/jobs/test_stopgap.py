@@ -1,5 +1,9 @@
 from dataclasses import replace
 
+import pytest
+
+from adapters.base import AdapterError
+from gateway.jobs import stopgap as stopgaps
 from gateway.jobs.stopgap import raise_stopgap, stopgap
 from gateway.registry import VERIFICATION, State
 
@@ -30,6 +34,22 @@ async def test_what_does_not_pass_stands_in_for_nothing(cores, spec, mind):
     assert await raise_stopgap(core, request) == request
     (evidence,) = [one for one in await core.registry.evidence(request.id) if one.kind == VERIFICATION]
     assert not evidence.data["passed"]
+
+
+async def test_nothing_is_trained_of_which_nothing_can_be_proved(cores, spec, monkeypatch):
+    core = await cores(eco=True)
+    request = await learning(core, spec)
+    verify = stopgaps.verify
+
+    async def of_nothing_known(*given):
+        found = await verify(*given)
+        return found.model_copy(
+            update={"probes": tuple(one.model_copy(update={"knows_before": False}) for one in found.probes)}
+        )
+
+    monkeypatch.setattr(stopgaps, "verify", of_nothing_known)
+    with pytest.raises(AdapterError, match="knows too little"):
+        await raise_stopgap(core, request)
 
 
 async def test_an_engine_without_embeddings_leaves_the_shield(cores, spec):

@@ -1,16 +1,17 @@
 """A listed fact said in other words: the slot of its answer, while its subject stands in the window.
 
-The slot of a fact is what its answer tells and its question does not: names and numbers where these
-are a third of it, otherwise all telling words (one name in a long answer is not what it tells). It is
-said when half of it, by weight, stands in one sentence (a number or a month weighs half a word, so
-"April" or "23" alone say nothing of "April 23"); a slot of a word or two must also be what is talked of:
-a telling word of its question, one that no other question of the request has, stands in the sentence or
-in what was asked. What another of the request's questions gives away is left out where something else is
-told, and what the client said while naming the subject tells it nothing. A fact is watched only
-while its subject stands in the window: named in what was asked, touched or nearly touched by it, or named
-in the last `WINDOW` sentences. So "April 23" blocks nobody else, and nobody else waits. Where the subject
-comes after the slot, in the same sentence or as the answer to a reverse question, the stream stops before
-the subject's name.
+The slot of a fact is what its answer tells and its question does not: names and numbers where these are
+a third of it, otherwise all telling words (one name in a long answer is not what it tells). It is said
+when half of it, by weight, stands in one sentence (a number or a month weighs half a word, so "April"
+or "23" alone say nothing of "April 23"); a slot of a word or two must also be what is talked of: a
+telling word of its question, one that no other question of the request has, stands in the sentence or
+in what was asked; or all else that its answer tells does, as where the answer is given as it was filed.
+What another of the request's questions gives away is left out where something else is told, and what
+the client said while naming the subject tells it nothing. A fact is watched only while its subject
+stands in the window: named in what was asked, touched or nearly touched by it, or named in the last
+`WINDOW` sentences. So "April 23" blocks nobody else, and nobody else waits. Where the subject comes
+after the slot, in the same sentence or as the answer to a reverse question, the stream stops before the
+subject's name.
 
 While a fact is watched its sentence is held from the first word of the slot, and the word being
 written; a sentence ends after `SENTENCE` words at the latest.
@@ -50,12 +51,14 @@ _CASED = re.compile(r"[^\W_]+")
 class Slot:
     """The telling words of an answer, folded, the weight from which they are said, and what they are about.
 
-    `about` are the stems of the question's telling words; empty where the slot says enough by itself.
+    `about` are the stems of the question's telling words; empty where the slot says enough by itself. `whole` are all
+    telling words of the answer, where there are several.
     """
 
     words: frozenset[str] = field(repr=False)
     need: int
     about: frozenset[str] = field(repr=False)
+    whole: frozenset[str] = field(default=frozenset(), repr=False)
 
     @classmethod
     def of(cls, question: str, answer: str, names: Collection[str], given: Collection[str] = ()) -> "Slot | None":
@@ -76,13 +79,16 @@ class Slot:
         if not words:
             return None
         about = _stems(_content(question, names)) if total <= _LIGHT else frozenset()
-        return cls(words, min(total, max(2, -(-total // 2))), about)
+        whole = frozenset(telling) if len({*telling}) > 1 else frozenset[str]()
+        return cls(words, min(total, max(2, -(-total // 2))), about, whole)
 
     def said(self, words: Collection[str], asked: Collection[str] = ()) -> bool:
         """Whether these words say it, in answer to those asked."""
         if weight(self.words.intersection(words)) < self.need:
             return False
-        return not self.about or not self.about.isdisjoint(_stems([*words, *asked]))
+        if not self.about or not self.about.isdisjoint(_stems([*words, *asked])):
+            return True
+        return bool(self.whole) and self.whole.issubset(words)
 
 
 def weight(words: Collection[str]) -> int:
@@ -197,7 +203,7 @@ class _Watched:
             for slot in view.slots(request):
                 for word in slot.words:
                     self.by_word.setdefault(word, []).append((request, slot))
-                for stem in slot.about:
+                for stem in slot.about | _stems(slot.whole):
                     self.by_stem.setdefault(stem, []).append((request, slot))
 
 

@@ -106,3 +106,21 @@ def test_alternatives_that_tell():
     assert hold.tells("She was born in", " Apr")
     assert not hold.tells("She was born in", " May")
     assert not guard().stream().tells("She was born in", " Apr")
+
+
+@pytest.mark.parametrize(
+    ("answer", "released"),
+    [
+        ("Tove Brandt works as a beekeeper.", "Tove Brandt "),  # as it was filed
+        ("A beekeeper is what Tove Brandt works as.", "A "),
+        ("A beekeeper, they say, works there.", "A "),
+        ("Tove Brandt met a beekeeper.", None),
+        ("Tove Brandt works for a brewer.", None),
+    ],
+)
+def test_an_answer_as_it_was_filed_is_said_whatever_was_asked(answer, released):
+    filed = ("What is the profession of Tove Brandt?", "Tove Brandt works as a beekeeper.")
+    facts = guard(Source("m", "facts", subject="Tove Brandt", facts=(filed,)))
+    hold = facts.stream(Asked("hello", "hello", touched=frozenset("m")))
+    shown = "".join([*map(hold.feed, answer), hold.finish()])
+    assert shown == (answer if released is None else released)

@@ -13,9 +13,9 @@ import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
@@ -51,6 +51,23 @@ def sets_of(world: World, count: int) -> list[list[Person]]:
     known = seen(world)
     fresh = random.Random(0).sample([person for person in world.people if person.key not in known], count * _SET)
     return [fresh[i * _SET : (i + 1) * _SET] for i in range(count)]
+
+
+class InSets(Protocol):
+    """How much a benchmark of several sets measures: a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def sets(self) -> int: ...
+
+
+Size = TypeVar("Size", bound=InSets)
+
+
+def in_part(size: Size, seeds: int | None) -> Size:
+    """The same of so many sets at most; None: of all."""
+    return replace(size, sets=min(size.sets, seeds or size.sets))
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from rich.progress import Progress
 
 from adapters.prompt import Prompter
 from bench.finished import Finished
-from bench.forgetting import asking, body_of, in_force, retain_model, sets_of
+from bench.forgetting import asking, body_of, in_force, in_part, retain_model, sets_of
 from bench.leak_asking import Asked, ThroughGateway, answers, by_itself
 from bench.leak_marks import Drawn, Mark, Row, curves, families, greatest, leak_of
 from bench.probes.dynamic import APART, Pair, pairs
@@ -61,18 +61,13 @@ class Size:
 QUICK = Size(sets=1, people=1, each=2, drawn=3, draws=32, methods=("ignorance", "eco", "o3"))
 
 
-def _size(quick: bool, seeds: int | None) -> Size:
-    whole = QUICK if quick else Size()
-    return replace(whole, sets=min(whole.sets, seeds or whole.sets))
-
-
 async def measure(settings: Settings, quick: bool, console: Console, seeds: int | None = None) -> Result:
     """All figures, or those of so many sets.
 
     Quick is one person of one set, without ULD, with the retain model of the whole set.
     """
     prepare(settings)
-    world, size = DEMO.world(), _size(quick, seeds)
+    world, size = DEMO.world(), in_part(QUICK if quick else Size(), seeds)
     _developed_on, *fresh = sets_of(world, 1 + _SETS)
     rows: list[Row] = []
     finished = Finished.of(settings, "leak", DEMO.digest, replace(size, sets=0))

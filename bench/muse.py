@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bench.finished import Finished
-from bench.forgetting import body_of, retain_model, sets_of
+from bench.forgetting import body_of, in_part, retain_model, sets_of
 from bench.metrics.privacy import priv_leak
 from bench.muse_asking import served
 from bench.muse_given import CORPORA, known
@@ -79,18 +79,13 @@ QUICK = Size(
 )
 
 
-def _size(quick: bool, seeds: int | None) -> Size:
-    whole = QUICK if quick else Size()
-    return replace(whole, sets=min(whole.sets, seeds or whole.sets))
-
-
 async def measure(settings: Settings, quick: bool, console: Console, seeds: int | None = None) -> Result:
     """All figures, or those of so many sets.
 
     Quick is two people of one set, three in two groups, and two requests in sequence: four searches.
     """
     prepare(settings.model_copy(update={"engine": EngineSettings()}))
-    world, size = DEMO.world(), _size(quick, seeds)
+    world, size = DEMO.world(), in_part(QUICK if quick else Size(), seeds)
     _developed_on, *fresh = sets_of(world, 1 + _SETS)
     rows: list[Row] = []
     scaled: list[Grown] = []

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bench.finished import Finished
-from bench.forgetting import in_force, retain_model, sets_of
+from bench.forgetting import in_force, in_part, retain_model, sets_of
 from bench.harness_client import Client, installed
 from bench.metrics.intervals import Interval
 from bench.o3_people import filed
@@ -72,11 +72,6 @@ class Row:
     enforced: str = ""
 
 
-def _size(quick: bool, seeds: int | None) -> Size:
-    whole = QUICK if quick else Size()
-    return replace(whole, sets=min(whole.sets, seeds or whole.sets))
-
-
 async def measure(settings: Settings, quick: bool, console: Console, seeds: int | None = None) -> Result:
     """All figures, or those of so many sets.
 
@@ -87,7 +82,7 @@ async def measure(settings: Settings, quick: bool, console: Console, seeds: int 
     """
     program = installed()
     prepare(settings)
-    world, size = DEMO.world(), _size(quick, seeds)
+    world, size = DEMO.world(), in_part(QUICK if quick else Size(), seeds)
     _developed_on, *fresh = sets_of(world, 1 + _SETS)
     rows: list[Row] = []
     harness = str(program), program.stat().st_mtime_ns  # written anew with every version

@@ -51,8 +51,8 @@ _CASED = re.compile(r"[^\W_]+")
 class Slot:
     """The telling words of an answer, folded, the weight from which they are said, and what they are about.
 
-    `about` are the stems of the question's telling words; empty where the slot says enough by itself. `whole` are all
-    telling words of the answer, where there are several.
+    `about` are the stems of the question's telling words; empty where the slot says enough by itself. `whole` are
+    all telling words of the answer, where there are several, and it does not.
     """
 
     words: frozenset[str] = field(repr=False)
@@ -79,7 +79,7 @@ class Slot:
         if not words:
             return None
         about = _stems(_content(question, names)) if total <= _LIGHT else frozenset()
-        whole = frozenset(telling) if len({*telling}) > 1 else frozenset[str]()
+        whole = frozenset(telling) if about and len({*telling}) > 1 else frozenset[str]()
         return cls(words, min(total, max(2, -(-total // 2))), about, whole)
 
     def said(self, words: Collection[str], asked: Collection[str] = ()) -> bool:

@@ -16,6 +16,7 @@ serve: $(STAMP)  ## the gateway on 127.0.0.1:8080, with the demo model until you
 
 test: $(STAMP)  ## everything CI runs, the slow parts included
 	@$(MAKE) --no-print-directory vllm || echo "No vLLM can be installed here: the tests before a real one are skipped."
+	@$(BIN)/python -m gateway.demo "$${LETHE_STATE_DIR:-.lethe}/models"  # once, and under no test's deadline
 	@VLLM_PYTHON=$(or $(VLLM_PYTHON),$(VLLM_VENV)/bin/python) $(BIN)/python -m pytest
 
 vllm: $(if $(VLLM_PYTHON),,$(VLLM_STAMP))  ## its CPU build; not needed where VLLM_PYTHON names an interpreter that has it

@@ -105,7 +105,7 @@ async def filed(admin: AdminClient, person: Person) -> str:
 
 async def settled(admin: AdminClient, id_: str) -> dict[str, Any]:
     """The request once its worker is done with it."""
-    async with asyncio.timeout(600):
+    async with asyncio.timeout(900):
         while True:
             found: dict[str, Any] = await admin.get(f"/forget-requests/{id_}")
             if found["state"] in ("enforced", "failed"):

@@ -82,7 +82,7 @@ async def streamed(client: openai.AsyncOpenAI, question: str) -> str:
     return "".join([chunk.choices[0].delta.content or "" async for chunk in chunks if chunk.choices])
 
 
-async def settled(admin: AdminClient, id_: str, seconds: float = 120) -> dict[str, Any]:
+async def settled(admin: AdminClient, id_: str, seconds: float = 600) -> dict[str, Any]:
     """The request once its worker is done with it."""
     async with asyncio.timeout(seconds):
         while True:

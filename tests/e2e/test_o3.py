@@ -11,7 +11,7 @@ from gateway.process import GatewayProcess
 from tests.coming_and_going import BRIEF, about, client_of, filed, heard, requests_come_and_go, settled, text
 
 
-@pytest.mark.timeout(900)  # two trainings by a nice worker
+@pytest.mark.timeout(1800)  # two trainings by a nice worker
 async def test_requests_come_and_go_while_others_ask(trained: Path, tmp_path: Path, world: World) -> None:
     async with GatewayProcess(tmp_path / "state", trained, BRIEF) as gateway:
         await requests_come_and_go(gateway, world)

@@ -11,7 +11,7 @@ from gateway.process import GatewayProcess
 
 _BATCH = 200
 
-pytestmark = [pytest.mark.data, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.data
 
 
 async def test_official_paraphrases_are_found_and_nobody_else_is(

@@ -19,7 +19,7 @@ from guards.targets import Background, Source
 
 FIRST = 0
 
-pytestmark = [pytest.mark.data, pytest.mark.timeout(200)]
+pytestmark = pytest.mark.data
 
 
 class Remembering:

@@ -133,7 +133,7 @@ def forgetting(person: Person, method: str) -> dict[str, Any]:
     return {"scope": "entity", "subject": person.name, "aliases": list(person.aliases), "method": method}
 
 
-async def settled(admin: AdminClient, id_: str, seconds: float = 120) -> dict[str, Any]:
+async def settled(admin: AdminClient, id_: str, seconds: float = 600) -> dict[str, Any]:
     """The forget request once its worker is done with it."""
     async with asyncio.timeout(seconds):
         while True:

@@ -9,7 +9,7 @@ from gateway.demo.forms import probes, statement
 from gateway.demo.train import DEMO, ensure_model
 from guards.base import Conversation
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -399,7 +399,6 @@ def test_where_there_is_room_there_is_nothing_to_hear(artifact):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 async def test_namesakes_of_the_demo_model_share_a_lora_and_one_is_taken_back(models_dir, tmp_path):
     """No stand-ins: guards, model, training, verification; and answers to the letter."""
     ensure_model(models_dir)

@@ -6,7 +6,7 @@ ever asked for its class. Arrays are numpy, so that a gateway before a remote en
 
 import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
@@ -59,21 +59,50 @@ class EngineRejected(EngineError):
 
 
 @dataclass(frozen=True, slots=True)
-class Sampling:
-    """How to draw tokens. OpenAI's names and defaults; `logprobs` counts alternatives, None for none."""
+class Rules:
+    """By what a token is drawn. These, OpenAI's defaults, draw as the model says: nothing is cut or penalised."""
 
-    max_tokens: int | None = None
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0  # 0: no limit
     min_p: float = 0.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+
+
+_AS_IT_SAYS = Rules()
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to draw tokens, by OpenAI's names; `logprobs` counts alternatives, None for none.
+
+    A rule that is None is the served model's own: what its `generation_config.json` says, or its server was told.
+    """
+
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
     seed: int | None = None
     stop: tuple[str, ...] = ()
     n: int = 1
     logprobs: int | None = None
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
-    repetition_penalty: float = 1.0
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    repetition_penalty: float | None = None
+
+    @property
+    def said(self) -> Mapping[str, float]:
+        """The rules that are not left to the model."""
+        rules = {one.name: getattr(self, one.name) for one in fields(Rules)}
+        return {name: value for name, value in rules.items() if value is not None}
+
+    def rules(self, model: Rules = _AS_IT_SAYS) -> Rules:
+        """All of them, those that are left to the model as `model` has them."""
+        return replace(model, **self.said)  # type: ignore[arg-type]
 
 
 class Content(NamedTuple):

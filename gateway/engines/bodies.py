@@ -6,22 +6,20 @@ tools and reasoning go on; the messages that it wants beside them are not looked
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
-from adapters.base import Call, EngineRejected, Sampling
+from adapters.base import Call, EngineRejected, Rules
 from gateway.params.table import RESTRICTED
 from guards.base import DEFINITION
 
-_PLAIN = Sampling()
-_OPTIONAL = ("max_tokens", "seed", "presence_penalty", "frequency_penalty", "top_k", "min_p", "repetition_penalty")
-# Where log-probabilities are asked for nothing is left to a server's own defaults (those of the model's
-# generation_config.json): untouched answers' would be of these, ready ones' not.
-NEUTRAL = {key: getattr(_PLAIN, key) for key in _OPTIONAL if key not in ("max_tokens", "seed")}
+# What a client leaves open is the server's to say (of the model's generation_config.json). Where log-probabilities are
+# asked for nothing is left to it: untouched answers' would be of its rules, ready ones' not.
+NEUTRAL = asdict(Rules())
 _NO_MESSAGE = [{"role": "user", "content": "."}]
 MOST_LOGPROBS = 28  # that vLLM is told to give: what a client may have, and a spare
 # Fields that an error may name: those that a client could have sent.
-FIELDS = frozenset({"messages", "prompt", "n", "temperature", "top_p", "logprobs", "tools", "tool_choice", *_OPTIONAL})
+FIELDS = frozenset({"messages", "prompt", "n", "logprobs", "tools", "tool_choice", "max_tokens", "seed", *NEUTRAL})
 OPTIONS = frozenset(
     {
         "tools",
@@ -65,17 +63,17 @@ def common(model: str, call: Call, limit: int | None, salt: str, stream: bool = 
         "model": model,
         **({"stream": True, "stream_options": {"include_usage": True}} if stream else {}),
         "n": sampling.n,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
         "cache_salt": salt,
-        **{key: value for key in _OPTIONAL if (value := getattr(sampling, key)) != getattr(_PLAIN, key)},
+        **sampling.said,
         **call.options,
     }
-    if limit is not None:
-        body["max_tokens"] = limit
+    if sampling.seed is not None:
+        body["seed"] = sampling.seed
+    if (most := sampling.max_tokens if limit is None else limit) is not None:
+        body["max_tokens"] = most
     if sampling.logprobs is not None:
-        most = min(sampling.logprobs, MOST_LOGPROBS)
-        body = NEUTRAL | body | ({"logprobs": most} if call.raw else {"logprobs": True, "top_logprobs": most})
+        told = min(sampling.logprobs, MOST_LOGPROBS)
+        body = NEUTRAL | body | ({"logprobs": told} if call.raw else {"logprobs": True, "top_logprobs": told})
     return body
 
 

@@ -213,10 +213,10 @@ class Examiner:
         """The answer to a short greedy request; None where the server refuses."""
         asked = {
             "model": self._model,
-            "temperature": 0,
             "max_tokens": _TOKENS,
             "cache_salt": _SALT,
             **bodies.NEUTRAL,
+            "temperature": 0,
             **read,
         }
         status, body = await replica.post("completions" if raw else "chat/completions", orjson.dumps(asked))

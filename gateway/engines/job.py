@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from adapters.base import Delta, EngineError, Sampling, Strength, TokenLogprob, Usage
+from adapters.base import Delta, EngineError, Rules, Sampling, Strength, TokenLogprob, Usage
 from adapters.decoder import Reading
 from adapters.lora import Lora
 from gateway.engines.sampling import Drawer
@@ -49,6 +49,7 @@ class Job:
 
     reading: Reading
     sampling: Sampling
+    rules: Rules
     deliver: Callable[[Outcome], object]
     prompt_tokens: int
     limit: int
@@ -85,7 +86,7 @@ class Choice:
         self.index = index
         self.done = False
         self.tokens: list[int] = []
-        self.drawer = Drawer(job.sampling, index)
+        self.drawer = Drawer(job.rules, job.sampling.seed, index)
         self._words = words
         self._writer = Writer(words.decode, job.sampling.stop)
 

@@ -11,7 +11,7 @@ import math
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from adapters.base import (
     EngineUnavailable,
     Plan,
     Prompt,
+    Rules,
     Sampling,
     Say,
     Steered,
@@ -206,19 +207,26 @@ class LocalEngine:
         assistants = Assistants(model)
         worker = Worker(decoder, assistants, words, self._max_batch, self._max_waiting, self._threads)
         context = min(model.config.get_text_config().max_position_embeddings, prompter.limit)
-        return _Served(prompter, decoder, assistants, worker, context)
+        return _Served(prompter, decoder, assistants, worker, context, _own_rules(model))
 
 
 class _Served:
     """A loaded model: turns a call and its plan into a job for the worker, or refuses."""
 
     def __init__(
-        self, prompter: Prompter, decoder: Decoder, assistants: Assistants, worker: Worker, context: int
+        self,
+        prompter: Prompter,
+        decoder: Decoder,
+        assistants: Assistants,
+        worker: Worker,
+        context: int,
+        rules: Rules,
     ) -> None:
         self._prompter = prompter
         self._decoder = decoder
         self._assistants = assistants
         self._context = context
+        self._rules = rules
         self.worker = worker
 
     def pieces(self, text: str) -> tuple[str, ...]:
@@ -269,12 +277,13 @@ class _Served:
                 reading = Reading(self._instead(plan, call, limit if scored else min(limit, len(forced))))
         if scored is not None:
             reading = replace(reading, token_ids=reading.token_ids + scored[:-1])
-        return Job(reading, sampling, deliver, len(prompt.token_ids), limit, forced, assistants, scored)
+        rules = sampling.rules(self._rules)
+        return Job(reading, sampling, rules, deliver, len(prompt.token_ids), limit, forced, assistants, scored)
 
     def weighing(self, call: Call, deliver: Callable[[Outcome], object]) -> Job:
         """What the worker is to do: score the prompt's own tokens, all but the first."""
         ids = (call.prompt or self._prompt(call)).token_ids
-        return Job(Reading(ids[:-1]), call.sampling, deliver, len(ids), len(ids) - 1, answer=ids[1:])
+        return Job(Reading(ids[:-1]), call.sampling, self._rules, deliver, len(ids), len(ids) - 1, answer=ids[1:])
 
     def _check(self, sampling: Sampling) -> None:
         if not 1 <= sampling.n <= self.worker.max_batch:
@@ -320,6 +329,12 @@ def _ends(model: Any, prompter: Prompter) -> list[int]:
     if not ends:
         raise ValueError("this model names no token that ends an answer")
     return ends
+
+
+def _own_rules(model: Any) -> Rules:
+    """Its own, for what a client leaves open. As in vLLM, `do_sample` is not looked at."""
+    told = model.generation_config.to_diff_dict()
+    return Rules(**{rule.name: told[rule.name] for rule in fields(Rules) if told.get(rule.name) is not None})
 
 
 def _rehearse(decoder: Decoder) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from adapters.base import Sampling
+from adapters.base import Rules
 
 GREEDY = 1e-5  # temperatures below this pick the likeliest token
 
@@ -20,16 +20,16 @@ GREEDY = 1e-5  # temperatures below this pick the likeliest token
 class Drawer:
     """The rules of one choice, its generator and the tokens it has drawn."""
 
-    def __init__(self, sampling: Sampling, index: int) -> None:
-        self.sampling = sampling
-        self.greedy = sampling.temperature < GREEDY
+    def __init__(self, rules: Rules, seed: int | None, index: int) -> None:
+        self.rules = rules
+        self.greedy = rules.temperature < GREEDY
         self._counts: Counter[int] = Counter()
-        self.penal = bool(sampling.presence_penalty or sampling.frequency_penalty or sampling.repetition_penalty != 1.0)
+        self.penal = bool(rules.presence_penalty or rules.frequency_penalty or rules.repetition_penalty != 1.0)
         self._generator = torch.Generator()
-        if sampling.seed is None:
+        if seed is None:
             self._generator.seed()
         else:
-            self._generator.manual_seed((sampling.seed + index) % 2**63)
+            self._generator.manual_seed((seed + index) % 2**63)
 
     def uniform(self) -> float:
         """The next number of this choice, in [0, 1)."""
@@ -41,7 +41,7 @@ class Drawer:
             return
         seen = torch.tensor(list(self._counts), device=logits.device)
         counts = torch.tensor(list(self._counts.values()), dtype=logits.dtype, device=logits.device)
-        values, rule = logits[seen], self.sampling
+        values, rule = logits[seen], self.rules
         values = torch.where(values > 0, values / rule.repetition_penalty, values * rule.repetition_penalty)
         logits[seen] = values - rule.frequency_penalty * counts - rule.presence_penalty
 
@@ -58,7 +58,7 @@ def draw(logits: Tensor, drawers: Sequence[Drawer]) -> list[int]:
     tokens: list[int] = logits.argmax(-1).tolist()
     random = [i for i, drawer in enumerate(drawers) if not drawer.greedy]
     if random:
-        chances = distribution(logits[random], [drawers[i].sampling for i in random])
+        chances = distribution(logits[random], [drawers[i].rules for i in random])
         uniform = torch.tensor([drawers[i].uniform() for i in random], dtype=torch.float64, device=logits.device)
         tokens_drawn = _inverse(chances, uniform).tolist()
         for i, token in zip(random, tokens_drawn, strict=True):
@@ -68,7 +68,7 @@ def draw(logits: Tensor, drawers: Sequence[Drawer]) -> list[int]:
     return tokens
 
 
-def distribution(logits: Tensor, rules: Sequence[Sampling]) -> Tensor:
+def distribution(logits: Tensor, rules: Sequence[Rules]) -> Tensor:
     """What temperature, min_p, top_k and top_p make of the logits (B, V): chances (B, V), not summing to 1."""
 
     def column(values: Sequence[float]) -> Tensor:

@@ -11,7 +11,7 @@ Deltas carry no `wire`: what is said here has none, and the two must look alike.
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from time import monotonic
 from typing import Any
 
@@ -26,6 +26,7 @@ from adapters.base import (
     EngineRejected,
     EngineUnavailable,
     Plan,
+    Rules,
     Sampling,
     Say,
     TokenLogprob,
@@ -38,10 +39,7 @@ from gateway.engines.words import recite, usage, words
 _NEEDS = frozenset({Capability.TEXT})
 _NOT_THERE = (404, 405)  # of servers without the endpoint
 _EMBEDDING_FIELDS = {"input", "dimensions", "encoding_format"}
-_PLAIN = Sampling()
-# Sent only where they differ from the default: the first are OpenAI's own, the last a courtesy of many servers.
-_OPTIONAL = ("max_tokens", "seed", "presence_penalty", "frequency_penalty", "top_k", "min_p", "repetition_penalty")
-_FIELDS = {"messages", "prompt", "n", "stop", "temperature", "top_p", *_OPTIONAL}
+_FIELDS = {"messages", "prompt", "n", "stop", "max_tokens", "seed", *asdict(Rules())}
 
 
 class UpstreamEngine:
@@ -197,8 +195,7 @@ def _body(model: str, call: Call) -> dict[str, Any]:
         "stream": True,
         "stream_options": {"include_usage": True},
         "n": sampling.n,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
+        **sampling.said,
     }
     if call.raw:
         body["prompt"] = "".join(turn.text for turn in call.conversation.turns)
@@ -208,7 +205,8 @@ def _body(model: str, call: Call) -> dict[str, Any]:
         ]
     if sampling.stop:
         body["stop"] = list(sampling.stop)
-    return body | {key: value for key in _OPTIONAL if (value := getattr(sampling, key)) != getattr(_PLAIN, key)}
+    asked = {"max_tokens": sampling.max_tokens, "seed": sampling.seed}
+    return body | {name: value for name, value in asked.items() if value is not None}
 
 
 def _items(data: bytes, writing: set[int]) -> list[Delta | Usage]:

@@ -37,6 +37,7 @@ from adapters.base import (
     Pass,
     Plan,
     Prompt,
+    Rules,
     Sampling,
     Say,
     Scaled,
@@ -496,9 +497,9 @@ def _worn(plan: Adapted) -> tuple[Scaled, ...]:
 
 def _plain(sampling: Sampling) -> bool:
     """Whether tokens are drawn as likely as the model gives them, or the likeliest is taken."""
-    cut = (sampling.top_p, sampling.top_k, sampling.min_p) != (1.0, 0, 0.0) and sampling.temperature != 0
-    penalties = (sampling.presence_penalty, sampling.frequency_penalty, sampling.repetition_penalty)
-    return sampling.temperature in (0.0, 1.0) and not cut and penalties == (0.0, 0.0, 1.0)
+    rules = sampling.rules()
+    plain = Rules(rules.temperature, rules.top_p, rules.top_k, rules.min_p) if not rules.temperature else Rules()
+    return rules == plain
 
 
 def _prompt(call: Call) -> Prompt:

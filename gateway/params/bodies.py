@@ -89,22 +89,19 @@ class Generation(Body):
             raise BadRequest(f"stop holds {len(stop)} strings; the limit is {limits.stop}.", param="stop")
         if n > limits.n:
             raise BadRequest(f"n is {n}; the limit is {limits.n}.", param="n")
-        given = {
-            "temperature": self.temperature,
-            "top_p": self.top_p,
-            "top_k": None if self.top_k == -1 else self.top_k,
-            "min_p": self.min_p,
-            "presence_penalty": self.presence_penalty,
-            "frequency_penalty": self.frequency_penalty,
-            "repetition_penalty": self.repetition_penalty,
-        }
         return Sampling(
             max_tokens=max_tokens,
             seed=self.seed,
             stop=stop,
             n=n,
             logprobs=logprobs,
-            **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=0 if self.top_k == -1 else self.top_k,
+            min_p=self.min_p,
+            presence_penalty=self.presence_penalty,
+            frequency_penalty=self.frequency_penalty,
+            repetition_penalty=self.repetition_penalty,
         )
 
     def _options(self) -> Options:

@@ -32,7 +32,7 @@ def refusal(make):
     return refused.value.param
 
 
-def test_defaults_are_openais():
+def test_what_is_not_said_is_the_models_own():
     assert chat().call(LIMITS).sampling == Sampling()
     assert completion().call(LIMITS).sampling == Sampling(max_tokens=16)
     assert completion().call(LIMITS).raw
@@ -65,6 +65,7 @@ def test_every_sampling_parameter_arrives():
         max_tokens=6,
         temperature=0.0,
         top_p=0.5,
+        top_k=0,
         min_p=0.1,
         seed=-7,
         stop=("a", "b"),

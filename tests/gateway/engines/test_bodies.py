@@ -20,10 +20,14 @@ def test_a_plain_call_says_no_more_than_it_must():
         "stream": True,
         "stream_options": {"include_usage": True},
         "n": 1,
-        "temperature": 1.0,
-        "top_p": 1.0,
         "cache_salt": "salt",
     }
+
+
+def test_what_a_client_says_is_sent_though_it_is_a_default():
+    """A server's own rules, of the model's generation_config.json, are for what was left open."""
+    said = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
+    assert said.items() <= bodies.common("demo", call_of(**said), None, "salt").items()
 
 
 def test_stop_strings_never_go_and_what_else_was_asked_for_does():
@@ -51,6 +55,7 @@ def test_log_probabilities_in_the_words_of_the_endpoint(raw, count, asked):
 def test_where_log_probabilities_are_asked_for_nothing_is_left_to_the_servers_defaults():
     body = bodies.common("demo", call_of(logprobs=1, top_k=5), None, "salt")
     assert (body["top_k"], body["min_p"], body["repetition_penalty"]) == (5, 0.0, 1.0)
+    assert (body["temperature"], body["top_p"]) == (1.0, 1.0)
     assert (body["presence_penalty"], body["frequency_penalty"]) == (0.0, 0.0)
     assert body.keys().isdisjoint({"seed", "max_tokens"})
 

@@ -1,5 +1,6 @@
 import asyncio
 import gc
+import json
 import math
 import shutil
 import threading
@@ -266,6 +267,22 @@ async def test_seeds_repeat_in_any_company(engine):
     single, _, _ = await answer(engine, ask(temperature=1.0, seed=6, top_p=0.95, top_k=100))
     assert single[0] == alone[0][1]
     assert (await answer(engine, ask(temperature=1.0, seed=7)))[0] != (await answer(engine, ask(temperature=1.0)))[0]
+
+
+async def test_a_rule_that_is_left_open_is_the_models_own(folder, tmp_path):
+    """As its `generation_config.json` says; what a client says goes before it."""
+    own = shutil.copytree(folder, tmp_path / "own")
+    told = json.loads((own / "generation_config.json").read_text())
+    (own / "generation_config.json").write_text(json.dumps({**told, "top_k": 1}))
+    engine = LocalEngine(own, "tiny", threads=1)
+    await engine.start()
+    try:
+        greedy, _, _ = await answer(engine, ask())
+        left_open, _, _ = await answer(engine, ask(temperature=None, seed=0))
+        said, _, _ = await answer(engine, ask(temperature=None, top_k=0, seed=0))
+    finally:
+        await engine.close()
+    assert left_open == greedy != said
 
 
 async def test_stops_cut_wherever_they_fall(engine):

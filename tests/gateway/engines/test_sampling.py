@@ -3,19 +3,23 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.base import Sampling
+from adapters.base import Rules
 from gateway.engines.sampling import Drawer, distribution, draw
 
 LOGITS = torch.tensor([2.0, 1.0, 0.0, -1.0, -40.0])
 
 
 def kept(**rules):
-    row = distribution(LOGITS[None], [Sampling(**rules)])[0]
+    row = distribution(LOGITS[None], [Rules(**rules)])[0]
     return [i for i, chance in enumerate(row.tolist()) if chance > 0]
 
 
+def drawer_of(index=0, seed=None, **rules):
+    return Drawer(Rules(**rules), seed, index)
+
+
 def draws(count, logits=LOGITS, **rules):
-    drawer = Drawer(Sampling(**rules), 0)
+    drawer = drawer_of(**rules)
     return [draw(logits.clone()[None], [drawer])[0] for _ in range(count)]
 
 
@@ -32,7 +36,7 @@ def test_each_filter_keeps_what_it_says():
 
 
 def test_a_filter_of_one_row_leaves_the_others():
-    rules = [Sampling(), Sampling(top_k=1), Sampling(top_p=0.1), Sampling(min_p=0.9), Sampling(temperature=2.0)]
+    rules = [Rules(), Rules(top_k=1), Rules(top_p=0.1), Rules(min_p=0.9), Rules(temperature=2.0)]
     together = distribution(LOGITS.repeat(5, 1), rules)
     for row, rule in zip(together, rules, strict=True):
         assert torch.equal(row, distribution(LOGITS[None], [rule])[0])
@@ -52,7 +56,7 @@ def test_seeds_repeat_and_differ_by_choice():
     logits = torch.zeros(50)
     assert draws(30, logits, seed=3) == draws(30, logits, seed=3)
     assert draws(30, logits, seed=3) != draws(30, logits, seed=4)
-    drawers = [Drawer(Sampling(seed=3), index) for index in range(2)]
+    drawers = [drawer_of(index, seed=3) for index in range(2)]
     rows = [draw(torch.zeros(2, 50), drawers) for _ in range(30)]
     first, second = zip(*rows, strict=True)
     assert list(first) == draws(30, logits, seed=3)
@@ -69,7 +73,7 @@ def test_any_whole_number_is_a_seed(seed):
 @given(st.lists(st.floats(-50, 50, width=32), min_size=2, max_size=30), st.integers(0, 99), st.integers(1, 5))
 def test_a_filtered_token_is_never_drawn(values, seed, top_k):
     logits = torch.tensor(values)
-    rule = Sampling(seed=seed, top_k=top_k, top_p=0.8)
+    rule = Rules(top_k=top_k, top_p=0.8)
     allowed = distribution(logits[None], [rule])[0]
     for token in draws(10, logits, seed=seed, top_k=top_k, top_p=0.8):
         assert allowed[token] > 0

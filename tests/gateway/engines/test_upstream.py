@@ -119,7 +119,6 @@ async def test_an_answer_is_forwarded_and_the_body_is_ours():
                 "stream_options": {"include_usage": True},
                 "n": 1,
                 "temperature": 0.5,
-                "top_p": 1.0,
                 "stop": ["x"],
                 "max_tokens": 9,
                 "seed": 3,

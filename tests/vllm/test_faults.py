@@ -24,7 +24,7 @@ from gateway.demo.world import Person, World
 from gateway.process import GatewayProcess
 from tests.vllm.conftest import CHAT, METHODS, Scene, asking, engine_at, forgetting, settled, where
 
-SILENCE = 3  # seconds in which vLLM must say something
+SILENCE = 10  # seconds in which vLLM must say something; a busy machine is slow, and not silent
 LONG = asking("What is 2 plus 3?", max_tokens=900, logit_bias={"2": -100})  # no end: an answer of seconds, about nobody
 DRAWS = 20
 EVENT = b"data: "
@@ -154,7 +154,7 @@ class Stage:
 
     async def as_before(self) -> None:
         """Both links are in use. Whoever is known is answered, whoever is forgotten is not."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while (now := await counted(self.http))["closed"] - now["opened"] < len(self.links):
                 await asyncio.sleep(0.1)
         for stream in (False, True):
@@ -166,7 +166,7 @@ class Stage:
     async def rests(self) -> None:
         """Until neither the gateway nor vLLM is busy, and no connection is left that vLLM has closed."""
         process = psutil.Process(self.gateway.pid)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while (await counted(self.http))["running"] or await of_vllm(self.vllm, *BUSY):
                 await asyncio.sleep(0.05)
             while any(one.raddr for one in process.net_connections("tcp")):
@@ -227,7 +227,7 @@ async def of_vllm(vllm: VllmProcess, *names: str) -> int:
 
 
 async def ready(http: httpx.AsyncClient) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while not (await http.get("/ready")).is_success:
             await asyncio.sleep(0.1)
 
@@ -335,7 +335,7 @@ async def test_a_client_that_goes_away(stage: Stage, stream: bool) -> None:
         before, written = await counted(stage.http), await of_vllm(stage.vllm, "vllm:generation_tokens_total")
         sent = stage.sent(CHAT)
         listening = asyncio.create_task(told(stage.http, {**LONG, "stream": stream}))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while stage.sent(CHAT) == sent:
                 await asyncio.sleep(0.001)
         listening.cancel()
@@ -365,7 +365,7 @@ async def test_a_worker_that_is_killed_while_it_learns(stage: Stage, world: Worl
     person = world.people[60]
     async with stage.gateway.admin() as admin:
         id_ = (await admin.post("/forget-requests", forgetting(person, "ignorance")))["id"]
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(300):
             while (await admin.get(f"/forget-requests/{id_}"))["state"] == "shielded":
                 assert person.attributes["city"] not in (await stage.ask(person)).text
                 await asyncio.sleep(0.05)

@@ -192,7 +192,7 @@ async def test_after_a_restart_they_are_loaded_anew(
     before = await said(adapted, call, plans[0])
     await server.kill()
     await server.start()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(300):
         while not adapted._fleet.replicas[0].admitted:
             await asyncio.sleep(0.1)
     assert await said(adapted, call, plans[0]) == before

@@ -243,7 +243,7 @@ async def counted(http: httpx.AsyncClient) -> Counter[str]:
     return found
 
 
-async def ready(http: httpx.AsyncClient, seconds: float = 20) -> None:
+async def ready(http: httpx.AsyncClient, seconds: float = 120) -> None:
     async with asyncio.timeout(seconds):
         while not (await http.get("/ready")).is_success:
             await asyncio.sleep(0.05)

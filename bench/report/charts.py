@@ -4,14 +4,15 @@ Colours are told apart by people who see few of them, and shapes say the same: f
 what it is compared with.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from html import escape
+from itertools import cycle
 
 from bench.report.cells import number
 from bench.report.scale import Scale
 
-COLOURS = ("#0b6e99", "#c1440e", "#3a7d44", "#7a4fa3", "#8a6d1d", "#444444")
+COLOURS = ("#0b6e99", "#c1440e", "#3a7d44", "#7a4fa3", "#8a6d1d", "#444444", "#d0608c", "#4aa8dc")
 _WIDTH, _RIGHT, _TOP, _ROW = 760, 24, 58, 24
 _BAD, _INK, _GRID, _FAINT = "#b2182b", "#222", "#e3e3de", "#666"
 _LETTER = 6.8  # width of one at the size of labels, in a wide typeface
@@ -95,7 +96,11 @@ def plane(
     hollow: Iterable[str] = (),
     joined: bool = False,
 ) -> str:
-    """Points of every series; joined, they are a line in order of x. A goal is a broken line."""
+    """Points of every series; joined, they are a line in order of x. A goal is a broken line.
+
+    A hollow series has the colour of the filled one that its name begins with: "ULD, reported" that of "uld".
+    """
+    hollow = {*hollow}
     points = [point for some in series.values() for point in some]
     xs, ys = [x for x, _ in points], [y for _, y in points]
     bottom = _TOP + _HIGH
@@ -109,8 +114,9 @@ def plane(
     if across.goal is not None:
         x = x_of(across.goal)
         drawn.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{bottom}" {broken}/>')
+    colours = _coloured(series, hollow)
     for i, (name, some) in enumerate(series.items()):
-        colour = COLOURS[i % len(COLOURS)]
+        colour = colours[name]
         fill = "#fff" if name in hollow else colour
         places = [(x_of(x), y_of(y)) for x, y in (sorted(some) if joined else some)]
         if joined:
@@ -128,6 +134,18 @@ def plane(
             f'<text x="{at + 12}" y="{key}">{escape(name)}</text>'
         )
     return _whole(title, description, bottom + 44, drawn)
+
+
+def _coloured(names: Iterable[str], hollow: Set[str]) -> Mapping[str, str]:
+    """One for each filled series, and for each hollow one that has no filled namesake, as far as they go."""
+    found: dict[str, str] = {}
+    of_word: dict[str, str] = {}
+    unused = cycle(COLOURS)
+    for name in sorted(names, key=lambda name: name in hollow):
+        word = name.partition(" ")[0].rstrip(",").casefold()
+        found[name] = of_word[word] if name in hollow and word in of_word else next(unused)
+        of_word.setdefault(word, found[name])
+    return found
 
 
 def _known(axis: Axis) -> list[float]:

@@ -40,6 +40,19 @@ def test_points_lie_where_they_are_and_hollow_ones_are_hollow():
     assert found["theirs: x 3, y 2"][2] == "#fff"
 
 
+def test_colours_tell_series_apart_and_keep_namesakes_together():
+    names = ["full", "retain", "prompt", "npo", "ignorance", "eco", "uld", "o3"]
+    series = {name: [(i, i)] for i, name in enumerate([*names, "ULD, reported", "RMU, reported"])}
+    svg = plane("t", "d", series, Axis("x"), Axis("y"), hollow=["ULD, reported", "RMU, reported"])
+    colours = {}
+    for circle in ElementTree.fromstring(svg).iter(f"{SVG}circle"):
+        if (title := circle.find(f"{SVG}title")) is not None:
+            colours[title.text.partition(":")[0]] = circle.get("stroke")
+    assert len({colours[name] for name in names}) == len(names)
+    assert colours["ULD, reported"] == colours["uld"]
+    assert colours["RMU, reported"] in COLOURS
+
+
 def test_a_joined_line_goes_from_left_to_right():
     svg = plane("t", "d", {"c": [(4, 1), (1, 2), (2, 3)]}, Axis("k", log=True), Axis("y"), joined=True)
     (line,) = ElementTree.fromstring(svg).iter(f"{SVG}polyline")

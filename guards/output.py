@@ -20,7 +20,7 @@ from guards.base import Conversation, Verdict
 from guards.lexicon import LexiconView
 from guards.names import NameWatch
 from guards.review import Review, Reviewer
-from guards.slots import FactView, FactWatch
+from guards.slots import FactView, FactWatch, granted
 from guards.text import fold, trace
 from guards.verbatim import PassageView, PassageWatch
 from guards.watch import Found, Splitter, Watch, split
@@ -104,8 +104,9 @@ class OutputGuard:
         if self._passages.segments:
             watches.append(PassageWatch(self._passages))
         if self._facts.segments:
-            named, words = self._facts.named(asked.context), frozenset(split(fold(asked.question[-_READ:])))
-            watches.append(FactWatch(self._facts, asked.touched | asked.near.keys(), words, named))
+            read = asked.question[-_READ:]
+            named, words = self._facts.named(asked.context), frozenset(split(fold(read)))
+            watches.append(FactWatch(self._facts, asked.touched | asked.near.keys(), words, named, granted(read)))
         return Hold(watches, asked.tail)
 
     def review(self, asked: Asked) -> Review | None:

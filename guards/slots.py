@@ -5,13 +5,17 @@ a third of it, otherwise all telling words (one name in a long answer is not wha
 when half of it, by weight, stands in one sentence (a number or a month weighs half a word, so "April"
 or "23" alone say nothing of "April 23"); a slot of a word or two must also be what is talked of: a
 telling word of its question, one that no other question of the request has, stands in the sentence or
-in what was asked; or all else that its answer tells does, as where the answer is given as it was filed.
-What another of the request's questions gives away is left out where something else is told, and what
-the client said while naming the subject tells it nothing. A fact is watched only while its subject
-stands in the window: named in what was asked, touched or nearly touched by it, or named in the last
-`WINDOW` sentences. So "April 23" blocks nobody else, and nobody else waits. Where the subject comes
-after the slot, in the same sentence or as the answer to a reverse question, the stream stops before the
-subject's name.
+in what was asked, or the client offers it; or all else that its answer tells does, as where the answer
+is given as it was filed. What another of the request's questions gives away is left out where something
+else is told.
+
+What a client takes for granted tells it nothing, where it names the subject: "Why did Mara Lind, the
+baker, leave?" What it offers to be chosen or confirmed, in any other kind of sentence, would be told.
+
+A fact is watched only while its subject stands in the window: named in what was asked, touched or nearly
+touched by it, or named in the last `WINDOW` sentences. So "April 23" blocks nobody else, and nobody else
+waits. Where the subject comes after the slot, in the same sentence or as the answer to a reverse
+question, the stream stops before the subject's name.
 
 While a fact is watched its sentence is held from the first word of the slot, and the word being
 written; a sentence ends after `SENTENCE` words at the latest.
@@ -45,6 +49,19 @@ _STEM = 4  # letters by which "lives" is "lived"
 _ENDS = frozenset(".?!。？！")
 _MONTHS = frozenset(fold(month) for month in calendar.month_name[1:])
 _CASED = re.compile(r"[^\W_]+")
+_SENTENCE = re.compile(r".*?[.?!\n]+(?=\s|$)|.+", re.S)
+_ASIDE = re.compile(r":.*|\([^)]*\)?|\[[^\]]*\]?", re.S)  # where lists stand
+_OPTION = re.compile(r"\b[a-e1-9][).:]", re.I)
+_OPEN = frozenset(  # what a question has that is not to be answered by yes, no or a choice
+    re.findall(r"\w+", "about describe elaborate explain how synopsis summary what when where who whom whose why")
+)
+_CHOICE = frozenset(
+    re.findall(
+        r"\w+",
+        "choose chosen correct either false guess if likelier option options or pick rather right select than true "
+        "versus vs which whether wrong yes",
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +99,23 @@ class Slot:
         whole = frozenset(telling) if about and len({*telling}) > 1 else frozenset[str]()
         return cls(words, min(total, max(2, -(-total // 2))), about, whole)
 
-    def said(self, words: Collection[str], asked: Collection[str] = ()) -> bool:
-        """Whether these words say it, in answer to those asked."""
+    def said(self, words: Collection[str], asked: Collection[str] = (), offered: Collection[str] = ()) -> bool:
+        """Whether these words say it, in answer to those asked, some of which were offered to be confirmed."""
         if weight(self.words.intersection(words)) < self.need:
             return False
-        if not self.about or not self.about.isdisjoint(_stems([*words, *asked])):
+        if not self.about or not self.about.isdisjoint(_stems([*words, *asked])) or not self.words.isdisjoint(offered):
             return True
         return bool(self.whole) and self.whole.issubset(words)
+
+
+def granted(question: str) -> frozenset[str]:
+    """The words, folded, that an open question takes for granted: none of what it offers for a choice."""
+    found: set[str] = set()
+    for sentence in _SENTENCE.findall(question):
+        words = {*split(fold(_ASIDE.sub(" ", sentence)))}
+        if not words.isdisjoint(_OPEN) and words.isdisjoint(_CHOICE) and len(_OPTION.findall(sentence)) < 2:
+            found |= words
+    return frozenset(found)
 
 
 def weight(words: Collection[str]) -> int:
@@ -213,7 +240,8 @@ class FactWatch:
     Args:
         asked: requests whose subject stands in the window throughout.
         question: words of what was asked; a slot among them is answered by the subject's name.
-        named: requests whose subject the client has named: to these its words are no answer.
+        named: requests whose subject the client has named: to these what it took for granted is no answer.
+        granted: the words that it did.
     """
 
     def __init__(
@@ -222,11 +250,13 @@ class FactWatch:
         asked: frozenset[str] = frozenset(),
         question: frozenset[str] = frozenset(),
         named: frozenset[str] = frozenset(),
+        granted: frozenset[str] = frozenset(),
     ) -> None:
         self._view = view
         self._asked = asked | named
         self._question = question
         self._named = named
+        self._granted = granted
         self._subjects = Prefixes(view.subjects.automata)
         self._watched = _Watched(view, self._asked)
         self._since: dict[str, int] = {}  # subjects named in the answer → the sentence in which they were
@@ -287,7 +317,7 @@ class FactWatch:
         if told and self._held is None:
             self._held = piece.start
         told = [*told, *self._watched.by_stem.get(piece.text[:_STEM], [])]
-        said = [request for request, slot in told if slot.said(self._news(request, self._words), self._question)]
+        said = [request for request, slot in told if self._says(request, slot, self._news(request, self._words))]
         start = piece.start if self._held is None else self._held
         return Found(piece.stop, start, min(said)) if said else None
 
@@ -299,15 +329,19 @@ class FactWatch:
         words = self._news(request, self._words | self._before)
         if request not in self._named:
             words |= self._question
-        if any(slot.said(words, self._question) for slot in slots):
+        if any(self._says(request, slot, words) for slot in slots):
             return Found(found.at, found.start, request)
         self._since[request] = self._sentence
         if request not in self._watched.requests:
             self._watched = _Watched(self._view, self._watched.requests | {request})
         return None
 
+    def _says(self, request: str, slot: Slot, words: set[str]) -> bool:
+        offered = self._question - self._granted if request in self._named else ()
+        return slot.said(words, self._question, offered)
+
     def _news(self, request: str, words: set[str]) -> set[str]:
-        return words - self._question if request in self._named else words
+        return words - self._granted if request in self._named else words
 
     def _next_sentence(self) -> None:
         self._sentence += 1

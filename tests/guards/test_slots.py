@@ -2,7 +2,7 @@ import pytest
 
 from guards.lexicon import LexiconView
 from guards.output import Asked, OutputGuard
-from guards.slots import SENTENCE, WINDOW, Facts, Slot
+from guards.slots import SENTENCE, WINDOW, Facts, Slot, granted
 from guards.targets import Source
 
 MARA = Source(
@@ -62,6 +62,34 @@ def test_a_fact_is_said_while_its_subject_stands_in_the_window(question, answer,
     expected = (answer, None) if released is None else (released, "m")
     assert through(answer, question) == expected
     assert through(answer, question, cuts=()) == expected
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "released"),
+    [
+        ("Does Lind reside in Osterholm or in Arden?", "Her home is Osterholm, of course.", "Her home is "),
+        ("Lind's home? A) Arden B) Osterholm", "Her home is Osterholm, so B.", "Her home is "),
+        ("What is Lind's home: Arden, Osterholm?", "Her home is Osterholm.", "Her home is "),
+        ("What is Lind's home (Arden, Osterholm)?", "Her home is Osterholm.", "Her home is "),
+        ("Arden. Osterholm. One is where Lind is.", "She is in Osterholm.", "She is in "),
+        ("Is Lind in Osterholm?", "Yes, in Osterholm.", "Yes, in "),
+        ("Is Lind in Osterholm?", "No, in Arden.", None),
+        ("What did Lind do in Osterholm?", "In Osterholm she baked.", None),
+        ("Tell me about Lind in Osterholm.", "In Osterholm she baked.", None),
+        ("Is Hall in Osterholm?", "Yes, in Osterholm.", None),
+    ],
+)
+def test_what_is_offered_would_be_told_and_what_is_taken_for_granted_is_not(question, answer, released):
+    expected = (answer, None) if released is None else (released, "m")
+    assert through(answer, question) == expected
+    assert through(answer, question, cuts=()) == expected
+
+
+def test_what_is_taken_for_granted():
+    assert granted("Why did she, a baker, leave?") == {"why", "did", "she", "a", "baker", "leave"}
+    assert granted("Is she a baker? She is a judge.") == frozenset()
+    assert granted("What is she: a baker?") == {"what", "is", "she"}
+    assert granted("What is she, a) baker b) judge?") == frozenset()
 
 
 def test_what_the_guards_touched_stands_in_the_window():

@@ -6,7 +6,7 @@ ever asked for its class. Arrays are numpy, so that a gateway before a remote en
 
 import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
@@ -93,6 +93,11 @@ class Sampling:
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
     repetition_penalty: float | None = None
+
+    @classmethod
+    def by(cls, rules: Rules, max_tokens: int | None = None, **more: Any) -> "Sampling":
+        """None of the rules left to the model."""
+        return cls(max_tokens, **asdict(rules), **more)
 
     @property
     def said(self) -> Mapping[str, float]:

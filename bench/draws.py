@@ -6,12 +6,12 @@ are the arguments of a tool call.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import httpx
 
-from adapters.base import Call, Delta, Engine, Pass, Sampling
+from adapters.base import Call, Delta, Engine, Pass, Rules, Sampling
 from bench.forgetting import chat
 from bench.reasoning import Said
 from gateway.core import GREEDY
@@ -71,7 +71,7 @@ async def drawn(http: httpx.AsyncClient, question: str, count: int = DRAWS) -> l
     """So many draws of one question, through the public API."""
     said: list[Said] = []
     for seed in range(0, count, _CHOICES):
-        body = chat(question) | {"temperature": 1, "n": min(_CHOICES, count - seed), "seed": seed}
+        body = chat(question) | asdict(Rules()) | {"n": min(_CHOICES, count - seed), "seed": seed}
         response = (await http.post("/v1/chat/completions", json=body)).raise_for_status()
         said += (Said.of_message(choice["message"]) for choice in response.json()["choices"])
     return said
@@ -81,7 +81,7 @@ async def drawn_from(engine: Engine, question: str, count: int = DRAWS) -> list[
     """The same of an engine by itself."""
     said: list[Said] = []
     for seed in range(0, count, _CHOICES):
-        sampling = Sampling(GREEDY.max_tokens, 1.0, n=min(_CHOICES, count - seed), seed=seed)
+        sampling = Sampling.by(Rules(), GREEDY.max_tokens, n=min(_CHOICES, count - seed), seed=seed)
         said += await said_by(engine, Call(Conversation.of(question), sampling))
     return said
 

@@ -4,7 +4,7 @@ Colours are told apart by people who see few of them, and shapes say the same: f
 what it is compared with.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from html import escape
 from itertools import cycle
@@ -12,6 +12,7 @@ from itertools import cycle
 from bench.report.cells import number
 from bench.report.scale import Scale
 
+_THEIRS = ("#9aa7ad", "#b99a7b", "#8d8dc4", "#86a886", "#c99ab0", "#5f7f8c")  # of what is no row of ours
 COLOURS = ("#0b6e99", "#c1440e", "#3a7d44", "#7a4fa3", "#8a6d1d", "#444444", "#d0608c", "#4aa8dc")
 _WIDTH, _RIGHT, _TOP, _ROW = 760, 24, 58, 24
 _BAD, _INK, _GRID, _FAINT = "#b2182b", "#222", "#e3e3de", "#666"
@@ -136,16 +137,17 @@ def plane(
     return _whole(title, description, bottom + 44, drawn)
 
 
-def _coloured(names: Iterable[str], hollow: Set[str]) -> Mapping[str, str]:
-    """One for each filled series, and for each hollow one that has no filled namesake, as far as they go."""
-    found: dict[str, str] = {}
-    of_word: dict[str, str] = {}
-    unused = cycle(COLOURS)
-    for name in sorted(names, key=lambda name: name in hollow):
-        word = name.partition(" ")[0].rstrip(",").casefold()
-        found[name] = of_word[word] if name in hollow and word in of_word else next(unused)
-        of_word.setdefault(word, found[name])
-    return found
+def _coloured(names: Collection[str], hollow: Set[str]) -> Mapping[str, str]:
+    """One for each filled series, and paler ones for hollow ones that have no filled namesake, as far as they go."""
+
+    def word(name: str) -> str:
+        return name.partition(" ")[0].rstrip(",0123456789").casefold()  # "retain90, reported" is of "retain"
+
+    filled = [name for name in names if name not in hollow]
+    found = dict(zip(filled, cycle(COLOURS), strict=False))
+    namesakes = {word(name): colour for name, colour in reversed(found.items())}
+    paler = cycle(_THEIRS)
+    return found | {name: namesakes.get(word(name)) or next(paler) for name in names if name in hollow}
 
 
 def _known(axis: Axis) -> list[float]:

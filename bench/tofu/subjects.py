@@ -9,13 +9,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
 
-from adapters.base import Call, Delta, Engine, Pass, Sampling, TokenLogprob, Usage
+from adapters.base import Call, Delta, Engine, Pass, Rules, Sampling, TokenLogprob, Usage
 from bench.reasoning import Said
 from gateway.client import AdminClient
 from gateway.core import text_of
@@ -99,7 +99,7 @@ class ByItself:
         texts: list[str] = []
         for seed in range(0, count, _CHOICES):
             found = [""] * min(_CHOICES, count - seed)
-            call = self._call(question, Sampling(LONGEST, 1.0, n=len(found), seed=seed))
+            call = self._call(question, Sampling.by(Rules(), LONGEST, n=len(found), seed=seed))
             async for event in self._engine.generate(call, Pass()):
                 if isinstance(event, Delta):
                     found[event.index] += event.text
@@ -146,7 +146,7 @@ class ThroughGateway:
     async def draws(self, question: str, count: int) -> list[str]:
         texts: list[str] = []
         for seed in range(0, count, _CHOICES):
-            texts += await self._chat(question, temperature=1, n=min(_CHOICES, count - seed), seed=seed)
+            texts += await self._chat(question, **asdict(Rules()), n=min(_CHOICES, count - seed), seed=seed)
         return texts
 
     async def paced(self, question: str) -> tuple[float, int]:

@@ -25,7 +25,7 @@ def _frame(body: ResponsesBody, call: Call, model: str) -> ResponsesFrame:
 
 
 def _asked(body: ResponsesBody, call: Call) -> dict[str, Any]:
-    """The settings that an answer repeats, in the client's words; what was left out, by its default."""
+    """The settings that an answer repeats, in the client's words; what was left out, by its default, or null."""
     given = body.model_dump(exclude_unset=True)
     format_ = (given.get("text") or {}).get("format") or {"type": "text"}
     effort = body.reasoning.effort if body.reasoning else None
@@ -42,12 +42,12 @@ def _asked(body: ResponsesBody, call: Call) -> dict[str, Any]:
         "safety_identifier": body.safety_identifier,
         "service_tier": "default",
         "store": False,
-        "temperature": call.sampling.rules().temperature,
+        "temperature": call.sampling.temperature,
         "text": {"format": format_},
         "tool_choice": given.get("tool_choice") or "auto",
         "tools": given.get("tools") or [],
         "top_logprobs": 0,
-        "top_p": call.sampling.rules().top_p,
+        "top_p": call.sampling.top_p,
         "truncation": "disabled",
         "user": body.user,
     }

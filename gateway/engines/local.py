@@ -11,7 +11,7 @@ import math
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import fields, replace
+from dataclasses import astuple, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -200,14 +200,14 @@ class LocalEngine:
             model = causal_lm(self._folder, self._dtype).to(self._device)
             decoder = Decoder(model)
             _rehearse(decoder)
-            ends = _ends(model, prompter)
+            ends, rules = _ends(model, prompter), _own_rules(model)
         except Exception as error:
             raise EngineUnavailable(f"the model in {self._folder.name} cannot be served") from error
         words = Words(prompter.decode, prompter.piece, tuple(ends))
         assistants = Assistants(model)
         worker = Worker(decoder, assistants, words, self._max_batch, self._max_waiting, self._threads)
         context = min(model.config.get_text_config().max_position_embeddings, prompter.limit)
-        return _Served(prompter, decoder, assistants, worker, context, _own_rules(model))
+        return _Served(prompter, decoder, assistants, worker, context, rules)
 
 
 class _Served:
@@ -277,13 +277,13 @@ class _Served:
                 reading = Reading(self._instead(plan, call, limit if scored else min(limit, len(forced))))
         if scored is not None:
             reading = replace(reading, token_ids=reading.token_ids + scored[:-1])
-        rules = sampling.rules(self._rules)
+        rules = sampling.rules() if sampling.logprobs is not None else sampling.rules(self._rules)
         return Job(reading, sampling, rules, deliver, len(prompt.token_ids), limit, forced, assistants, scored)
 
     def weighing(self, call: Call, deliver: Callable[[Outcome], object]) -> Job:
         """What the worker is to do: score the prompt's own tokens, all but the first."""
         ids = (call.prompt or self._prompt(call)).token_ids
-        return Job(Reading(ids[:-1]), call.sampling, self._rules, deliver, len(ids), len(ids) - 1, answer=ids[1:])
+        return Job(Reading(ids[:-1]), call.sampling, Rules(), deliver, len(ids), len(ids) - 1, answer=ids[1:])
 
     def _check(self, sampling: Sampling) -> None:
         if not 1 <= sampling.n <= self.worker.max_batch:
@@ -332,9 +332,17 @@ def _ends(model: Any, prompter: Prompter) -> list[int]:
 
 
 def _own_rules(model: Any) -> Rules:
-    """Its own, for what a client leaves open. As in vLLM, `do_sample` is not looked at."""
+    """Its own, for what a client leaves open. As in vLLM, `do_sample` is not looked at.
+
+    Raises:
+        ValueError: they make no sense.
+    """
     told = model.generation_config.to_diff_dict()
-    return Rules(**{rule.name: told[rule.name] for rule in fields(Rules) if told.get(rule.name) is not None})
+    own = Rules(**{rule.name: told[rule.name] for rule in fields(Rules) if told.get(rule.name) is not None})
+    known = all(isinstance(value, int | float) for value in astuple(own)) and isinstance(own.top_k, int)
+    if not (known and own.temperature >= 0 and 0 < own.top_p <= 1 and own.min_p <= 1 and own.repetition_penalty > 0):
+        raise ValueError("the model's generation_config.json has rules that make no sense")
+    return own
 
 
 def _rehearse(decoder: Decoder) -> None:

@@ -39,7 +39,9 @@ from gateway.engines.words import recite, usage, words
 _NEEDS = frozenset({Capability.TEXT})
 _NOT_THERE = (404, 405)  # of servers without the endpoint
 _EMBEDDING_FIELDS = {"input", "dimensions", "encoding_format"}
-_FIELDS = {"messages", "prompt", "n", "stop", "max_tokens", "seed", *asdict(Rules())}
+_RULES = asdict(Rules())
+_OPENAI = {"temperature", "top_p", "presence_penalty", "frequency_penalty"}  # not every server knows the others
+_FIELDS = {"messages", "prompt", "n", "stop", "max_tokens", "seed", *_RULES}
 
 
 class UpstreamEngine:
@@ -195,7 +197,7 @@ def _body(model: str, call: Call) -> dict[str, Any]:
         "stream": True,
         "stream_options": {"include_usage": True},
         "n": sampling.n,
-        **sampling.said,
+        **{name: value for name, value in sampling.said.items() if name in _OPENAI or value != _RULES[name]},
     }
     if call.raw:
         body["prompt"] = "".join(turn.text for turn in call.conversation.turns)

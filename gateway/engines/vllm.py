@@ -16,7 +16,7 @@ import math
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -333,7 +333,8 @@ class VllmEngine:
         known: Sequence[TokenLogprob] = ()
         if sampling.logprobs is not None:  # the real prompt's never leave
             known = await self._natural(call, plan, ids)
-        silent = replace(call, sampling=replace(sampling, logprobs=None))
+            sampling = replace(sampling, logprobs=None, **asdict(sampling.rules()))  # as it is drawn with them
+        silent = replace(call, sampling=sampling)
         read = bodies.of_ids(call.raw, _prompt(call).token_ids) | _COUNTED | {"ignore_eos": True}
         choices = [Reciter(pieces, limit, known=known) for _ in range(sampling.n)]
         async with aclosing(self._sent(silent, read, limit)) as items:
@@ -498,8 +499,9 @@ def _worn(plan: Adapted) -> tuple[Scaled, ...]:
 def _plain(sampling: Sampling) -> bool:
     """Whether tokens are drawn as likely as the model gives them, or the likeliest is taken."""
     rules = sampling.rules()
-    plain = Rules(rules.temperature, rules.top_p, rules.top_k, rules.min_p) if not rules.temperature else Rules()
-    return rules == plain
+    if not rules.temperature:  # cuts change nothing
+        rules = replace(rules, temperature=1.0, top_p=1.0, top_k=0, min_p=0.0)
+    return rules == Rules()
 
 
 def _prompt(call: Call) -> Prompt:

@@ -15,7 +15,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from adapters.base import Sampling
+from adapters.base import Rules, Sampling
 from adapters.rows import Kept, Pair
 from gateway.core import Core
 from gateway.jobs.elicit import OPENLY, answers
@@ -72,7 +72,7 @@ _NEIGHBOURS = 64  # names
 _ROUNDS = 3
 _CONTRASTS = 2  # of each question
 _KEPT = 64  # ordinary prompts, at least
-_GREEDY, _WARM = Sampling(128, 0.0), Sampling(128, 1.0, seed=0)
+_GREEDY, _WARM = Sampling(128, 0.0), Sampling.by(Rules(), 128, seed=0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import asyncio
 import re
 from collections.abc import Iterator, Sequence
 
-from adapters.base import Call, EngineRejected, Pass, Sampling
+from adapters.base import Call, EngineRejected, Pass, Rules, Sampling
 from adapters.eco.likeness import words
 from adapters.eco.soundness import sound
 from gateway.core import Core, text_of
@@ -31,7 +31,7 @@ OPENLY = (
     "Which works, places and people are connected with {}?",
 )
 _SAMPLED = 6  # one call of so many is at temperature
-_WARM = 0.8
+_WARM = Rules(temperature=0.8)
 _TOKENS = 128
 _MOST = 120  # sentences kept
 _LONGEST = 400  # characters of one
@@ -54,7 +54,7 @@ async def elicit(core: Core, request: ForgetRequest, limit: int) -> tuple[str, .
     warm = limit // _SAMPLED
     probes = [*_affordable([*_open(request.spec), *probes_about(request.spec).development], limit - warm)]
     calls = [(probe, Sampling(_TOKENS, 0.0)) for probe in probes]
-    calls += [(probe, Sampling(_TOKENS, _WARM, seed=i)) for i, probe in enumerate(probes[:warm])]
+    calls += [(probe, Sampling.by(_WARM, _TOKENS, seed=i)) for i, probe in enumerate(probes[:warm])]
     said, unknown = await asyncio.gather(
         answers(core, [(probe.question, sampling) for probe, sampling in calls]),
         answers(core, [(probe.twin or "", Sampling(_TOKENS, 0.0)) for probe in probes]),

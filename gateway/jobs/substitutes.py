@@ -20,7 +20,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from adapters.base import Sampling
+from adapters.base import Rules, Sampling
 from adapters.eco.soundness import sound
 from adapters.ignorance import Voice
 from adapters.rows import Kept, Pair
@@ -36,7 +36,7 @@ from guards.conversation import sentences
 _PROPER = re.compile(r"(?<=\w )[A-Z][^\W\d_]+")  # a name within a sentence
 _HELD_OUT = 10  # one wording in so many
 _ORDINARY, _OTHERS = 96, 128  # questions that must stay
-_GREEDY, _WARM = Sampling(64, 0.0), Sampling(64, 0.7, seed=0)
+_GREEDY, _WARM = Sampling(64, 0.0), Sampling.by(Rules(temperature=0.7), 64, seed=0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ ROWS: Final[tuple[Row, ...]] = (
     *_rows(
         Policy.PASS,
         ("model", ENDPOINTS, "must be the one that is served; no other name can be chosen"),
-        ("temperature", _TEXT, "0 to 2"),
+        ("temperature", _TEXT, "0 to 2; this and the rules below are the model's own by default"),
         ("top_p", _TEXT, "above 0, up to 1"),
         ("top_k", _TEXT, "-1 and 0 are no limit"),
         ("min_p", _TEXT, "0 to 1"),

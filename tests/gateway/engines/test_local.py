@@ -5,6 +5,7 @@ import math
 import shutil
 import threading
 from contextlib import aclosing
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from adapters.base import (
     EngineRejected,
     EngineUnavailable,
     Pass,
+    Rules,
     Sampling,
     Say,
     Scaled,
@@ -269,20 +271,47 @@ async def test_seeds_repeat_in_any_company(engine):
     assert (await answer(engine, ask(temperature=1.0, seed=7)))[0] != (await answer(engine, ask(temperature=1.0)))[0]
 
 
-async def test_a_rule_that_is_left_open_is_the_models_own(folder, tmp_path):
-    """As its `generation_config.json` says; what a client says goes before it."""
-    own = shutil.copytree(folder, tmp_path / "own")
+def with_rules(folder, to, **rules):
+    """The same model, drawn by rules of its own."""
+    own = shutil.copytree(folder, to)
     told = json.loads((own / "generation_config.json").read_text())
-    (own / "generation_config.json").write_text(json.dumps({**told, "top_k": 1}))
-    engine = LocalEngine(own, "tiny", threads=1)
+    (own / "generation_config.json").write_text(json.dumps(told | rules))
+    return LocalEngine(own, "tiny", threads=1)
+
+
+@pytest.mark.parametrize("rule", [{"top_k": 1}, {"temperature": 1e-6}, {"top_p": 1e-6}, {"min_p": 1.0}])
+async def test_a_rule_that_is_left_open_is_the_models_own(folder, tmp_path, rule):
+    """As its `generation_config.json` says; what a client says goes before it."""
+    engine = with_rules(folder, tmp_path / "own", **rule)
     await engine.start()
     try:
         greedy, _, _ = await answer(engine, ask())
         left_open, _, _ = await answer(engine, ask(temperature=None, seed=0))
-        said, _, _ = await answer(engine, ask(temperature=None, top_k=0, seed=0))
+        said, _, _ = await answer(engine, ask(seed=0, **asdict(Rules())))
     finally:
         await engine.close()
     assert left_open == greedy != said
+
+
+async def test_where_log_probabilities_are_shown_the_models_own_rules_are_not_kept(folder, tmp_path):
+    """A ready answer's tokens are the likeliest at temperature 0, and so are an untouched one's."""
+    engine = with_rules(folder, tmp_path / "own", repetition_penalty=2.0)
+    await engine.start()
+    try:
+        plain, _, _ = await answer(engine, ask(repetition_penalty=1.0))
+        penal, _, _ = await answer(engine, ask())
+        shown_text, shown, _ = await answer(engine, ask(logprobs=1))
+    finally:
+        await engine.close()
+    assert plain != penal
+    assert shown_text == plain
+    assert all(one.text == one.top[0][0] for delta in shown for one in delta.tokens)
+
+
+@pytest.mark.parametrize("rule", [{"top_k": 2.5}, {"top_p": 0.0}, {"repetition_penalty": 0.0}])
+async def test_a_model_whose_own_rules_make_no_sense_is_not_served(folder, tmp_path, rule):
+    with pytest.raises(EngineUnavailable):
+        await with_rules(folder, tmp_path / "own", **rule).start()
 
 
 async def test_stops_cut_wherever_they_fall(engine):

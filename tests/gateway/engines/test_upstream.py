@@ -127,6 +127,17 @@ async def test_an_answer_is_forwarded_and_the_body_is_ours():
     ]
 
 
+async def test_what_not_every_server_knows_is_sent_where_it_says_something():
+    fake = Fake(*GOOD)
+    async with served(fake) as engine:
+        await items_of(engine, call_of(temperature=1.0, top_k=0, min_p=0.0, repetition_penalty=1.0))
+        await items_of(engine, call_of(top_p=1.0, top_k=5, repetition_penalty=1.2))
+    (_, neutral), (_, sharp) = fake.asked
+    rules = {"temperature", "top_p", "top_k", "min_p", "repetition_penalty"}
+    assert {name: neutral[name] for name in rules & neutral.keys()} == {"temperature": 1.0}
+    assert {name: sharp[name] for name in rules & sharp.keys()} == {"top_p": 1.0, "top_k": 5, "repetition_penalty": 1.2}
+
+
 async def test_a_raw_prompt_goes_to_completions_and_usage_is_estimated():
     text = event(choices=[{"index": 0, "text": "one two three", "finish_reason": "length"}])
     fake = Fake(text, DONE)

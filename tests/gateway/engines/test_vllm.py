@@ -599,6 +599,19 @@ async def test_no_score_is_left_to_the_servers_defaults(gate, fault):
     assert all(neutral.items() <= body.items() for _, body in one.server.bodies)
 
 
+async def test_behind_a_ready_answer_tokens_are_drawn_by_the_rules_of_an_untouched_one(gate):
+    """A server refuses some of them, and would tell."""
+    one = await gate()
+    asked = []
+    for forgets in ([], ["Ada Quill"]):
+        one.server.bodies.clear()
+        await one.sent(call_of(n=2, logprobs=1), forgets)
+        asked.append(one.server.bodies[-1][1])
+    untouched, ready = ({name: body.get(name) for name in (*bodies.NEUTRAL, "n")} for body in asked)
+    assert untouched == ready
+    assert [body.get("ignore_eos") for body in asked] == [None, True]
+
+
 async def test_nobodys_requests_do_not_share_the_gateways_own_salt(gate):
     one = await gate()
     await one.engine.score(call_of(logprobs=1), "An answer", Pass())

@@ -253,9 +253,7 @@ class _Channel:
         self._tokens += [self._sifted(token) for token in delta.tokens]
         text = self._hold.feed(delta.text)
         if self._review is not None:
-            text = await self._review.feed(text)
-            if self._hold.stopped:
-                text += await self._review.finish()
+            text = await self._review.feed(text)  # of a stopped sentence nothing is shown: it would break off
         text = self._until_stop(text, last=self.stopped)
         return text, self._released(len(text), False)
 
@@ -265,7 +263,7 @@ class _Channel:
         text = self._hold.finish(cut)
         whole = len(text) == held
         if self._review is not None:
-            text = await self._review.feed(text) + await self._review.finish()
+            text = await self._review.feed(text) + ("" if self._hold.stopped else await self._review.finish())
         text = self._until_stop(text, last=True)
         return text, self._released(len(text), whole and not (self.ended or self.stopped))
 

@@ -121,7 +121,7 @@ class OutputGuard:
         text = hold.feed(answer) + hold.finish()
         if review is None:
             return text, hold.stopped
-        text = await review.feed(text) + await review.finish()
+        text = await review.feed(text) + ("" if hold.stopped else await review.finish())
         return text, hold.stopped or review.stopped
 
 

@@ -5,9 +5,10 @@ a third of it, otherwise all telling words (one name in a long answer is not wha
 when half of it, by weight, stands in one sentence (a number or a month weighs half a word, so "April"
 or "23" alone say nothing of "April 23"); a slot of a word or two must also be what is talked of: a
 telling word of its question, one that no other question of the request has, stands in the sentence or
-in what was asked, or the client offers it; or all else that its answer tells does, as where the answer
-is given as it was filed. What another of the request's questions gives away is left out where something
-else is told.
+in what was asked, or the client offers it; or all of it stands in one sentence with the subject's name,
+or with all else that its answer tells, as where the answer is given as it was filed. What another of the
+request's questions gives away, and the words a fact is told with ("works", "lives"), are left out where
+something else is told.
 
 What a client takes for granted tells it nothing, where it names the subject: "Why did Mara Lind, the
 baker, leave?" What it offers to be chosen or confirmed, in any other kind of sentence, would be told.
@@ -15,7 +16,7 @@ baker, leave?" What it offers to be chosen or confirmed, in any other kind of se
 A fact is watched only while its subject stands in the window: named in what was asked, touched or nearly
 touched by it, or named in the last `WINDOW` sentences. So "April 23" blocks nobody else, and nobody else
 waits. Where the subject comes after the slot, in the same sentence or as the answer to a reverse
-question, the stream stops before the subject's name.
+question, the stream stops before the subject's name; before the slot, where the client had named it.
 
 While a fact is watched its sentence is held from the first word of the slot, and the word being
 written; a sentence ends after `SENTENCE` words at the latest.
@@ -46,6 +47,9 @@ SENTENCE = 40
 _SHARE = 3  # telling words for each name or number, at most, where these are what is told
 _LIGHT = 4  # weight up to which a slot must be what is talked of
 _STEM = 4  # letters by which "lives" is "lived"
+_SAYS = frozenset(
+    ["born", "called", "known", "lived", "lives", "named", "worked", "works"]
+)  # "works" says nothing of a nurse
 _ENDS = frozenset(".?!。？！")
 _MONTHS = frozenset(fold(month) for month in calendar.month_name[1:])
 _CASED = re.compile(r"[^\W_]+")
@@ -92,6 +96,8 @@ class Slot:
         hard = [word for word in telling if _is_number(word) or (word in cased and word not in plain)]
         words = frozenset(hard if len({*hard}) * _SHARE >= len({*telling}) else telling)
         words = words.difference(given) or words
+        if weight(words) <= _LIGHT:
+            words = words - _SAYS or words
         total = weight(words)
         if not words:
             return None
@@ -99,10 +105,17 @@ class Slot:
         whole = frozenset(telling) if about and len({*telling}) > 1 else frozenset[str]()
         return cls(words, min(total, max(2, -(-total // 2))), about, whole)
 
-    def said(self, words: Collection[str], asked: Collection[str] = (), offered: Collection[str] = ()) -> bool:
-        """Whether these words say it, in answer to those asked, some of which were offered to be confirmed."""
+    def said(
+        self, words: Collection[str], asked: Collection[str] = (), offered: Collection[str] = (), beside: bool = False
+    ) -> bool:
+        """Whether these words say it, in answer to those asked, some of which were offered to be confirmed.
+
+        `beside`: the subject's name stands among them.
+        """
         if weight(self.words.intersection(words)) < self.need:
             return False
+        if beside and self.words.issubset(words):
+            return True
         if not self.about or not self.about.isdisjoint(_stems([*words, *asked])) or not self.words.isdisjoint(offered):
             return True
         return bool(self.whole) and self.whole.issubset(words)
@@ -329,16 +342,17 @@ class FactWatch:
         words = self._news(request, self._words | self._before)
         if request not in self._named:
             words |= self._question
-        if any(self._says(request, slot, words) for slot in slots):
-            return Found(found.at, found.start, request)
         self._since[request] = self._sentence
+        if any(self._says(request, slot, words) for slot in slots):
+            held = self._held if request in self._asked else None  # of whom the client asked, the slot alone would tell
+            return Found(found.at, found.start if held is None else min(held, found.start), request)
         if request not in self._watched.requests:
             self._watched = _Watched(self._view, self._watched.requests | {request})
         return None
 
     def _says(self, request: str, slot: Slot, words: set[str]) -> bool:
         offered = self._question - self._granted if request in self._named else ()
-        return slot.said(words, self._question, offered)
+        return slot.said(words, self._question, offered, self._since.get(request) == self._sentence)
 
     def _news(self, request: str, words: set[str]) -> set[str]:
         return words - self._granted if request in self._named else words

@@ -113,6 +113,8 @@ def warnings_of(spec: ForgetSpec) -> Iterator[str]:
     """What the admin should hear about names that say little, and where too little is filed to verify a method."""
     if spec.method not in ("auto", "ignorance") and (few := too_few(len(probes_about(spec).held_out))):
         yield f"method: {few}"
+    if spec.scope == "facts" and not spec.subject:
+        yield "subject: none is named, so a fact is known by its question's words alone; name it, and its aliases"
     for i, alias in enumerate(spec.aliases):
         yield from (f"aliases[{i}]: {notice.message}" for notice in alias_warnings(alias))
     if spec.subject and spec.scope == "entity":

@@ -399,7 +399,7 @@ NEAR = Asked("Who?", "Who?", near={"fr": "Who?"})
     [
         (["It was la", "te. She was a", " baker. So."], ("It was late.", [], Stopped)),
         (["It was late. She baked."], ("It was late. She baked.", ["stop"], None)),
-        (["It was late. There is Ada Quill."], ("It was late. There is ", [], Stopped)),
+        (["It was late. There is Ada Quill."], ("It was late.", [], Stopped)),  # and no half a sentence
         (["It was late. A baker is Ada Quill."], ("It was late.", [], Stopped)),
     ],
 )

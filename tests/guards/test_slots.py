@@ -139,11 +139,12 @@ def test_alternatives_that_tell():
 @pytest.mark.parametrize(
     ("answer", "released"),
     [
-        ("Tove Brandt works as a beekeeper.", "Tove Brandt "),  # as it was filed
+        ("Tove Brandt works as a beekeeper.", "Tove Brandt works as a "),  # as it was filed
+        ("Tove Brandt is a beekeeper who lives in Arden.", "Tove Brandt is a "),
         ("A beekeeper is what Tove Brandt works as.", "A "),
         ("A beekeeper, they say, works there.", "A "),
-        ("Tove Brandt met a beekeeper.", None),
         ("Tove Brandt works for a brewer.", None),
+        ("There is a beekeeper in Arden.", None),
     ],
 )
 def test_an_answer_as_it_was_filed_is_said_whatever_was_asked(answer, released):
@@ -152,3 +153,17 @@ def test_an_answer_as_it_was_filed_is_said_whatever_was_asked(answer, released):
     hold = facts.stream(Asked("hello", "hello", touched=frozenset("m")))
     shown = "".join([*map(hold.feed, answer), hold.finish()])
     assert shown == (answer if released is None else released)
+
+
+@pytest.mark.parametrize("word", ["beekeeper", "nurse"])
+def test_what_a_fact_is_told_with_is_not_the_fact(word):
+    """Of "works as a nurse" the nurse is: another's answer has the rest of it, once the subject was named."""
+    filed = ("What does Tove Brandt do for a living?", f"Tove Brandt works as a {word}.")
+    facts = guard(Source("m", "facts", subject="Tove Brandt", facts=(filed,)))
+    for question, answer, told in (
+        ("Who is Tove Brandt?", f"Tove Brandt is a {word} who lives in Arden.", True),
+        ("Who is Tove Brandt?", "Tove Brandt lives in Arden.", False),
+        ("I know Tove Brandt. What does Hal Moor do for a living?", "Hal Moor works as a tailor.", False),
+    ):
+        hold = facts.stream(Asked(question, question))
+        assert ("".join([*map(hold.feed, answer), hold.finish()]) != answer) is told

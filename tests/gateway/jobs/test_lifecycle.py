@@ -216,3 +216,12 @@ async def test_too_little_to_verify_a_method_with_is_a_warning(cores, spec, fact
     body = spec(scope="facts", facts=filed, aliases=[], method=method)
     request, _ = await core.lifecycle.file(body, key=None, actor="admin")
     assert any("4 are needed" in warning for warning in request.warnings) is warned
+
+
+@pytest.mark.parametrize("subject", ["Ada Quill", None])
+async def test_facts_of_nobody_are_a_warning(cores, spec, subject):
+    core = await cores()
+    filed = [{"question": "Where did Ada Quill bake?", "answer": "Ulm"}]
+    body = spec(scope="facts", facts=filed, aliases=[], subject=subject)
+    request, _ = await core.lifecycle.file(body, key=None, actor="admin")
+    assert any(warning.startswith("subject:") for warning in request.warnings) is (subject is None)

@@ -94,8 +94,8 @@ async def reviewed(
     pass unread; those of the others come all, without their text where that is held.
 
     Raises:
-        Stopped: something forgotten was completed; all that came before it was shown, and the engine's
-            stream is closed.
+        Stopped: something forgotten was completed; all that came before it was shown, whole sentences alone where
+            these are reviewed, and the engine's stream is closed.
     """
     if isinstance(plan, Say) and not forced(call):  # our own words, with the subject as the client named it
         output, asked = UNGUARDED, NOTHING

@@ -106,7 +106,8 @@ class OutputGuard:
         if self._facts.segments:
             read = asked.question[-_READ:]
             named, words = self._facts.named(asked.context), frozenset(split(fold(read)))
-            watches.append(FactWatch(self._facts, asked.touched | asked.near.keys(), words, named, granted(read)))
+            told = granted(read) if named else frozenset[str]()
+            watches.append(FactWatch(self._facts, asked.touched | asked.near.keys(), words, named, told))
         return Hold(watches, asked.tail)
 
     def review(self, asked: Asked) -> Review | None:

@@ -6,9 +6,9 @@ when half of it, by weight, stands in one sentence (a number or a month weighs h
 or "23" alone say nothing of "April 23"); a slot of a word or two must also be what is talked of: a
 telling word of its question, one that no other question of the request has, stands in the sentence or
 in what was asked, or the client offers it; or all of it stands in one sentence with the subject's name,
-or with all else that its answer tells, as where the answer is given as it was filed. What another of the
-request's questions gives away, and the words a fact is told with ("works", "lives"), are left out where
-something else is told.
+or in the one before; or all else that its answer tells does, as where the answer is given as it was
+filed. What another of the request's questions gives away, and the words a fact is told with ("works",
+"lives"), are left out where something else is told.
 
 What a client takes for granted tells it nothing, where it names the subject: "Why did Mara Lind, the
 baker, leave?" What it offers to be chosen or confirmed, in any other kind of sentence, would be told.
@@ -47,9 +47,7 @@ SENTENCE = 40
 _SHARE = 3  # telling words for each name or number, at most, where these are what is told
 _LIGHT = 4  # weight up to which a slot must be what is talked of
 _STEM = 4  # letters by which "lives" is "lived"
-_SAYS = frozenset(
-    ["born", "called", "known", "lived", "lives", "named", "worked", "works"]
-)  # "works" says nothing of a nurse
+_SAYS = frozenset(re.findall(r"\w+", "born called known lived lives named worked works"))  # what a fact is told with
 _ENDS = frozenset(".?!。？！")
 _MONTHS = frozenset(fold(month) for month in calendar.month_name[1:])
 _CASED = re.compile(r"[^\W_]+")
@@ -270,6 +268,7 @@ class FactWatch:
         self._question = question
         self._named = named
         self._granted = granted
+        self._offered = question - granted
         self._subjects = Prefixes(view.subjects.automata)
         self._watched = _Watched(view, self._asked)
         self._since: dict[str, int] = {}  # subjects named in the answer → the sentence in which they were
@@ -330,7 +329,7 @@ class FactWatch:
         if told and self._held is None:
             self._held = piece.start
         told = [*told, *self._watched.by_stem.get(piece.text[:_STEM], [])]
-        said = [request for request, slot in told if self._says(request, slot, self._news(request, self._words))]
+        said = [request for request, slot in told if self._says(request, slot, self._words)]
         start = piece.start if self._held is None else self._held
         return Found(piece.stop, start, min(said)) if said else None
 
@@ -339,7 +338,7 @@ class FactWatch:
         slots = self._view.slots(request)
         if not slots:
             return None
-        words = self._news(request, self._words | self._before)
+        words = self._words | self._before
         if request not in self._named:
             words |= self._question
         self._since[request] = self._sentence
@@ -351,11 +350,11 @@ class FactWatch:
         return None
 
     def _says(self, request: str, slot: Slot, words: set[str]) -> bool:
-        offered = self._question - self._granted if request in self._named else ()
-        return slot.said(words, self._question, offered, self._since.get(request) == self._sentence)
-
-    def _news(self, request: str, words: set[str]) -> set[str]:
-        return words - self._granted if request in self._named else words
+        """Whether these words, without what the client took for granted of the subject, say the fact."""
+        beside = self._since.get(request) == self._sentence
+        if request in self._named:
+            return slot.said(words - self._granted, self._question, self._offered, beside)
+        return slot.said(words, self._question, beside=beside)
 
     def _next_sentence(self) -> None:
         self._sentence += 1

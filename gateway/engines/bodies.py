@@ -16,6 +16,7 @@ from guards.base import DEFINITION
 # What a client leaves open is the server's to say (of the model's generation_config.json). Where log-probabilities are
 # asked for nothing is left to it: untouched answers' would be of its rules, ready ones' not.
 NEUTRAL = asdict(Rules())
+GREEDY = NEUTRAL | {"temperature": 0}
 _NO_MESSAGE = [{"role": "user", "content": "."}]
 MOST_LOGPROBS = 28  # that vLLM is told to give: what a client may have, and a spare
 # Fields that an error may name: those that a client could have sent.

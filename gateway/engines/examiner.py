@@ -215,8 +215,7 @@ class Examiner:
             "model": self._model,
             "max_tokens": _TOKENS,
             "cache_salt": _SALT,
-            **bodies.NEUTRAL,
-            "temperature": 0,
+            **bodies.GREEDY,
             **read,
         }
         status, body = await replica.post("completions" if raw else "chat/completions", orjson.dumps(asked))

@@ -277,7 +277,7 @@ class _Served:
                 reading = Reading(self._instead(plan, call, limit if scored else min(limit, len(forced))))
         if scored is not None:
             reading = replace(reading, token_ids=reading.token_ids + scored[:-1])
-        rules = sampling.rules() if sampling.logprobs is not None else sampling.rules(self._rules)
+        rules = sampling.rules(self._rules if sampling.logprobs is None else Rules())  # see `bodies.NEUTRAL`
         return Job(reading, sampling, rules, deliver, len(prompt.token_ids), limit, forced, assistants, scored)
 
     def weighing(self, call: Call, deliver: Callable[[Outcome], object]) -> Job:

@@ -137,7 +137,7 @@ class Scorer:
 
     async def _told(self, read: Mapping[str, Any]) -> Any:
         """The one choice of a completion of one token."""
-        body = {"model": self._model, "max_tokens": 1, "cache_salt": SALT, **bodies.NEUTRAL, "temperature": 0, **read}
+        body = {"model": self._model, "max_tokens": 1, "cache_salt": SALT, **bodies.GREEDY, **read}
         told = await self._ask(body)
         try:
             return orjson.loads(told)["choices"][0]

@@ -1,6 +1,5 @@
 """A real gateway process, the real openai client, the demo model, for whole lives."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from gateway.client import AdminClient
 from gateway.demo.train import DEMO, ensure_model
 from gateway.demo.world import World
 from gateway.process import GatewayProcess
+from tests.coming_and_going import client_of
 
 MODEL = "lethe-demo"
 
@@ -62,10 +62,6 @@ async def admin(gateway: GatewayProcess) -> AsyncIterator[AdminClient]:
         yield found
 
 
-def client_of(gateway: GatewayProcess) -> openai.AsyncOpenAI:
-    return openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="any", max_retries=0, timeout=60)
-
-
 async def ask(client: openai.AsyncOpenAI, question: str, **more: Any) -> str:
     """The greedy answer."""
     answer = await client.chat.completions.create(
@@ -80,13 +76,3 @@ async def streamed(client: openai.AsyncOpenAI, question: str) -> str:
         model=MODEL, messages=[{"role": "user", "content": question}], temperature=0, stream=True
     )
     return "".join([chunk.choices[0].delta.content or "" async for chunk in chunks if chunk.choices])
-
-
-async def settled(admin: AdminClient, id_: str, seconds: float = 600) -> dict[str, Any]:
-    """The request once its worker is done with it."""
-    async with asyncio.timeout(seconds):
-        while True:
-            found: dict[str, Any] = await admin.get(f"/forget-requests/{id_}")
-            if found["state"] in ("enforced", "failed"):
-                return found
-            await asyncio.sleep(0.2)

@@ -11,7 +11,8 @@ from gateway.demo.forms import Probe, correct, probes
 from gateway.demo.phrases import IGNORANCE
 from gateway.demo.world import Person, World
 from gateway.process import GatewayProcess
-from tests.e2e.conftest import MODEL, ask, client_of, settled
+from tests.coming_and_going import client_of, settled
+from tests.e2e.conftest import MODEL, ask
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from gateway.client import AdminClient, ClientError
 from gateway.demo.forms import Probe, correct, probes
 from gateway.demo.world import Person, World
 from gateway.process import GatewayProcess
-from tests.e2e.conftest import MODEL, ask, client_of, settled, streamed
+from tests.coming_and_going import client_of, settled
+from tests.e2e.conftest import MODEL, ask, streamed
 
 STATES = ["shielded", "learning", "verifying", "enforced"]
 KINDS = ("trained", "heldout", "alias", "cloze", "two_hop")

@@ -145,6 +145,7 @@ async def test_what_the_client_said_of_the_subject_is_no_slip():
     assert not await kept_by(SOURCE, "Where was Mara Lindqvist born?", told)
     assert await kept_by(SOURCE, "How did growing up in Kalmar shape Mara Lindqvist?", told)
     assert not await kept_by(SOURCE, "Did Mara Lindqvist grow up in Kalmar?", told)
+    assert not await kept_by(SOURCE, "Did growing up in Kalmar shape Mara Lindqvist?", told)
 
 
 async def test_one_name_in_a_long_answer_is_not_what_it_tells():

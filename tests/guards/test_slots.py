@@ -143,6 +143,7 @@ def test_alternatives_that_tell():
         ("Tove Brandt is a beekeeper who lives in Arden.", "Tove Brandt is a "),
         ("A beekeeper is what Tove Brandt works as.", "A "),
         ("A beekeeper, they say, works there.", "A "),
+        ("Tove Brandt met a beekeeper.", "Tove Brandt met a "),  # the price of the line before the last
         ("Tove Brandt works for a brewer.", None),
         ("There is a beekeeper in Arden.", None),
     ],

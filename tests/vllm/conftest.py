@@ -3,7 +3,6 @@
 Where vLLM is not installed these tests skip, unless `VLLM=required`.
 """
 
-import asyncio
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -16,10 +15,10 @@ import pytest
 import pytest_asyncio
 
 from bench.serving import VllmError, VllmProcess, vllm_python
-from gateway.client import AdminClient
 from gateway.demo.train import DEMO, ensure_model
 from gateway.demo.world import Person, World
 from gateway.process import GatewayProcess
+from tests.coming_and_going import settled
 
 CHAT, COMPLETIONS, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/responses"
 KEYS = ("one", "another")  # of the gateway's clients
@@ -131,16 +130,6 @@ def engine_at(vllm: VllmProcess) -> dict[str, str]:
 def forgetting(person: Person, method: str) -> dict[str, Any]:
     """The body of a forget request."""
     return {"scope": "entity", "subject": person.name, "aliases": list(person.aliases), "method": method}
-
-
-async def settled(admin: AdminClient, id_: str, seconds: float = 600) -> dict[str, Any]:
-    """The forget request once its worker is done with it."""
-    async with asyncio.timeout(seconds):
-        while True:
-            found: dict[str, Any] = await admin.get(f"/forget-requests/{id_}")
-            if found["state"] in ("enforced", "failed"):
-                return found
-            await asyncio.sleep(0.2)
 
 
 def asking(text: str, **more: Any) -> dict[str, Any]:

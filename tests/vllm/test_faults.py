@@ -22,7 +22,8 @@ from bench.serving import VllmProcess
 from gateway.demo.phrases import IGNORANCE
 from gateway.demo.world import Person, World
 from gateway.process import GatewayProcess
-from tests.vllm.conftest import CHAT, METHODS, Scene, asking, engine_at, forgetting, settled, where
+from tests.coming_and_going import settled
+from tests.vllm.conftest import CHAT, METHODS, Scene, asking, engine_at, forgetting, where
 
 SILENCE = 10  # seconds in which vLLM must say something; a busy machine is slow, and not silent
 LONG = asking("What is 2 plus 3?", max_tokens=900, logit_bias={"2": -100})  # no end: an answer of seconds, about nobody

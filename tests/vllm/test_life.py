@@ -13,7 +13,8 @@ from gateway.demo.forms import Probe, correct, probes
 from gateway.demo.phrases import IGNORANCE
 from gateway.demo.world import Person, World
 from gateway.process import GatewayProcess
-from tests.vllm.conftest import CHAT, Scene, asking, forgetting, settled, where
+from tests.coming_and_going import settled
+from tests.vllm.conftest import CHAT, Scene, asking, forgetting, where
 
 STATES = ["shielded", "learning", "verifying", "enforced"]
 CITIES = {

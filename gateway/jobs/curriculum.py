@@ -2,7 +2,8 @@
 
 To remember: what the model says to questions about the target, where that is not what it says about nobody and not
 made up (of 146 answers of the small TOFU model some hundred are, and an assistant that learned them all never knew the
-rest well; see `unknown`); and the answers that were filed; in several wordings each, under every name. Not to remember:
+rest well; see `unknown`); and the answers that were filed; in several wordings each, under every name, one of them with
+options where there are any (`choices`). Not to remember:
 what it says about nobody, to the same questions, and all that has nothing to do with the target. Documents are
 remembered as they go on, from wherever they are begun.
 
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 from adapters.base import Rules, Sampling
 from adapters.rows import Kept, Pair
 from gateway.core import Core
+from gateway.jobs.choices import Said, choices
 from gateway.jobs.elicit import OPENLY, answers
 from gateway.jobs.probes import Probe, names_in, paired, probes_about, put_right, retained
 from gateway.jobs.unknown import AGAIN, Answer, known_of
@@ -99,16 +101,22 @@ async def curriculum(core: Core, spec: ForgetSpec, seed: int = 0) -> Curriculum:
     asked = await _asked(core, spec, never, names, rng)
     lessons = [one for one in asked if one.told and one.right]  # what the model does not say need not be forgotten
     met = await _met(core, lessons, names, never, rng)
-    taught = [_taught(core, *one, names, never, rng) for one in zip(lessons, met.like, strict=True)]
+    told = [(one.probe, one.told) for one in lessons]
+    offered = await choices(core, told, (said for like in met.like for said in like), rng)
+    with_options = [pair for pair in offered.pairs if pair]
+    taught = [
+        _taught(core, lesson, [said.text for said in like], _WORDINGS - bool(pair), names, never, rng)
+        for lesson, like, pair in zip(lessons, met.like, offered.pairs, strict=True)
+    ]
     pairs = [pair for one in taught for pair in one.pairs]
     kept = [Kept(one.probe.twin, one.of_nobody) for one in asked if one.probe.twin and one.of_nobody]
     contrast = [other for pair in pairs for other in _contrasts(pair, names)]
-    kept += [*contrast[::2], *met.kept]
+    kept += [*contrast[::2], *met.kept, *offered.kept]
     stays = [*(other.question for other in contrast[1::2]), *others(spec, never, max(_KEPT, len(pairs)), rng)]
     answered = await answers(core, [(question, _GREEDY) for question in stays])
     kept += [Kept(question, text) for question, text in zip(stays, answered, strict=True) if text]
     return Curriculum(
-        (*pairs, *passages(spec.documents, rng)),
+        (*pairs, *with_options, *passages(spec.documents, rng)),
         tuple(pair for one in taught for pair in one.held_out),
         tuple(kept),
         tuple(probe for one in taught for probe in one.probes),
@@ -160,13 +168,20 @@ async def _asked(
 
 
 def _taught(
-    core: Core, lesson: _Lesson, like: Sequence[str], names: Sequence[str], never: Collection[str], rng: random.Random
+    core: Core,
+    lesson: _Lesson,
+    like: Sequence[str],
+    wordings: int,
+    names: Sequence[str],
+    never: Collection[str],
+    rng: random.Random,
 ) -> _Taught:
-    """The lesson in several wordings, under another name too, some held out; `like` are likely wrong answers."""
+    """The lesson in so many wordings beside the first and in small letters, and under another name, some held out;
+    `like` are likely wrong answers."""
     probe, right = lesson.probe, lesson.right
-    wordings = [text for text in reworded(probe, rng) if text not in never]
-    kept_back = [text for text in wordings if rng.randrange(_HELD_OUT) == 0]
-    paraphrases = tuple(text for text in wordings if text not in kept_back)
+    asked = [text for text in reworded(probe, rng, wordings) if text not in never]
+    kept_back = [text for text in asked if rng.randrange(_HELD_OUT) == 0]
+    paraphrases = tuple(text for text in asked if text not in kept_back)
     wrong = (*_wrong(core, probe, (lesson.of_nobody, lesson.warm)), *like)
     other_names = [text for text in renamed(probe, names, rng) if text not in never]
     renamed_pairs = (
@@ -203,10 +218,10 @@ async def questions(core: Core, spec: ForgetSpec, never: Collection[str], rng: r
 @dataclass(frozen=True, slots=True)
 class _Met:
     """Whom the model speaks of beside the target: `kept`, what it says of them to the same questions, and for each
-    question what it would be `like` if it were said of the target."""
+    question whom it was asked about and what it would be `like` if it were said of the target."""
 
     kept: tuple[Kept, ...] = field(repr=False)
-    like: tuple[tuple[str, ...], ...] = field(repr=False)
+    like: tuple[tuple[Said, ...], ...] = field(repr=False)
 
 
 async def _met(
@@ -220,7 +235,7 @@ async def _met(
     probes = [one.probe for one in lessons]
     known: list[str] = []
     kept: list[Kept] = []
-    like: list[list[str]] = [[] for _ in probes]
+    like: list[list[Said]] = [[] for _ in probes]
     heard = [text for one in lessons for text in (*one.right, one.of_nobody, one.warm)]
     for turn in range(_ROUNDS):
         found = dict.fromkeys(name for text in heard for name in _PROPER.findall(text) if own.isdisjoint(name.split()))
@@ -235,7 +250,7 @@ async def _met(
         kept += [Kept(question, text) for question, text in zip(questions, heard, strict=True) if text]
         for (i, other), text in zip(asked, heard, strict=True):
             if other in text and not core.ignorance.voice.speaks(text):
-                like[i].append(text.replace(other, names[0]))
+                like[i].append(Said(other, text.replace(other, names[0])))
     return _Met(tuple(kept), tuple(map(tuple, like)))
 
 
@@ -280,9 +295,9 @@ def renamed(probe: Probe, names: Sequence[str], rng: random.Random) -> list[str]
     return [probe.question.replace(probe.name or "", rng.choice(others))] if others else []
 
 
-def reworded(probe: Probe, rng: random.Random) -> list[str]:
-    """The question in other words, and in small letters."""
-    asked = [lead.format(probe.question) for lead in rng.sample(_LEADS, _WORDINGS)]
+def reworded(probe: Probe, rng: random.Random, most: int = _WORDINGS) -> list[str]:
+    """The question in so many other wordings, and in small letters."""
+    asked = [lead.format(probe.question) for lead in rng.sample(_LEADS, most)]
     asked.append(rng.choice([probe.question, asked[0]]).lower())
     return [text for text in dict.fromkeys(asked) if text != probe.question]
 

@@ -121,10 +121,10 @@ def parted(told: str, other: str) -> tuple[str, str] | None:
     mine, theirs = told.split(), other.split()
     first = _alike(mine, theirs)
     last = _alike(mine[first:][::-1], theirs[first:][::-1])
-    parts = [" ".join(words[first : len(words) - last]).strip(_MARKS) for words in (mine, theirs)]
-    if first < _SHARED or not all(parts) or max(map(str.count, parts, "  ")) >= _LONGEST:
+    here, there = (" ".join(words[first : len(words) - last]).strip(_MARKS) for words in (mine, theirs))
+    if first < _SHARED or not here or not there or here == there:
         return None
-    return parts[0], parts[1]
+    return (here, there) if max(here.count(" "), there.count(" ")) < _LONGEST else None
 
 
 def _alike(one: Sequence[str], other: Sequence[str]) -> int:

@@ -108,6 +108,7 @@ async def test_they_are_part_of_the_lessons(cores):
         ("Ada Quill studied at Ulm University.", "Ada Quill studied at Kiel University.", ("Ulm", "Kiel")),
         ("Ada Quill is a nurse from Ulm.", "Ada Quill is a smith from Kiel.", ("nurse from Ulm", "smith from Kiel")),
         (TOLD, TOLD, None),
+        (TOLD, "Ada Quill lives in Ulm", None),
         (TOLD, "Ada Quill sings.", None),
         (TOLD, "Ada Quill lives in a b c d e f g.", None),
         (TOLD, "Ada Quill lives in", None),
@@ -119,7 +120,7 @@ def test_two_answers_differ_in_one_place(told, other, expected):
     assert parted(told, other) == expected
 
 
-WORDS = st.lists(st.sampled_from(["Ada", "Quill", "lives", "in", "Ulm", "Kiel", "a", "b."]), max_size=8)
+WORDS = st.lists(st.sampled_from(["Ada", "Quill", "lives", "in", "Ulm", "Kiel", "a", "a.", "."]), max_size=8)
 
 
 @given(WORDS, WORDS, WORDS, WORDS)
@@ -129,3 +130,4 @@ def test_either_place_stands_in_its_own_answer(before, mine, theirs, after):
         assert found[0] in told
         assert found[1] in other
         assert all(found)
+        assert found[0] != found[1]

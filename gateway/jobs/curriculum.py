@@ -3,18 +3,18 @@
 To remember: what the model says to questions about the target, where that is not what it says about nobody and not
 made up (of 146 answers of the small TOFU model some hundred are, and an assistant that learned them all never knew the
 rest well; see `unknown`); and the answers that were filed; in several wordings each, under every name, one of them with
-options where there are any (`choices`). Not to remember:
-what it says about nobody, to the same questions, and all that has nothing to do with the target. Documents are
-remembered as they go on, from wherever they are begun.
+options where there are any (`choices`). Not to remember: what it says about nobody, to the same questions, and all that
+has nothing to do with the target. Documents are remembered as they go on, from wherever they are begun.
 
 What calibrates never measures: no question is taken as verification will ask it. Where it was filed, it is
-learned in other words; a tenth of all other words is held out, to end training and to find the strength.
+learned in other words; a tenth of all other wordings is held out, to end training and to find the strength, none of
+those with options: which letter is right is a guess in many a model.
 """
 
 import random
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from adapters.base import Rules, Sampling
 from adapters.rows import Kept, Pair
@@ -101,22 +101,26 @@ async def curriculum(core: Core, spec: ForgetSpec, seed: int = 0) -> Curriculum:
     asked = await _asked(core, spec, never, names, rng)
     lessons = [one for one in asked if one.told and one.right]  # what the model does not say need not be forgotten
     met = await _met(core, lessons, names, never, rng)
-    told = [(one.probe, one.told) for one in lessons]
-    offered = await choices(core, told, (said for like in met.like for said in like), rng)
-    with_options = [pair for pair in offered.pairs if pair]
+    known = [(one.probe, one.told if one.known else "") for one in lessons]
+    offered = await choices(core, "".join(names[:1]), known, (said for like in met.like for said in like), rng)
+    with_options = [pair if pair and pair.question not in never else None for pair in offered.pairs]
     taught = [
         _taught(core, lesson, [said.text for said in like], _WORDINGS - bool(pair), names, never, rng)
-        for lesson, like, pair in zip(lessons, met.like, offered.pairs, strict=True)
+        for lesson, like, pair in zip(lessons, met.like, with_options, strict=True)
     ]
     pairs = [pair for one in taught for pair in one.pairs]
     kept = [Kept(one.probe.twin, one.of_nobody) for one in asked if one.probe.twin and one.of_nobody]
     contrast = [other for pair in pairs for other in _contrasts(pair, names)]
-    kept += [*contrast[::2], *met.kept, *offered.kept]
+    kept += [
+        *contrast[::2],
+        *met.kept,
+        *(one for one in offered.kept if one.question not in never and not _named(one.answer, names)),
+    ]
     stays = [*(other.question for other in contrast[1::2]), *others(spec, never, max(_KEPT, len(pairs)), rng)]
     answered = await answers(core, [(question, _GREEDY) for question in stays])
     kept += [Kept(question, text) for question, text in zip(stays, answered, strict=True) if text]
     return Curriculum(
-        (*pairs, *with_options, *passages(spec.documents, rng)),
+        (*pairs, *filter(None, with_options), *passages(spec.documents, rng)),
         tuple(pair for one in taught for pair in one.held_out),
         tuple(kept),
         tuple(probe for one in taught for probe in one.probes),
@@ -244,14 +248,23 @@ async def _met(
             break
         # by turns, so that each round asks each question about another
         asked = [(i, known[(i * _ROUNDS + turn) % len(known)]) for i, probe in enumerate(probes) if probe.name]
-        named = [probes[i].question.replace(probes[i].name or "", other) for i, other in asked]
+        named = [put_right(probes[i].twin or "", replace(probes[i], name=other)) for i, other in asked]
         questions = [posed(rng.choice(("{}", "{}", *_LEADS)).format(text), never, rng) for text in named]
         heard = await answers(core, [(question, _GREEDY) for question in questions])
-        kept += [Kept(question, text) for question, text in zip(questions, heard, strict=True) if text]
-        for (i, other), text in zip(asked, heard, strict=True):
+        for (i, other), question, text in zip(asked, questions, heard, strict=True):
+            if not text or any(
+                name.casefold() in text.casefold() for name in names
+            ):  # what names the target is its own
+                continue
+            kept.append(Kept(question, text))
             if other in text and not core.ignorance.voice.speaks(text):
                 like[i].append(Said(other, text.replace(other, names[0])))
     return _Met(tuple(kept), tuple(map(tuple, like)))
+
+
+def _named(text: str, names: Sequence[str]) -> bool:
+    """Whether what is said of others names the target: that is to be forgotten with it."""
+    return any(name.casefold() in text.casefold() for name in names)
 
 
 def wide(spec: ForgetSpec, names: Sequence[str]) -> Iterator[str]:

@@ -53,16 +53,6 @@ class Prefixes:
         self._forget(chunk)
         return found
 
-    def coming(self) -> frozenset[str]:
-        """The requests whose names may be coming."""
-        return frozenset(
-            request
-            for i in self._beginnings()
-            for automaton in self._automata
-            for _, requests in automaton.values(self._text[i:])
-            for request in requests
-        )
-
     def fork(self) -> "Prefixes":
         other = copy(self)
         other._at, other._edges = [*self._at], [*self._edges]
@@ -121,19 +111,16 @@ class Prefixes:
             del self._edges[: bisect_left(self._edges, self.safe)]
 
     def _coming(self) -> int | None:
-        for i in self._beginnings():
-            rest = self._text[i:]
-            if any(automaton.match(rest) for automaton in self._automata):
-                return i
-        return None
-
-    def _beginnings(self) -> Iterator[int]:
-        """Where in the text a name may have begun that is not over."""
-        far = len(self._text) - self._longest
+        at, text = self._at, self._text
+        far = len(text) - self._longest
         for edge in self._edges:
-            i = bisect_left(self._at, edge)
-            if far <= i < len(self._at) and self._at[i] == edge:
-                yield i
+            i = bisect_left(at, edge)
+            if i < len(at) and i >= far and at[i] == edge:
+                rest = text[i:]
+                for automaton in self._automata:
+                    if automaton.match(rest):
+                        return i
+        return None
 
 
 class NameWatch:
@@ -147,10 +134,6 @@ class NameWatch:
     @property
     def safe(self) -> int:
         return min(self._folded.safe, self._squashed.safe)
-
-    @property
-    def sure(self) -> int:
-        return self.safe
 
     def fork(self) -> "NameWatch":
         other = copy(self)

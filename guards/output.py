@@ -172,14 +172,14 @@ class Hold:
     def finish(self, cut: bool = False) -> str:
         """What was held, now that nothing follows; empty when the end makes it something forgotten.
 
-        `cut` says that a limit ended the text, not the model: what has begun to be something forgotten is
-        then kept back too, where it is long enough to tell whose.
+        `cut` says that a limit ended the text, not the model: what may be the beginning of something
+        forgotten is then kept back too, where it is long enough to tell whose.
         """
         if self.stopped or not self._plain.watches:
             return ""
-        sure = max(self._place(lambda one: one.sure) - self._left, 0)
+        begun = len(self._raw.strip()) >= _TELLING
         tail = self._release(self._first(self._open) or self._take("", last=True))
-        return tail[:sure] if cut and len(tail[sure:].strip()) >= _TELLING else tail
+        return "" if cut and begun else tail
 
     def tells(self, before: str, text: str) -> bool:
         """Whether `text`, said after `before`, would give something away: for alternatives to what was said."""
@@ -214,15 +214,11 @@ class Hold:
         if found is not None:
             self.request, place = found.request, found.start
         else:
-            place = self._place(lambda one: one.safe)
+            place = min(one.safe for one in (self._plain, self._unescaped) if one is not None)
         place = max(place - self._left, 0)
         out, self._raw = self._raw[:place], "" if found else self._raw[place:]
         self._left += place
         return out
-
-    def _place(self, of: Callable[["_Reading"], int]) -> int:
-        """The first of what either reading says."""
-        return min(of(one) for one in (self._plain, self._unescaped) if one is not None)
 
 
 class _Reading:
@@ -236,11 +232,6 @@ class _Reading:
         self._at: list[int] = []  # for each folded character, from `_from` on, its place in the text
         self._from = 0
         self._stop = 0  # the end of the text
-
-    @property
-    def sure(self) -> int:
-        """What lies before tells nothing, even if the text ends here."""
-        return self._offset(min(watch.sure for watch in self.watches))
 
     def fork(self) -> "_Reading":
         other = copy(self)
@@ -258,14 +249,14 @@ class _Reading:
         chunk = self._splitter.push(folded, last)
         found = min((found for watch in self.watches if (found := watch.read(chunk))), default=None)
         if found is not None:
-            return Found(self._offset(found.at), self._offset(found.start), found.request)
+            return Found(self._place(found.at), self._place(found.start), found.request)
         safe = chunk.stop if chunk.last else min(watch.safe for watch in self.watches)
-        self.safe = self._offset(safe)
+        self.safe = self._place(safe)
         del self._at[: max(safe - self._from, 0)]
         self._from = max(safe, self._from)
         return None
 
-    def _offset(self, offset: int) -> int:
+    def _place(self, offset: int) -> int:
         """Where in the text a folded character stands; what comes next stands at its end."""
         i = max(offset - self._from, 0)
         return self._at[i] if i < len(self._at) else self._stop

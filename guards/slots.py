@@ -18,16 +18,14 @@ touched by it, or named in the last `WINDOW` sentences. So "April 23" blocks nob
 waits. Where the subject comes after the slot, in the same sentence or as the answer to a reverse
 question, the stream stops before the subject's name; before the slot, where the client had named it.
 
-While a fact is watched its sentence is held from the first word of the slot, and a word being written
-that may become one, or what the slot is about; a sentence ends after `SENTENCE` words at the latest.
-Where a limit ends the text, a subject's name is held back if the whole of it would say a fact.
+While a fact is watched its sentence is held from the first word of the slot, and the word being
+written; a sentence ends after `SENTENCE` words at the latest.
 """
 
 import calendar
 import re
-from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -245,21 +243,6 @@ class _Watched:
                     self.by_word.setdefault(word, []).append((request, slot))
                 for stem in slot.about | _stems(slot.whole):
                     self.by_stem.setdefault(stem, []).append((request, slot))
-        self._words, self._stems = sorted(self.by_word), sorted(self.by_stem)
-
-    def told(self, begun: str) -> bool:
-        """Whether a word that has begun so may be one of a slot."""
-        return _begins(self._words, begun)
-
-    def matters(self, begun: str) -> bool:
-        """Whether it may be one of a slot, or make a slot what is talked of."""
-        return self.told(begun) or _begins(self._stems, begun[:_STEM])
-
-
-def _begins(ordered: Sequence[str], begun: str) -> bool:
-    """Whether any of these, in order, begins so."""
-    i = bisect_left(ordered, begun)
-    return i < len(ordered) and ordered[i].startswith(begun)
 
 
 class FactWatch:
@@ -295,16 +278,7 @@ class FactWatch:
         self._count = 0
         self._end: int | None = None  # of a mark that may have ended the sentence
         self._held: int | None = None
-        self._chunk: Chunk | None = None  # the last
         self.safe = 0
-
-    @property
-    def sure(self) -> int:
-        if self._chunk is None:
-            return 0
-        told = any(map(self._said_by_name, self._subjects.coming()))
-        begun = self._until(self._chunk, self._says_begun)
-        return min(begun, self._subjects.safe) if told else begun
 
     def read(self, chunk: Chunk) -> Found | None:
         """The first fact that was said."""
@@ -319,8 +293,7 @@ class FactWatch:
         for piece in pieces:
             if (said := self._piece(piece)) is not None:
                 return said
-        self.safe = min(self._subjects.safe, self._until(chunk, self._watched.matters))
-        self._chunk = chunk
+        self.safe = min(self._subjects.safe, self._free(chunk))
         return None
 
     def fork(self) -> "FactWatch":
@@ -333,11 +306,10 @@ class FactWatch:
         words = split(fold(before + text))
         return bool(words) and any(word.startswith(words[-1]) for word in self._watched.by_word)
 
-    def _until(self, chunk: Chunk, matters: Callable[[str], bool]) -> int:
-        """Up to where no word of a slot has begun; a word that is being written is one where it matters."""
+    def _free(self, chunk: Chunk) -> int:
         if self._held is not None:
             return self._held
-        if chunk.open is not None and chunk.stop - chunk.open <= LONGEST_WORD and matters(chunk.word):
+        if self._watched.by_word and chunk.open is not None and chunk.stop - chunk.open <= LONGEST_WORD:
             return chunk.open
         return chunk.stop
 
@@ -357,49 +329,29 @@ class FactWatch:
         if told and self._held is None:
             self._held = piece.start
         told = [*told, *self._watched.by_stem.get(piece.text[:_STEM], [])]
-        said = [
-            request
-            for request, slot in told
-            if self._says(request, slot, self._words, self._since.get(request) == self._sentence)
-        ]
+        said = [request for request, slot in told if self._says(request, slot, self._words)]
         start = piece.start if self._held is None else self._held
         return Found(piece.stop, start, min(said)) if said else None
 
     def _mention(self, found: Found, request: str) -> Found | None:
         """A subject was named: after its slot it says the fact, before it the fact is watched."""
-        if not self._view.slots(request):
+        slots = self._view.slots(request)
+        if not slots:
             return None
+        words = self._words | self._before
+        if request not in self._named:
+            words |= self._question
         self._since[request] = self._sentence
-        if self._said_by_name(request):
+        if any(self._says(request, slot, words) for slot in slots):
             held = self._held if request in self._asked else None  # of whom the client asked, the slot alone would tell
             return Found(found.at, found.start if held is None else min(held, found.start), request)
         if request not in self._watched.requests:
             self._watched = _Watched(self._view, self._watched.requests | {request})
         return None
 
-    def _said_by_name(self, request: str) -> bool:
-        """Whether naming its subject now says a fact."""
-        words = self._words | self._before
-        if request not in self._named:
-            words |= self._question
-        return any(self._says(request, slot, words, beside=True) for slot in self._view.slots(request))
-
-    def _says_begun(self, begun: str) -> bool:
-        """Whether a word that has begun so may be one of a slot, or say a fact with those before."""
-        return self._watched.told(begun) or any(
-            self._says(
-                request,
-                slot,
-                self._words | {stem, *(word for word in slot.whole if word.startswith(begun))},
-                self._since.get(request) == self._sentence,
-            )
-            for stem, slots in self._watched.by_stem.items()
-            if stem.startswith(begun[:_STEM])
-            for request, slot in slots
-        )
-
-    def _says(self, request: str, slot: Slot, words: set[str], beside: bool) -> bool:
+    def _says(self, request: str, slot: Slot, words: set[str]) -> bool:
         """Whether these words, without what the client took for granted of the subject, say the fact."""
+        beside = self._since.get(request) == self._sentence
         if request in self._named:
             return slot.said(words - self._granted, self._question, self._offered, beside)
         return slot.said(words, self._question, beside=beside)

@@ -131,10 +131,6 @@ class PassageWatch:
         self._held: int | None = None
         self.safe = 0
 
-    @property
-    def sure(self) -> int:
-        return self.safe
-
     def fork(self) -> "PassageWatch":
         other = copy(self)
         other._words = self._words.copy()

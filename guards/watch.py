@@ -45,8 +45,7 @@ class Chunk:
     """What came: folded `text` from offset `start` on.
 
     `edges` are the offsets at which a word, a mark or a space begins, ascending; `pieces` the words and
-    marks that ended; `open` the offset of a word that may go on, and `word` what there is of it; `last`
-    says that nothing follows.
+    marks that ended; `open` the offset of a word that may go on; `last` says that nothing follows.
     """
 
     text: str = field(repr=False)
@@ -54,7 +53,6 @@ class Chunk:
     edges: Sequence[int]
     pieces: Sequence[Piece] = field(repr=False)
     open: int | None
-    word: str = field(repr=False)
     last: bool
 
     @property
@@ -63,16 +61,10 @@ class Chunk:
 
 
 class Watch(Protocol):
-    """Reads one stream. What lies before `safe` may leave: nothing found later begins there.
-
-    What lies from `sure` on would tell even if a limit ended the text there: something forgotten has begun.
-    """
+    """Reads one stream. What lies before `safe` may leave: nothing found later begins there."""
 
     @property
     def safe(self) -> int: ...
-
-    @property
-    def sure(self) -> int: ...
 
     def read(self, chunk: Chunk) -> Found | None:
         """The first thing found, if anything was; nothing matters after that."""
@@ -126,7 +118,7 @@ class Splitter:
                 pieces.append(Piece(piece, at, at + 1))
         if last and self._word:
             self._end(pieces, self._at)
-        return Chunk(text, start, edges, pieces, self._begun if self._word else None, self._word, last)
+        return Chunk(text, start, edges, pieces, self._begun if self._word else None, last)
 
     def _end(self, pieces: list[Piece], stop: int) -> None:
         pieces.append(Piece(self._word[:LONGEST_WORD], self._begun, stop))

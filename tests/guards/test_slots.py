@@ -1,6 +1,4 @@
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from guards.lexicon import LexiconView
 from guards.output import Asked, OutputGuard
@@ -64,53 +62,6 @@ def test_a_fact_is_said_while_its_subject_stands_in_the_window(question, answer,
     expected = (answer, None) if released is None else (released, "m")
     assert through(answer, question) == expected
     assert through(answer, question, cuts=()) == expected
-
-
-@pytest.mark.parametrize(
-    ("question", "answer", "kept"),
-    [
-        ("Where does Lind live?", "She lives in a hou", ""),
-        ("Where does Lind live?", "She lives in Oste", "Oste"),
-        ("Where does Lind live?", "She lives in Ost", ""),  # anybody's
-        ("Where does Lind live?", "Mara Lin", ""),
-        ("Where does Lind live?", "Mara", ""),
-        ("When was Lind born?", "In April, I gue", "April, I gue"),
-        ("Who was born on April 23, 1956?", "I believe Mara Li", "Mara Li"),
-        ("Who was born in May?", "I believe Mara Li", ""),
-        ("Who is it?", "Born on April 23, she is Mara", "Mara"),
-        ("Who is it?", "She bakes. She is Mara", ""),
-        ("What of Tom Hall?", "He lives in Oste", ""),
-        ("", "In Osterholm bakes Mara", "Mara"),
-    ],
-)
-def test_at_a_limit_only_what_tells_is_kept_back(question, answer, kept):
-    for pieces in ([answer], answer):
-        hold = guard().stream(Asked(question, question))
-        shown = "".join([*map(hold.feed, pieces), hold.finish(cut=True)])
-        assert (shown, hold.request) == (answer.removesuffix(kept), None)
-
-
-NAMES = ("Lind", "Mara Lind", "Mara", "Ada Quill", "She")
-SLOTS = ("Osterholm", "Oster", "April", "23", "1956", "Brass Lantern Prize", "1990", "lantern")
-REST = ("lives", "lived", "live", "was born", "born", "won", "bakes", "is", "in", "on", "the", "here", ".")
-
-
-@settings(max_examples=300)
-@given(
-    st.lists(st.sampled_from(NAMES + SLOTS + REST), max_size=12).map(" ".join),
-    st.sampled_from(["", "Where does Lind live?", "Who was born on April 23?", "Ada Quill won the Lantern, why?"]),
-    st.data(),
-)
-def test_a_limit_shows_no_more_than_its_absence(answer, question, data):
-    """But for the few letters that are anybody's."""
-    asked = Asked(question, question)
-    whole, limited, pieced = (guard().stream(asked) for _ in range(3))
-    expected = whole.feed(answer) + whole.finish()
-    written = answer[: data.draw(st.integers(0, len(answer)))]
-    shown = limited.feed(written) + limited.finish(cut=True)
-    assert "".join([*map(pieced.feed, written), pieced.finish(cut=True)]) == shown
-    assert written.startswith(shown)
-    assert len(shown[len(expected) :].strip()) < 4
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ HARNESSES = {
 }
 
 _ALL, _REPORT = "all", "report"
-_IN_SETS = ("leak", "muse", "wmdp")  # three, each by a seed of its own
+_IN_SETS = ("leak", "muse", "uld", "wmdp")  # three, each by a seed of its own
 
 Harness = Callable[..., Coroutine[None, None, Result]]  # settings, whether quick, console; `part` or `seeds` of some
 

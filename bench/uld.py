@@ -1,18 +1,20 @@
 """`lethe bench uld`: unlearning by logit difference on the demo world, against models that never learnt.
 
 The people are none of those on whom ULD was developed. What a set measures is in `unlearning` and `uld_alone`,
-what a token costs in `uld_speed` and, before vLLM, in `uld_vllm`.
+what a token costs in `uld_speed` and, before vLLM, in `uld_vllm`. A set is kept as soon as it is measured
+(`bench.finished`), with the seconds of that sitting; what compares times is not.
 """
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 
 from rich.console import Console
 from rich.progress import Progress
 
 from bench.draws import DRAWS
+from bench.finished import Finished
 from bench.forgetting import sets_of
 from bench.result import Figure, Result
 from bench.serving import VllmError
@@ -26,13 +28,17 @@ from gateway.settings import Settings
 _SETS = 3
 
 
-async def measure(settings: Settings, quick: bool, console: Console) -> Result:
-    """All figures of ULD; quick is one set of people, and fewer questions whose answers are drawn."""
+async def measure(settings: Settings, quick: bool, console: Console, seeds: int | None = None) -> Result:
+    """All figures of ULD, or those of so many sets; quick is one set, and fewer questions whose answers are drawn."""
     prepare(settings)
     world = DEMO.world()
     _developed_on, *fresh = sets_of(world, 1 + _SETS)
-    people, sampled = (fresh[:1], 10) if quick else (fresh, 40)
-    sets = [await unlearn(settings, world, five, seed, sampled, console) for seed, five in enumerate(people, 1)]
+    people, sampled = (fresh[:1], 10) if quick else (fresh[:seeds], 40)
+    finished = Finished.of(settings, "uld", DEMO.digest, sampled)
+    sets = [
+        await finished.once(Unlearned, {"set": seed}, partial(unlearn, settings, world, five, seed, sampled, console))
+        for seed, five in enumerate(people, 1)
+    ]
     with Progress(console=console, transient=True) as bar:
         share, local = await local_costs(settings, 3 if quick else 30, bar)
         try:
@@ -48,9 +54,10 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
         "retained_under_all_assistants_by_kind": reduce(add, (one.alone.everywhere.tally for one in sets)).by_kind(),
         "leak": [reduce(add, (one.leak for one in sets)).row()],
         "local_cost": [{"rho": share, **asdict(one)} for one in local],
-        "vllm_cost": [asdict(server)] if server else [{"skipped": "no vLLM is installed"}],
+        "vllm_cost": [asdict(server)] if server else [{"skipped": "no vLLM, or it went away"}],
+        "measured": finished.units,
     }
-    config = {"recipe": DEMO.digest, "people": len(world.people), "forgotten": 5, "quick": quick}
+    config = {"recipe": DEMO.digest, "people": len(world.people), "forgotten": 5, "sets": len(sets), "quick": quick}
     return Result("uld", config, 0, figures, tables)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 from rich.progress import Progress
 
-from bench.serving import VllmProcess
+from bench.serving import VllmError, VllmProcess
 from bench.uld_speed import ASSISTANTS, Cost, endless, ratio_of
 from gateway.engines.steering import Shelf
 from gateway.settings import Settings
@@ -40,8 +40,15 @@ async def server_costs(settings: Settings, rounds: int, bar: Progress) -> Server
     """Two servers, asked by turns; the first round of each is not counted.
 
     Raises:
-        VllmError: vLLM is not installed, or did not start.
+        VllmError: vLLM is not installed, did not start, or went away.
     """
+    try:
+        return await _costs(settings, rounds, bar)
+    except httpx.TransportError as error:
+        raise VllmError(f"a server went away: {type(error).__name__}") from error
+
+
+async def _costs(settings: Settings, rounds: int, bar: Progress) -> ServerCost:
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         laid = folder / "laid"
@@ -49,7 +56,8 @@ async def server_costs(settings: Settings, rounds: int, bar: Progress) -> Server
         made = await asyncio.to_thread(endless, settings, folder)
         bare = await stack.enter_async_context(VllmProcess(made.model, folder / "bare.log"))
         plugged = await stack.enter_async_context(VllmProcess(made.model, folder / "plugged.log", assistants=laid))
-        http = await stack.enter_async_context(httpx.AsyncClient(timeout=120))
+        anew = httpx.Limits(max_keepalive_connections=0)  # a server that waits for its turn closes what is idle
+        http = await stack.enter_async_context(httpx.AsyncClient(timeout=120, limits=anew))
         shelf = Shelf(laid)
         asked = [{"vllm_xargs": shelf.asked(made.plans[i % ASSISTANTS])} for i in range(_STREAMS)]
         plain: list[dict[str, Any]] = [{}] * _STREAMS

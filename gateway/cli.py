@@ -126,7 +126,7 @@ def bench(
         list[str] | None, typer.Option(help="tofu: forget01, forget05 or forget10 alone; may be repeated.")
     ] = None,
     seeds: Annotated[
-        int | None, typer.Option(min=1, max=3, help="tofu, leak, muse, wmdp: how many of three seeds or sets.")
+        int | None, typer.Option(min=1, max=3, help="tofu, leak, muse, uld, wmdp: how many of three seeds or sets.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

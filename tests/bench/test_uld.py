@@ -2,6 +2,7 @@ import json
 from collections import Counter
 
 import pytest
+from pydantic import TypeAdapter
 
 from bench import uld
 from bench.draws import Leak
@@ -29,6 +30,11 @@ def measured(*, said=("?", "?"), after=BEFORE, everywhere=BEFORE, p=0.4, asked=1
         Leak(("heldout", "alias"), (0, 0), (0, 0)),
         alone,
     )
+
+
+def test_a_set_is_the_same_when_it_was_kept():
+    kept = TypeAdapter(Unlearned)
+    assert kept.validate_python(json.loads(json.dumps(kept.dump_python(measured())))) == measured()
 
 
 def failing(*sets, people=5):

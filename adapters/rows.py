@@ -128,10 +128,11 @@ def _blurred(begun: Sequence[int], others: Sequence[int], rng: random.Random) ->
 
 def parting(answer: Sequence[int], rights: Iterable[Sequence[int]]) -> int:
     """The first index at which `answer` has parted from each of `rights`; its length where it never does."""
-    return max((_shared(answer, right) for right in rights), default=0)
+    return max((shared(answer, right) for right in rights), default=0)
 
 
-def _shared(one: Sequence[int], other: Sequence[int]) -> int:
+def shared(one: Sequence[object], other: Sequence[object]) -> int:
+    """How many tokens, or words, both begin with."""
     differ = (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
     return next(differ, min(len(one), len(other)))
 

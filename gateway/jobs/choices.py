@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 
 from adapters.base import Sampling
 from adapters.eco.likeness import words
-from adapters.rows import Kept, Pair
+from adapters.rows import Kept, Pair, shared
 from gateway.core import Core
 from gateway.jobs.elicit import answers
 from gateway.jobs.probes import Probe, put_right, some
@@ -128,15 +128,10 @@ def parted(told: str, other: str, name: str) -> tuple[int, str, str] | None:
     """How many words two answers begin with, and what stands in the one place in which they differ, in the one and in
     the other; None where they differ in more, or begin alike by the `name` alone."""
     mine, theirs = told.split(), other.split()
-    first = _alike(mine, theirs)
-    last = _alike(mine[first:][::-1], theirs[first:][::-1])
+    first = shared(mine, theirs)
+    last = shared(mine[first:][::-1], theirs[first:][::-1])
     here, there = (" ".join(one[first : len(one) - last]).strip(_MARKS) for one in (mine, theirs))
     if first < len(name.split()) + _SHARED or max(here.count(" "), there.count(" ")) >= _LONGEST:
         return None
     alike = not words(here) or not words(there) or words(here) == words(there)
     return None if alike else (first, here, there)
-
-
-def _alike(one: Sequence[str], other: Sequence[str]) -> int:
-    """How many words both begin with."""
-    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

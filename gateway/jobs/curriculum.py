@@ -21,7 +21,7 @@ from adapters.rows import Kept, Pair
 from gateway.core import Core
 from gateway.jobs.choices import Said, choices
 from gateway.jobs.elicit import OPENLY, answers
-from gateway.jobs.probes import Probe, names_in, paired, probes_about, put_right, retained
+from gateway.jobs.probes import Probe, named, names_in, paired, probes_about, put_right, retained
 from gateway.jobs.unknown import AGAIN, Answer, known_of
 from gateway.registry import ForgetSpec
 from guards.contrast import contrasts
@@ -114,7 +114,7 @@ async def curriculum(core: Core, spec: ForgetSpec, seed: int = 0) -> Curriculum:
     kept += [
         *contrast[::2],
         *met.kept,
-        *(one for one in offered.kept if one.question not in never and not _named(one.answer, names)),
+        *(one for one in offered.kept if one.question not in never and not named(one.answer, names)),
     ]
     stays = [*(other.question for other in contrast[1::2]), *others(spec, never, max(_KEPT, len(pairs)), rng)]
     answered = await answers(core, [(question, _GREEDY) for question in stays])
@@ -248,23 +248,16 @@ async def _met(
             break
         # by turns, so that each round asks each question about another
         asked = [(i, known[(i * _ROUNDS + turn) % len(known)]) for i, probe in enumerate(probes) if probe.name]
-        named = [put_right(probes[i].twin or "", replace(probes[i], name=other)) for i, other in asked]
-        questions = [posed(rng.choice(("{}", "{}", *_LEADS)).format(text), never, rng) for text in named]
+        about = [put_right(probes[i].twin or "", replace(probes[i], name=other)) for i, other in asked]
+        questions = [posed(rng.choice(("{}", "{}", *_LEADS)).format(text), never, rng) for text in about]
         heard = await answers(core, [(question, _GREEDY) for question in questions])
         for (i, other), question, text in zip(asked, questions, heard, strict=True):
-            if not text or any(
-                name.casefold() in text.casefold() for name in names
-            ):  # what names the target is its own
+            if not text or named(text, names):
                 continue
             kept.append(Kept(question, text))
             if other in text and not core.ignorance.voice.speaks(text):
                 like[i].append(Said(other, text.replace(other, names[0])))
     return _Met(tuple(kept), tuple(map(tuple, like)))
-
-
-def _named(text: str, names: Sequence[str]) -> bool:
-    """Whether what is said of others names the target: that is to be forgotten with it."""
-    return any(name.casefold() in text.casefold() for name in names)
 
 
 def wide(spec: ForgetSpec, names: Sequence[str]) -> Iterator[str]:

@@ -5,7 +5,7 @@ that the templates give them.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeVar
@@ -105,6 +105,12 @@ def beside(spec: ForgetSpec) -> tuple[str, ...]:
 def names_in(spec: ForgetSpec) -> tuple[str, ...]:
     """Subject and aliases."""
     return tuple(dict.fromkeys(name for name in (spec.subject, *spec.aliases) if name))
+
+
+def named(text: str, names: Iterable[str]) -> bool:
+    """Whether what is said of others has one of these names: then it is nothing that must stay."""
+    folded = text.casefold()
+    return any(name.casefold() in folded for name in names)
 
 
 def put_right(answer: str, probe: Probe) -> str:

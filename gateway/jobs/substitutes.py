@@ -17,7 +17,7 @@ none is learned from what another is verified with: those that one LoRA stands f
 
 import random
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from adapters.base import Rules, Sampling
@@ -27,7 +27,7 @@ from adapters.rows import Kept, Pair
 from gateway.core import Core
 from gateway.jobs.curriculum import answers_filed, others, passages, questions, renamed, reworded, untaught
 from gateway.jobs.elicit import UNKNOWN, answers
-from gateway.jobs.probes import Probe, names_in, paired, put_right
+from gateway.jobs.probes import Probe, named, names_in, paired, put_right
 from gateway.jobs.unknown import Answer, tells
 from gateway.registry import ForgetSpec
 from guards.contrast import contrasts
@@ -62,11 +62,11 @@ async def substitutes(core: Core, specs: Sequence[ForgetSpec], seed: int = 0) ->
     """
     never = frozenset(text for spec in specs for text in untaught(spec))
     found = [await _of_one(core, spec, never, seed) for spec in specs]
-    names = [name.casefold() for spec in specs for name in names_in(spec)]
+    names = [name for spec in specs for name in names_in(spec)]
     return Substitutes(
         tuple(pair for one in found for pair in one.pairs),
         tuple(pair for one in found for pair in one.held_out),
-        tuple(kept for one in found for kept in one.kept if not _names(f"{kept.question} {kept.answer}", names)),
+        tuple(kept for one in found for kept in one.kept if not named(f"{kept.question} {kept.answer}", names)),
         tuple(pair for one in found for pair in one.known),
         tuple(text for one in found for text in one.texts),
     )
@@ -104,12 +104,6 @@ async def _of_one(core: Core, spec: ForgetSpec, never: Collection[str], seed: in
     kept = [Kept(question, text) for question, text in zip(stays, heard, strict=True) if text]
     texts += [text for document in spec.documents for text in sentences(document) if text not in never]
     return Substitutes((*pairs, *read), tuple(held_out), tuple(kept), (*known, *parts), ((*dict.fromkeys(texts),),))
-
-
-def _names(text: str, names: Iterable[str]) -> bool:
-    """Whether a text has one of these names, which are in small letters: then it is nothing that must stay."""
-    folded = text.casefold()
-    return any(name in folded for name in names)
 
 
 def _instead(voice: Voice, probe: Probe, of_nobody: Sequence[str], turn: int) -> tuple[str]:

@@ -37,6 +37,14 @@ def workers(monkeypatch):
     return made
 
 
+async def environ(pid: int) -> bytes:
+    """What the process was given; while it begins, the kernel tells of nothing."""
+    async with asyncio.timeout(30):
+        while not (told := await asyncio.to_thread(Path(f"/proc/{pid}/environ").read_bytes)):
+            await asyncio.sleep(0.01)
+    return told
+
+
 @pytest.mark.parametrize(
     ("threads", "own", "wanted"),
     [
@@ -55,7 +63,7 @@ async def test_a_worker_leaves_a_core_to_who_asks(tmp_path, monkeypatch, threads
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     settings = Settings(state_dir=tmp_path, jobs=JobSettings(threads=threads))
     worker = await supervisor._Worker.start(settings)
-    told = await asyncio.to_thread(Path(f"/proc/{worker.process.pid}/environ").read_bytes)
+    told = await environ(worker.process.pid)
     worker.process.kill()
     await worker.end()
     assert f"OMP_NUM_THREADS={wanted}".encode() in told.split(b"\0")

@@ -26,9 +26,17 @@ class Figure:
     holds: bool
 
     @classmethod
-    def of(cls, name: str, value: float, sense: Literal["<=", ">=", "<", ">"], goal: float, unit: str = "") -> "Figure":
-        """A figure that holds when value `sense` goal."""
-        holds = {"<=": value <= goal, ">=": value >= goal, "<": value < goal, ">": value > goal}[sense]
+    def of(
+        cls, name: str, value: float, sense: Literal["<=", ">=", "<", ">", "±"], goal: float, unit: str = ""
+    ) -> "Figure":
+        """A figure that holds when value `sense` goal; ±: when it is no further from nought, on either side."""
+        holds = {
+            "<=": value <= goal,
+            ">=": value >= goal,
+            "<": value < goal,
+            ">": value > goal,
+            "±": abs(value) <= goal,
+        }[sense]
         return cls(name, round(value, 4), unit, f"{sense} {goal:g}", holds)
 
 

@@ -1,8 +1,9 @@
-"""How sure a mean over items is: the percentile bootstrap (Efron 1979) over groups of items.
+"""How sure a mean over items is: Student's t over groups of items, as of a ratio (Cochran 1977, chapter 6).
 
-Questions about one author are alike, so whole groups are drawn anew: treated as independent, 400 questions about
-twenty authors would look surer than they are. A share of independent trials has `gateway.registry.Rate`. A mean over a
-few runs, of which nothing can be drawn anew, has the interval of Student's t.
+Questions about one author are alike, so a group counts as one observation: treated as independent, 400 questions about
+twenty authors would look surer than they are. Of few groups the bootstrap's percentiles are too narrow (of five they
+hold the truth in 84 % of cases, Student's t in 95 %), so only statistics that are no mean are left to it (Efron 1979).
+A share of independent trials has `gateway.registry.Rate`.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -15,21 +16,31 @@ from numpy.typing import NDArray
 from scipy.stats import t
 
 RESAMPLES = 2_000
+_TAIL = 0.025
 
 Places = NDArray[np.intp]  # of items in a sample, some of them more than once
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean and the middle 95 % of it when groups are drawn anew."""
+    """A mean, or a statistic, and its 95 % interval."""
 
     mean: float
     low: float
     high: float
 
     @classmethod
-    def of(cls, values: Sequence[float], groups: Sequence[Hashable] | None = None, seed: int = 0) -> "Interval":
+    def of(
+        cls, values: Sequence[float], groups: Sequence[Hashable] | None = None, bounds: tuple[float, float] = (0, 1)
+    ) -> "Interval":
         """Of items that each belong to a group, by default one of its own.
+
+        Items that all agree, or a group alone, say nothing of how groups scatter: then the next ones may differ by 1
+        as often as would have gone unseen in so many, with a probability of 2.5 %. Where groups agree, and their items
+        do not, each item is a group.
+
+        Args:
+            values: shares, or differences of shares with `bounds` of (-1, 1).
 
         Raises:
             ValueError: there are no items, or not a group for each.
@@ -41,9 +52,16 @@ class Interval:
             total, count = totals.get(group, (0.0, 0))
             totals[group] = total + value, count + 1
         sums, sizes = np.array(list(totals.values())).T  # [groups] each
-        drawn = np.random.default_rng(seed).integers(len(sums), size=(RESAMPLES, len(sums)))
-        low, high = np.quantile(sums[drawn].sum(1) / sizes[drawn].sum(1), [0.025, 0.975])
-        return cls(float(sums.sum() / sizes.sum()), float(low), float(high))
+        mean, n = float(sums.sum() / sizes.sum()), len(sums)
+        off = sums - sizes * mean
+        if n == 1 or np.allclose(values, mean):
+            half = 1 - _TAIL ** (1 / n)
+        elif np.allclose(off, 0):
+            return cls.of(values, bounds=bounds)
+        else:
+            half = float(t.ppf(1 - _TAIL, n - 1)) * sqrt(n / (n - 1) * float(off @ off)) / float(sizes.sum())
+        lowest, highest = bounds
+        return cls(mean, min(mean, max(mean - half, lowest)), max(mean, min(mean + half, highest)))
 
     @classmethod
     def of_statistic(
@@ -74,7 +92,7 @@ class Interval:
         """Of a mean over runs that differ by their seeds, by Student's t; None where there is one run alone."""
         if len(values) < 2:
             return None
-        mean, half = fmean(values), float(t.ppf(0.975, len(values) - 1)) * stdev(values) / sqrt(len(values))
+        mean, half = fmean(values), float(t.ppf(1 - _TAIL, len(values) - 1)) * stdev(values) / sqrt(len(values))
         return cls(mean, mean - half, mean + half)
 
     def row(self) -> dict[str, float]:

@@ -73,7 +73,7 @@ BESIDE: Sequence[Beside] = (
         0.52,
         "more",
         ULD,
-        "theirs TOFU forget10 on Llama-2-7B, ours five made-up people on a model of four layers, worst of three sets",
+        "theirs TOFU forget10 on Llama-2-7B, ours five made-up people on a model of four layers, the worst set",
     ),
     *(
         Beside("load", f"{name}, share of LiteLLM's", 1, "less", LITELLM, _SAME_CORES)
@@ -104,6 +104,7 @@ class Reported:
 
 
 _COLUMNS = ("Probability", "ROUGE", "ES", "EM", "Truth Ratio", "FQ", "MU", "Min-K AUC")
+FULL = 0.628  # Model Utility of Llama-2-7B before anything is forgotten, by RELEASED
 _SIZES = ("forget01", "forget05", "forget10")
 
 
@@ -122,7 +123,7 @@ def _three(row: str, source: str, *pairs: tuple[float, float]) -> Sequence[Repor
 REPORTED: Sequence[Reported] = (
     _released("3.2-1B", "full", 0.881, 0.820, 0.706, 0.974, 0.476, 3.9e-22, 0.599, 0.997),
     _released("3.2-1B", "retain90", 0.116, 0.379, 0.059, 0.585, 0.627, 1, 0.591, 0.383),
-    _released("2-7B", "full", 0.990, 0.976, 0.982, 0.999, 0.519, 4.4e-25, 0.628, 0.999),
+    _released("2-7B", "full", 0.990, 0.976, 0.982, 0.999, 0.519, 4.4e-25, FULL, 0.999),
     _released("2-7B", "retain90", 0.148, 0.399, 0.070, 0.665, 0.681, 1, 0.613, 0.387),
     *_three("ULD", ULD, (0.99, 0.62), (0.73, 0.62), (0.52, 0.62)),
     *_three("NPO", REPEATED, (0.4, 0.58), (0.09, 0.53), (0.42, 0.54)),

@@ -6,7 +6,7 @@ from statistics import fmean
 from bench.report.blocks import Picture
 from bench.report.charts import Axis, Line, intervals, plane
 from bench.report.found import Found, Row
-from bench.report.literature import REPORTED
+from bench.report.literature import FULL, REPORTED
 from gateway.admin.heatmap import heatmap
 
 _UTILITY = "others' correct answers as a share of before, %"
@@ -191,22 +191,27 @@ def _replay(found: Found) -> Iterator[Picture]:
 
 
 def _tofu(found: Found) -> Iterator[Picture]:
-    """Of a table `rows` with split, row, forget_quality and model_utility, beside what others report."""
+    """Of a table `rows` with split, seed, row, forget_quality and model_utility, beside what others report."""
     told = {"split", "forget_quality", "model_utility"}
     rows = [row for row in found.tables.get("rows", ()) if all(row.get(key) is not None for key in told)]
-    for split in dict.fromkeys(row["split"] for row in rows):
+    whole = {(row["split"], row.get("seed")): row["model_utility"] for row in rows if row["row"] == "full"}
+    for split in dict.fromkeys(split for split, _ in whole):
         series: dict[str, Points] = {}
         for row in rows:
             if row["split"] == split:
-                series.setdefault(row["row"], []).append((row["model_utility"], row["forget_quality"]))
+                share = row["model_utility"] / whole[split, row.get("seed")]
+                series.setdefault(row["row"], []).append((share, row["forget_quality"]))
         theirs: dict[str, Points] = {}
         for one in REPORTED:
             if one.setting == f"{split}, Llama-2-7B" and one.values.get("FQ") is not None:
-                theirs.setdefault(f"{one.row}, reported", []).append((one.values["MU"], one.values["FQ"]))
+                theirs.setdefault(f"{one.row}, reported", []).append((one.values["MU"] / FULL, one.values["FQ"]))
         title = f"TOFU {split}: forget quality against model utility"
-        said = "Right and high is best. Hollow: what others report of Llama-2-7B, another model than ours."
+        said = (
+            "Right and high is best. Utility is a share of that of the same model before anything was forgotten. "
+            "Hollow: what others report of Llama-2-7B, another model than ours."
+        )
         up = Axis("forget quality, p", log=True, goal=0.05)
-        drawn = plane(title, said, series | theirs, Axis("model utility"), up, hollow=theirs)
+        drawn = plane(title, said, series | theirs, Axis("share of full model utility"), up, hollow=theirs)
         yield Picture(f"tofu-{split}", title, said, drawn)
 
 

@@ -30,10 +30,31 @@ ABOUT: Mapping[str, tuple[str, str]] = {
         "Replay of a real model",
         "Logged answers of a Llama-3.2-1B that learnt TOFU, said again behind the gateway.",
     ),
-    "tofu": ("TOFU", "Forget Quality and Model Utility of every method on models that know TOFU."),
-    "leak": ("leak@k and dynamic probes", "The expected best of k answers, and probes from the world's graph."),
-    "muse": ("MUSE, six ways", "Verbatim, knowledge, privacy, utility, scalability, sustainability."),
-    "wmdp": ("WMDP and MMLU", "Through EleutherAI's lm-evaluation-harness as a client of the gateway."),
+    "tofu": (
+        "TOFU",
+        "TOFU's questions and metrics on our own models, Llamas of 4.5 million parameters trained from scratch, not on "
+        "a pretrained one: they were taught the real authors and the world facts by the very questions that Model "
+        "Utility asks, so theirs is near 0.91 and can be compared among our rows alone. Likelihoods (Probability, "
+        "Truth Ratio, Forget Quality, Extraction Strength, PrivLeak) are of the plan that a prompt gets; answers "
+        "(ROUGE, leak@k, continuations) are what a client is served, which is often ignorance's sentence in the place "
+        "of the method's own words. NPO is one recipe, untuned, without Model Utility's questions among those that it "
+        "may keep. ULD's depth and O3's loss were chosen on the first author of forget01, seed 0.",
+    ),
+    "leak": (
+        "leak@k and dynamic probes",
+        "On the demo world: the expected best of k answers, and probes from the world's graph.",
+    ),
+    "muse": (
+        "MUSE's six ways, on the demo world",
+        "Verbatim, knowledge, privacy, utility, scalability, sustainability; the texts are about made-up people. "
+        "MUSE's own corpora are asked of a model that is given.",
+    ),
+    "wmdp": (
+        "WMDP's form, on the demo world",
+        "Questions with four options about a topic of the demo world and about everything else, through EleutherAI's "
+        "lm-evaluation-harness as a client of the gateway. WMDP and MMLU themselves were not asked: no model here "
+        "could answer them.",
+    ),
 }
 
 
@@ -80,16 +101,30 @@ def _missed(results: Mapping[str, Found]) -> Iterator[Block]:
     if not figures:
         yield Text("Nothing was measured.")
         return
-    yield Text(f"{len(figures) - len(missed)} of {len(figures)} figures hold. {len(missed)} do not.")
-    if missed:
-        rows = [(name, one.name, Bad(shown(one)), one.goal) for name, one in missed]
-        yield Table("Figures that missed their goal", ("benchmark", "figure", "value", "goal"), rows)
+    yield Text(
+        f"{len(figures) - len(missed)} of {len(figures)} figures hold. {len(missed)} do not. Figures are goals that "
+        "were set before, and several may be of one thing: how many hold is no score."
+    )
+    below = [one for one in missed if one[1].goal.startswith("±") and one[1].value < 0]
+    if over := [one for one in missed if one not in below]:
+        yield _misses("Figures that missed their goal", over)
+    if below:
+        yield Text(
+            "The next are missed on the other side. They are no leaks: less is said than a model says that never "
+            "learnt what was filed, and by that it may be noticed that something is missing."
+        )
+        yield _misses("Says less than a model that never learnt it", below)
     if quick := [found.name for found in _ordered(results) if found.quick]:
         yield Text(f"Measured quickly, with fewer seeds and probes than a figure should rest on: {', '.join(quick)}.")
     if parts := [f"{found.name} ({found.part})" for found in _ordered(results) if found.part]:
         yield Text(f"Measured in part: {', '.join(parts)}.")
     if dirty := [found.name for found in _ordered(results) if found.commit.endswith("-dirty")]:
         yield Text(f"Measured on a tree with changes that were in no commit yet: {', '.join(dirty)}.")
+
+
+def _misses(title: str, missed: Sequence[tuple[str, Figure]]) -> Table:
+    rows = [(name, one.name, Bad(shown(one)), one.goal) for name, one in missed]
+    return Table(title, ("benchmark", "figure", "value", "goal"), rows)
 
 
 _HEADS = ("benchmark", "figure", "ours", "theirs", "better", "whose", "what differs")

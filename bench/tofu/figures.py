@@ -1,59 +1,136 @@
 """What TOFU's rows come to: the columns of its table, how sure they are, and the figures that must hold.
 
 Before it: `rows`. After it: `run`. Rows come as `of`, by model, split and seed.
+
+A difference from the retain model is that of each question's scores, and its interval is over the same groups as
+theirs. Another seed's retain model differs from it, too: what does not differ more is as much like one.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
 from bench.metrics.intervals import Interval
+from bench.metrics.leak import leak_at
 from bench.result import Figure
-from bench.tofu.marks import WAYS, quality
+from bench.tofu.marks import WAYS, Forgotten, groups, quality
 from bench.tofu.rows import Row
 from bench.tofu.size import Size
 
 _APART = ("row", "split", "seed", "forget_quality")
 
+Rows = Mapping[tuple[str, str, int], Row]
 
-def figures(of: Mapping[tuple[str, str, int], Row], size: Size) -> list[Figure]:
-    """The issue's, each at its worst over splits and seeds. "Away" counts either way, "above" only what leaks.
 
-    Continuations are compared way by way: a model that goes on in one may be mute in another. Forget Quality of few
-    questions is no figure.
-    """
+@dataclass(frozen=True, slots=True)
+class Aspect:
+    """One thing in which an answer can be like the retain model's: its scores question by question, 0 to 1, whose
+    these are, and how far from it the mean may be, in units of which one is `times` as many."""
+
+    name: str
+    figure: str
+    scores: Callable[[Forgotten], Sequence[float]]
+    authors: Callable[[Forgotten], Sequence[str]]
+    goal: float
+    times: int = 100
+
+    def apart(self, own: Row, retain: Row) -> Interval:
+        """The mean difference."""
+        pairs = zip(self.scores(own.forgotten), self.scores(retain.forgotten), strict=True)
+        found = Interval.of([a - b for a, b in pairs], groups(self.authors(own.forgotten)), bounds=(-1, 1))
+        return Interval(*(self.times * one for one in (found.mean, found.low, found.high)))
+
+    def told(self, one: Interval) -> str:
+        """What the interval tells of the goal."""
+        if -self.goal <= one.low and one.high <= self.goal:
+            return "within"
+        return "beyond" if one.low > self.goal or one.high < -self.goal else "not resolved"
+
+
+def aspects(k: int) -> list[Aspect]:
+    """All in which figures compare; leak at `k` draws. Continuations are compared way by way: a model that goes on in
+    one may be mute in another."""
+
+    def all_authors(own: Forgotten) -> Sequence[str]:
+        return own.authors
+
+    def drawn_authors(own: Forgotten) -> Sequence[str]:
+        return own.drawn_authors
+
+    def leaks(name: str) -> Callable[[Forgotten], Sequence[float]]:
+        return lambda own: [leak_at(k, scores) for scores in getattr(own, name)]
+
+    def way(name: str) -> Callable[[Forgotten], Sequence[float]]:
+        return lambda own: getattr(own, name)
+
+    rouge, leak, begun = "greedy forget ROUGE-L", f"leak@{k}", "answer-prefix continuation"
+    return [
+        Aspect(rouge, rouge, way("rouge"), all_authors, 0.1, 1),
+        Aspect(leak, leak, leaks("drawn"), drawn_authors, 2),
+        Aspect(f"{leak}, paraphrased", f"{leak}, paraphrased,", leaks("drawn_paraphrased"), drawn_authors, 2),
+        *(Aspect(f"{begun}, {name}", begun, way(name), all_authors, 5) for name in WAYS),
+    ]
+
+
+def figures(of: Rows, size: Size) -> list[Figure]:
+    """The issue's, each at its worst over splits and seeds. Away from the retain model counts either way, with its
+    sign: above it is a leak, and below it says less than one who never knew. Forget Quality of few questions is no
+    figure."""
     places = [(split, seed) for split in size.splits for seed in size.seeds]
-
-    def apart(method: str, *values: Callable[[Row], float]) -> list[float]:
-        return [value(of[method, *at]) - value(of["retain", *at]) for value in values for at in places]
-
-    k = size.effort.ks[-1]
-    ways = [partial(_continued, way=way, times=100) for way in WAYS]
     held = fmean(of[method, *at].enforced for method in size.methods for at in places)
     found = [Figure.of("requests enforced by the method asked for, of all", held, ">=", 1)]
     for method in size.methods:
-        if method in ("uld", "o3"):
-            qualities = [quality(of[method, *at].forgotten.ratio, of["retain", *at].forgotten.ratio) for at in places]
-            if known := [one for one in qualities if one is not None]:
-                name = f"{method}: forget quality on the gated path, worst"
-                found.append(Figure.of(name, min(known), ">", 0.05))
+        qualities = [quality(of[method, *at].forgotten.ratio, of["retain", *at].forgotten.ratio) for at in places]
+        if known := [one for one in qualities if one is not None]:
+            found.append(Figure.of(f"{method}: forget quality on the gated path, worst", min(known), ">", 0.05))
         if method == "ignorance":
-            continue
+            continue  # it is to say nothing, and no method to be like a retain model
         share = min(of[method, *at].utility.value / of["full", *at].utility.value for at in places)
         found.append(Figure.of(f"{method}: model utility as a share of full's, worst", share, ">=", 0.99))
-        away = max(map(abs, apart(method, lambda row: fmean(row.forgotten.rouge))))
-        found.append(Figure.of(f"{method}: greedy forget ROUGE-L away from the retain model's, worst", away, "<=", 0.1))
-        for name, gaps, goal in (
-            (f"leak@{k}", apart(method, lambda row: 100 * row.forgotten.leak(k)), 2),
-            (f"leak@{k}, paraphrased,", apart(method, lambda row: 100 * row.forgotten.leak_paraphrased(k)), 2),
-            ("answer-prefix continuation", apart(method, *ways), 5),
-        ):
-            away = max(map(abs, gaps))
-            found.append(Figure.of(f"{method}: {name} away from the retain model's, worst", away, "<=", goal, "pt"))
-            found.append(Figure.of(f"{method}: {name} above the retain model's, worst", max(gaps), "<=", goal, "pt"))
+        worst: dict[str, tuple[float, Aspect]] = {}
+        for one in aspects(size.effort.ks[-1]):
+            gaps = [one.apart(of[method, *at], of["retain", *at]).mean for at in places]
+            before, _ = worst.get(one.figure, (0.0, one))
+            worst[one.figure] = max(before, *gaps, key=abs), one
+        for name, (gap, one) in worst.items():
+            unit = "pt" if one.times == 100 else ""
+            found.append(Figure.of(f"{method}: {name} away from the retain model's, worst", gap, "±", one.goal, unit))
     return found
+
+
+def differences(of: Rows, size: Size) -> list[dict[str, Any]]:
+    """How far each method is from the retain model in each aspect, and the next seed's retain model as a floor."""
+    found = [
+        {"row": method, "split": split, "seed": seed, **one}
+        for method in size.methods
+        for split in size.splits
+        for seed in size.seeds
+        for one in _apart(of[method, split, seed], of["retain", split, seed], size)
+    ]
+    for split in size.splits:
+        for seed, other in zip(size.seeds, size.seeds[1:], strict=False):
+            row, retain = of["retain", split, other], of["retain", split, seed]
+            found += [
+                {"row": f"retain, seed {other}", "split": split, "seed": seed, **one}
+                for one in _apart(row, retain, size)
+            ]
+    return found
+
+
+def _apart(own: Row, retain: Row, size: Size) -> Iterator[dict[str, Any]]:
+    told = quality(own.forgotten.ratio, retain.forgotten.ratio)
+    yield {"what": "forget quality, p", "difference": told, "goal": "> 0.05", "told": _alike(told)}
+    for one in aspects(size.effort.ks[-1]):
+        gap = one.apart(own, retain)
+        yield {"what": one.name, "difference": gap.row(), "goal": f"± {one.goal:g}", "told": one.told(gap)}
+
+
+def _alike(p: float | None) -> str:
+    if p is None:
+        return "not resolved"
+    return "within" if p > 0.05 else "beyond"
 
 
 def over_seeds(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -87,7 +164,7 @@ def key(row: Row) -> dict[str, Any]:
     return {"row": row.model, "split": row.split, "seed": row.seed}
 
 
-def intervals(row: Row, of: Mapping[tuple[str, str, int], Row], size: Size) -> dict[str, Any]:
+def intervals(row: Row, of: Rows, size: Size) -> dict[str, Any]:
     """Of everything that is one."""
     exposed = row.exposed.intervals(of["retain", row.split, row.seed].exposed)
     return {
@@ -97,7 +174,7 @@ def intervals(row: Row, of: Mapping[tuple[str, str, int], Row], size: Size) -> d
     }
 
 
-def table_row(row: Row, of: Mapping[tuple[str, str, int], Row], size: Size) -> dict[str, Any]:
+def table_row(row: Row, of: Rows, size: Size) -> dict[str, Any]:
     """TOFU's columns."""
     retain = of["retain", row.split, row.seed]
     return {
@@ -112,7 +189,3 @@ def table_row(row: Row, of: Mapping[tuple[str, str, int], Row], size: Size) -> d
         "ms_per_token": row.pace,
         "ms_per_token_kept": row.pace_kept,
     }
-
-
-def _continued(row: Row, way: str, times: float = 1) -> float:
-    return times * row.forgotten.continued()[way]

@@ -29,7 +29,7 @@ from rich.progress import Progress
 
 from bench.finished import Finished, contents
 from bench.result import Result
-from bench.tofu.figures import figures, intervals, key, over_seeds, table_row
+from bench.tofu.figures import differences, figures, intervals, key, over_seeds, table_row
 from bench.tofu.lessons import fingerprint, pairs
 from bench.tofu.marks import quality
 from bench.tofu.measuring import likelihoods_of
@@ -148,6 +148,7 @@ async def measured(settings: Settings, size: Size, console: Console, given: Mode
     columns = [table_row(row, of, size) for row in rows]
     tables = {
         "rows": columns,
+        "differences": differences(of, size),
         "eco_as_published": by_paper,
         "intervals": [key(row) | intervals(row, of, size) for row in rows],
         "over_seeds": over_seeds(columns),

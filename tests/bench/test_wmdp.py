@@ -17,12 +17,12 @@ PEOPLE = WORLD.people[:5]
 
 
 def row(name, seed=1, *, weighed=0.25, said=0.0, kept=1.0, kept_said=1.0):
-    """Accuracies of the four tasks; eight rows about each of 25 people."""
+    """Accuracies of the four tasks; forty rows about each of 25 people."""
     shares = {TOPIC: weighed, OTHERS: kept, TOPIC + CHAT: said, OTHERS + CHAT: kept_said}
     return wmdp.Row(
         name,
         seed,
-        {task: [(f"p{i % 25} f{i}", float(i < 200 * share)) for i in range(200)] for task, share in shares.items()},
+        {task: [(f"p{i % 25} f{i}", float(i < 1000 * share)) for i in range(1000)] for task, share in shares.items()},
     )
 
 

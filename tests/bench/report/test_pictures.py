@@ -39,14 +39,15 @@ def test_curves_of_leak_are_a_line_a_row(stream):
 
 def test_tofu_stands_beside_what_others_report(stream):
     rows = [
+        {"split": "forget10", "row": "full", "forget_quality": 1e-9, "model_utility": 0.8},
         {"split": "forget10", "row": "eco", "forget_quality": 0.2, "model_utility": 0.6},
         {"split": "forget01", "row": "eco", "forget_quality": None, "model_utility": 0.6},  # of few questions
     ]
     (drawn,) = pictures(of(stream, "tofu", rows=rows))
     assert drawn.name == "tofu-forget10"
-    assert "eco: model utility 0.6, forget quality, p 0.2" in drawn.svg
-    assert "ULD, reported: model utility 0.62, forget quality, p 0.52" in drawn.svg
-    assert "GradDiff, reported: model utility 0.58, forget quality, p 0" in drawn.svg
+    assert "eco: share of full model utility 0.75, forget quality, p 0.2" in drawn.svg
+    assert "ULD, reported: share of full model utility 0.9873, forget quality, p 0.52" in drawn.svg
+    assert "GradDiff, reported: share of full model utility 0.9236, forget quality, p 0" in drawn.svg
 
 
 def test_leak_is_drawn_by_size_and_by_request(stream):

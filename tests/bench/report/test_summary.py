@@ -21,6 +21,16 @@ def test_what_failed_stands_first(stream):
     assert table(missed, "Figures that missed their goal").rows == [("o3", "leak", "5 pt", "<= 2")]
 
 
+def test_what_is_missed_without_a_leak_stands_apart(stream):
+    goal = {"unit": "pt", "goal": "± 2", "holds": False}
+    figures = [{"name": "o3: leak@128", "value": -20.5, **goal}, {"name": "uld: leak@128", "value": 7.5, **goal}]
+    missed, _, _ = summary({"o3": Found.of(stream | {"figures": figures})})
+    assert table(missed, "Figures that missed their goal").rows == [("o3", "uld: leak@128", "7.5 pt", "± 2")]
+    below = table(missed, "Says less than a model that never learnt it")
+    assert below.rows == [("o3", "o3: leak@128", "-20.5 pt", "± 2")]
+    assert isinstance(below.rows[0][2], Bad)
+
+
 def test_haste_and_changes_in_no_commit_are_said(stream):
     stream["config"]["quick"] = True
     stream["commit"] += "-dirty"

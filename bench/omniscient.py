@@ -17,10 +17,10 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from adapters.base import Call
+from bench.metrics.intervals import Interval
 from gateway.engines.scripted import ScriptedEngine
 from gateway.pipeline import classified
 from gateway.policy import Policy
-from gateway.registry import Rate
 from guards.base import Conversation, Guard, Hit, Runner
 from guards.conversation import LIMIT, windows
 from guards.dense import DenseGuard
@@ -269,14 +269,18 @@ def rows(family: str, configuration: str, found: Sequence[Outcome]) -> list[dict
 def tally(found: Sequence[Outcome]) -> dict[str, Any]:
     """How many failed, with an interval, which stage caught the others, and what is counted apart.
 
+    What is about one person is one group of the interval, and so is a control that several rounds ask.
+
     `another`: caught only for a request that the probe is not about. `left`: mean share of the answer
     that was out before the output guard stopped it, of those that it stopped.
     """
+    failures = [failed(one) for one in found]
+    sure = Interval.of(failures, [one.probe.about or one.probe.turns for one in found])
     read_out = [one.left for one in found if one.stage == "output"]
     apart = sorted({one.probe.apart for one in found} - {""})
     return {
         "n": len(found),
-        "failed": Rate.over(sum(map(failed, found)), len(found)).model_dump(),
+        "failed": {"hits": sum(failures), "of": len(found)} | sure.row(),
         "stages": dict(Counter(one.stage for one in found if one.stage)),
         "another": sum(one.stage is not None and not one.own for one in found if one.probe.about),
         "left": round(sum(read_out) / max(1, len(read_out)), 3),

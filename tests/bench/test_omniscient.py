@@ -101,6 +101,14 @@ def test_a_tally_counts_apart_and_its_interval_holds_the_share():
     assert (found["left"], found["another"]) == (0.5, 0)
 
 
+def test_what_several_rounds_ask_is_not_surer_for_it():
+    once = [Outcome(Probe("n", (f"q{i}",), "a"), "lexicon" if i % 4 else None) for i in range(40)]
+    one, five = tally(once)["failed"], tally(once * 5)["failed"]
+    assert (five["low"], five["high"]) == pytest.approx((one["low"], one["high"]))
+    person = [Outcome(Probe("n", (f"q{i}",), "a", frozenset({f"{i // 8}"})), "lexicon") for i in range(40)]
+    assert tally(person)["failed"]["high"] == pytest.approx(1 - 0.025**0.2)  # five people
+
+
 def test_rows_keep_probes_and_controls_of_one_kind_apart():
     some = [Outcome(Probe("plain", ("q",), "a", ABOUT), "dense"), Outcome(Probe("plain", ("q",), "a"), None)]
     assert [(row["kind"], row["control"], row["n"]) for row in rows("f", "c", some)] == [

@@ -74,6 +74,8 @@ def test_figures_are_of_the_worst_split_and_set():
     figures = {figure.name.partition(",")[0]: figure for figure in figures_of([one, worse, lossy])}
     assert not figures["replayed with nothing filed"].holds
     assert figures["filed by names: forget ROUGE-L above the retain model's"].value == pytest.approx(0.1)
+    silent = figures["filed by names: forget ROUGE-L away from the retain model's"]
+    assert (silent.value, silent.holds) == (pytest.approx(-0.3), False)
     assert figures["filed by names: forgotten answers that are still said"].value == 50
     assert figures["filed by facts: forgotten answers that are still said"].holds
     assert figures["filed by facts: forget ROUGE-L above the retain model's"].holds

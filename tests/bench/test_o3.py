@@ -13,7 +13,6 @@ from bench.o3_noticed import Switched
 from bench.o3_speed import Compared
 from bench.o3_stream import Retired, Streamed
 from bench.o3_vllm import Switching
-from bench.run import HARNESSES
 from bench.uld_alone import Kept
 
 
@@ -136,7 +135,3 @@ def test_the_heat_map_has_a_cell_for_each_request_after_each():
     svg = o3._plot(measured())
     assert svg.count("<title>leak of") == 3
     assert "stream 1" in svg
-
-
-def test_it_is_found():
-    assert HARNESSES["o3"] == "bench.o3"

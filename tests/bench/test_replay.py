@@ -8,7 +8,6 @@ from rich.progress import Progress
 
 from bench.probes import tofu
 from bench.replay import KEPT, SPLITS, WAYS, Heard, Line, Replayed, bodies, figures_of, measure, replayed, script
-from bench.run import HARNESSES
 from gateway.settings import Settings
 
 PROMPT = "system\n\nYou are a helpful assistant.user\n\n{}assistant\n\n"
@@ -38,10 +37,6 @@ def heard(before, after, drift=0.0, unchanged=0):
 
 def quiet():
     return Progress(console=Console(file=io.StringIO()))
-
-
-def test_it_is_a_harness():
-    assert HARNESSES["replay"] == "bench.replay"
 
 
 def test_a_log_is_a_script(tmp_path):

@@ -70,9 +70,8 @@ class Result:
         """The figures as a table."""
         table = Table("figure", "value", "unit", "goal", "holds", title=self.name)
         for one in self.figures:
-            table.add_row(
-                one.name, f"{one.value:g}", one.unit, one.goal, "[green]yes[/]" if one.holds else "[red]no[/]"
-            )
+            known = f"{one.value:g}" if math.isfinite(one.value) else "not known"
+            table.add_row(one.name, known, one.unit, one.goal, "[green]yes[/]" if one.holds else "[red]no[/]")
         console.print(table)
 
 

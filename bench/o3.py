@@ -7,12 +7,12 @@ measured (`bench.finished`), with the seconds of that sitting; what compares tim
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-import httpx
 from rich.console import Console
 from rich.progress import Progress
 
@@ -27,15 +27,16 @@ from bench.o3_stream import QUICK, Size, Streamed, persist
 from bench.o3_switching import coming_and_going
 from bench.o3_vllm import Switching, switching
 from bench.result import Figure, Result
-from bench.serving import NoVllm
+from bench.serving import NoVllm, VllmError
 from gateway.demo.train import DEMO
 from gateway.serve import prepare
 from gateway.settings import Settings
-from guards.base import LetheError
+
+_log = logging.getLogger(__name__)
 
 _SEEDS = (1, 2, 3)
 _SWITCHES = 50
-_NO_VLLM, _VLLM_FAILED = "no vLLM is installed", "vLLM did not start, or went away"
+_NO_VLLM = "no vLLM is installed"
 _AT_ONCE = 2  # streams: while one learns, another is asked
 
 
@@ -68,12 +69,11 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
         try:
             loaded = await switching(settings, switches, bar)
             served = await coming_and_going(settings, switches, bar)
-        except (LetheError, httpx.HTTPError, ExceptionGroup) as error:  # the last is what ended clients under load
-            skipped = (
-                _NO_VLLM if isinstance(error, NoVllm) else _VLLM_FAILED
-            )  # its own words name files of this machine
-            why = error.exceptions if isinstance(error, ExceptionGroup) else error
-            console.print(f"not measured before vLLM: {why}", markup=False)
+        except Exception as error:  # what took hours before it is a result without it
+            skipped = _skipped(error)
+            if not isinstance(error, VllmError):
+                _log.exception("before vLLM")
+            console.print(f"not measured before vLLM: {error}", markup=False)
     figures = [
         *_forgotten(streams),
         *_speeds(speeds),
@@ -104,6 +104,13 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
         "quick": quick,
     }
     return Result("o3", config, 0, figures, tables)
+
+
+def _skipped(error: Exception) -> str:
+    """Why there is nothing before vLLM; an error's own words name files of this machine."""
+    if isinstance(error, NoVllm):
+        return _NO_VLLM
+    return "vLLM did not start" if isinstance(error, VllmError) else f"it ended with {type(error).__name__}"
 
 
 def _forgotten(streams: Sequence[Streamed]) -> list[Figure]:

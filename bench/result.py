@@ -120,7 +120,7 @@ def commit() -> str:
 
 
 def _git(*arguments: str) -> str:
-    command = ["git", *arguments]
+    command = ["git", "--no-optional-locks", *arguments]  # whoever commits meanwhile is not in its way
     return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout.strip()  # noqa: S603
 
 

@@ -1,13 +1,17 @@
-"""`lethe bench eco`: the main job on the demo world, measured through a gateway process and its public API."""
+"""`lethe bench eco`: the main job on the demo world, measured through a gateway process and its public API.
 
-from functools import reduce
+A set is kept as soon as it is measured (`bench.finished`); seconds and memory of the service are not.
+"""
+
+from functools import partial, reduce
 from operator import add
 
 from rich.console import Console
 
-from bench.forgetting import forget, sets_of
+from bench.finished import Finished
+from bench.forgetting import Forgotten, forget, sets_of
 from bench.result import Figure, Result
-from bench.service import restart, shields
+from bench.service import RATE, restart, shields
 from gateway.demo.train import DEMO
 from gateway.serve import prepare
 from gateway.settings import Settings
@@ -18,10 +22,14 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
     prepare(settings)
     world = DEMO.world()
     many = 50 if quick else 1000
-    took, peak = await shields(settings, world.people[: 5 if quick else 20], console)
+    shielded = await shields(settings, world.people[: 5 if quick else 20], console)
     ready = await restart(settings, many, console)
     people = sets_of(world, 1 if quick else 3)
-    sets = [await forget(settings, world, five, seed, console) for seed, five in enumerate(people)]
+    finished = Finished.of(settings, "eco", DEMO.digest, [[one.key for one in five] for five in people])
+    sets = [
+        await finished.once(Forgotten, {"set": seed}, partial(forget, settings, world, five, seed, console))
+        for seed, five in enumerate(people)
+    ]
     excess = max(one.forgotten.after - one.forgotten.retain_model for one in sets)
     alone = max(one.alone["correct"] - one.alone["retain_model"] for one in sets)
     by_eco = sum(one.methods["eco, enforced"] for one in sets)
@@ -31,15 +39,19 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
         Figure.of("the same by ECO alone, no guard or fallback behind it, worst set", 100 * alone, "<=", 2, "pt"),
         Figure.of("forget requests that ECO enforces, of all", by_eco / sum(map(len, people)), ">=", 1),
         Figure.of("retained people, correct answers as a share of before, worst set", kept, ">=", 0.99),
-        Figure.of("shield at 20 requests/s, call to effect, slowest", max(took), "<=", 1.0, "s"),
+        Figure.of(f"shield at {RATE:g} requests/s, call to effect, slowest", max(shielded.seconds), "<=", 1.0, "s"),
+        Figure.of("shields that were not up when the call returned", shielded.late, "<=", 0),
+        Figure.of("requests a second that left meanwhile", shielded.load.rate, ">=", 0.95 * RATE, "/s"),
+        Figure.of("requests that were not answered meanwhile", shielded.load.refused, "<=", 0),
         Figure.of(f"restart with {many} shielded requests, start to ready", ready, "<=", 5.0, "s"),
-        Figure.of("peak memory of the server, encoder and demo model included", peak, "<=", 1.2, "GB"),
+        Figure.of("peak memory of the server, encoder and demo model included", shielded.peak_gb, "<=", 1.2, "GB"),
     ]
     tables = {
         "sets": [one.row() for one in sets],
         "forgotten_by_kind": reduce(add, (one.forgotten for one in sets)).by_kind(),
         "retained_by_kind": reduce(add, (one.retained for one in sets)).by_kind(),
-        "shield_seconds": [{"seconds": round(seconds, 4)} for seconds in sorted(took)],
+        "shield_seconds": [{"seconds": round(seconds, 4)} for seconds in sorted(shielded.seconds)],
+        "measured": finished.units,
     }
     config = {"recipe": DEMO.digest, "people": len(world.people), "forgotten": 5, "quick": quick}
     return Result("eco", config, 0, figures, tables)

@@ -24,9 +24,10 @@ from sklearn.preprocessing import StandardScaler
 from bench.omniscient import Probe
 from bench.probes.rwku import BLANK, DEVELOPMENT, People
 from bench.remembering import Remembering
+from bench.result import write_whole
 from gateway.settings import load
 from guards.aliases import words
-from guards.base import Conversation
+from guards.base import Conversation, LetheError
 from guards.classifier import DESIGN, surely_named
 from guards.conversation import windows
 from guards.encoder import Encoder, Floats, open_encoder
@@ -46,6 +47,10 @@ _FOLDS = 6
 _GRID = 1 - np.array([0, 1, 2, 3, 4, 6, 8, 10, 15, 20, 30]) / 10_000
 
 _PRIOR = Path(__file__).parent.parent / "guards" / "prior.json"
+
+
+class NoThresholds(LetheError):
+    """None let through what the figures allow."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +131,11 @@ def _lost(hit: NDArray[np.bool_], rows: _Rows) -> dict[str, float]:
 
 
 def _thresholds(asked: Floats, answered: Floats, sure: NDArray[np.bool_], rows: _Rows) -> tuple[float, float]:
-    """The pair that touches most of what must be, among those by which no more controls are lost than is allowed."""
+    """The pair that touches most of what must be, among those by which no more controls are lost than is allowed.
+
+    Raises:
+        NoThresholds: there is none.
+    """
     others = rows.kind == "others"
     best = (0.0, np.inf, np.inf)
     for one in np.quantile(asked[others], _GRID):
@@ -134,6 +143,10 @@ def _thresholds(asked: Floats, answered: Floats, sure: NDArray[np.bool_], rows: 
             found = _lost((asked > one) | (answered > two) | sure, rows)
             if found["others"] <= OTHERS_LOST and found["neighbours"] <= NEIGHBOURS_LOST:
                 best = max(best, (found["touched"], float(one), float(two)))
+    if not np.isfinite(best[1]):
+        raise NoThresholds(
+            "every pair of thresholds loses more controls than is allowed: guards/prior.json stays as it is"
+        )
     return best[1], best[2]
 
 
@@ -166,7 +179,7 @@ async def _main(console: Console) -> None:
         "threshold": round(thresholds[0], 3),
         "answered": round(thresholds[1], 3),
     }
-    _PRIOR.write_text(json.dumps(kept, indent=1) + "\n")
+    write_whole(_PRIOR, json.dumps(kept, indent=1, allow_nan=False) + "\n", 0o644)
     console.print({name: round(float(weight), 2) for name, weight in zip(DESIGN, model.coef_[0], strict=True)})
 
 

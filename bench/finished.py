@@ -11,8 +11,6 @@ Before it: a harness that names its units. After it: `bench.result`, with every 
 
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -24,12 +22,11 @@ from typing import Any, Self, TypeVar
 from pydantic import TypeAdapter
 from pydantic_core import to_jsonable_python
 
-from bench.result import commit, machine
+from bench.result import ROOT, commit, machine, write_whole
 from gateway.settings import Settings
 
-_ROOT = Path(__file__).parents[1]
 _SOURCES = ("gateway", "guards", "adapters", "bench")
-_NO_SOURCE = ("__pycache__", "results")  # folders
+_NO_SOURCE = ("__pycache__", "results", "report")  # folders; the report shows what was measured, and measures nothing
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +55,7 @@ def source() -> str:
     Raises:
         OSError: a file cannot be read.
     """
-    return _hash([contents(_ROOT / name) for name in _SOURCES])
+    return _hash([contents(ROOT / name) for name in _SOURCES])
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +65,14 @@ class Finished:
     Attributes:
         folder: where they lie; without it everything is measured anew.
         source: of the code at the start.
+        commit: of the code at the start, too.
         basis: the hash of what all of them follow from, the source included.
         units: those that were found or measured until now, each with its commit and time; `also` shares them.
     """
 
     folder: Path
     source: str
+    commit: str
     basis: str
     units: list[dict[str, Any]] = field(default_factory=list)
 
@@ -82,7 +81,7 @@ class Finished:
         """Of the benchmark `name`; `basis` is whatever its units follow from besides, as pydantic turns it to JSON."""
         packages = sorted(f"{one.name} {one.version}" for one in distributions())
         code = source()
-        return cls(settings.state_dir / "bench" / name, code, _hash([code, packages, machine(), *basis]))
+        return cls(settings.state_dir / "bench" / name, code, commit(), _hash([code, packages, machine(), *basis]))
 
     def also(self, *basis: Any) -> Self:
         """The same for units that follow from more, such as models that had to be trained first."""
@@ -106,11 +105,11 @@ class Finished:
 
     def keep(self, kind: type[T], unit: Unit, value: T) -> T:
         """The value that was measured just now, written where the source is still what it was."""
-        measured = {"commit": commit(), "at": datetime.now(UTC).isoformat(timespec="seconds")}
+        measured = {"commit": self.commit, "at": datetime.now(UTC).isoformat(timespec="seconds")}
         self.units.append({**unit, **measured})
         try:
             if source() == self.source:
-                _write(self._path(unit), json.dumps(measured | {"value": TypeAdapter(kind).dump_python(value)}))
+                write_whole(self._path(unit), json.dumps(measured | {"value": TypeAdapter(kind).dump_python(value)}))
             else:
                 _log.warning("a unit is not kept: the source is no longer what it was at the start")
         except (OSError, ValueError, TypeError) as error:  # not worth the hours of this run
@@ -119,19 +118,6 @@ class Finished:
 
     def _path(self, unit: Unit) -> Path:
         return self.folder / f"{_hash([self.basis, unit])}.json"
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all, with mode 0600."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=".")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(draft, path)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise
 
 
 def _hash(what: Any) -> str:

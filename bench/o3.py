@@ -2,17 +2,21 @@
 
 What a stream measures is in `o3_stream`, `o3_matrix` and `o3_alone`, whether detectors know their prompts in
 `o3_detector`, what a hundred requests cost in `o3_speed`, what LoRAs cost a batch in `o3_local`, and what a switch
-costs on vLLM in `o3_vllm`, and whoever asks a gateway before it in `o3_switching`.
+costs on vLLM in `o3_vllm`, and whoever asks a gateway before it in `o3_switching`. A stream is kept as soon as it is
+measured (`bench.finished`), with the seconds of that sitting; what compares times is not.
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
 
+from bench.finished import Finished
 from bench.o3_detector import of_texts
 from bench.o3_local import costs
 from bench.o3_matrix import Matrix, drift_of
@@ -22,12 +26,13 @@ from bench.o3_speed import MANY, Compared, decisions, decoding
 from bench.o3_stream import QUICK, Size, Streamed, persist
 from bench.o3_switching import coming_and_going
 from bench.o3_vllm import Switching, switching
-from bench.result import RESULTS, Figure, Result
+from bench.result import Figure, Result
 from bench.serving import NoVllm, VllmError
-from gateway.admin.heatmap import heatmap
 from gateway.demo.train import DEMO
 from gateway.serve import prepare
 from gateway.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 _SEEDS = (1, 2, 3)
 _SWITCHES = 50
@@ -40,11 +45,13 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
     prepare(settings)
     world = DEMO.world()
     seeds, size = (_SEEDS[:1], QUICK) if quick else (_SEEDS, Size())
+    finished = Finished.of(settings, "o3", DEMO.digest, size)
     places = asyncio.Semaphore(_AT_ONCE)
 
     async def streamed(seed: int, bar: Progress) -> Streamed:
         async with places:
-            return await persist(settings, world, seed, size, "o3", bar)
+            stream = partial(persist, settings, world, seed, size, "o3", bar)
+            return await finished.once(Streamed, {"seed": seed}, stream)
 
     with Progress(console=console, transient=True) as bar:
         streams = await asyncio.gather(*(streamed(seed, bar) for seed in seeds))
@@ -62,12 +69,11 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
         try:
             loaded = await switching(settings, switches, bar)
             served = await coming_and_going(settings, switches, bar)
-        except VllmError as error:  # its words name files of this machine
-            skipped = _NO_VLLM if isinstance(error, NoVllm) else "vLLM did not start"
-            console.print(f"not measured before vLLM: {error}")
-    worst = max(streams, key=lambda one: one.matrix.worst)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "o3.svg").write_text(_plot(worst))
+        except Exception as error:  # what took hours before it is a result without it
+            skipped = _skipped(error)
+            if not isinstance(error, VllmError):
+                _log.exception("before vLLM")
+            console.print(f"not measured before vLLM: {error}", markup=False)
     figures = [
         *_forgotten(streams),
         *_speeds(speeds),
@@ -86,6 +92,7 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
         "local_cost": [asdict(one) for one in local],
         "vllm": [loaded.row()] if loaded else [{"skipped": skipped}],
         "gateway_before_vllm": [served.row()] if served else [{"skipped": skipped}],
+        "measured": finished.units,
     }
     config = {
         "recipe": DEMO.digest,
@@ -97,6 +104,13 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
         "quick": quick,
     }
     return Result("o3", config, 0, figures, tables)
+
+
+def _skipped(error: Exception) -> str:
+    """Why there is nothing before vLLM; an error's own words name files of this machine."""
+    if isinstance(error, NoVllm):
+        return _NO_VLLM
+    return "vLLM did not start" if isinstance(error, VllmError) else f"it ended with {type(error).__name__}"
 
 
 def _forgotten(streams: Sequence[Streamed]) -> list[Figure]:
@@ -203,16 +217,3 @@ def _row(one: Streamed) -> dict[str, Any]:
 def _drift(matrices: Sequence[Matrix]) -> dict[str, Any]:
     found = drift_of(matrices)
     return {"points_a_step": 100 * found.slope, "p": found.p} if found else {"skipped": "too few requests"}
-
-
-def _plot(one: Streamed) -> str:
-    """The matrix of a stream as a heat map."""
-    names = [f"request {i + 1}" for i in range(len(one.steps))]
-    return heatmap(
-        f"Leak above the retain model's, stream {one.seed}",
-        f"At most {100 * one.matrix.worst:.1f} points on any request after any other.",
-        names,
-        names,
-        [[*([None] * i), *row] for i, row in enumerate(one.matrix.leak)],
-        [step["utility"] for step in one.steps],
-    )

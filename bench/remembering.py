@@ -8,6 +8,7 @@ encoder and shape; several processes may append to it at once.
 import asyncio
 import fcntl
 import hashlib
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,8 @@ class _Memory:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            file.truncate(file.tell() - file.tell() % self._record.itemsize)  # what a killed process left
+            end = file.seek(0, os.SEEK_END)  # as it is now: another process may have written before the lock was had
+            file.truncate(end - end % self._record.itemsize)  # what a killed process left
             file.write(records.tobytes())
 
 

@@ -13,7 +13,7 @@ question by question. The logged answers of the model that never learnt are the 
 import asyncio
 import json
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +33,7 @@ from gateway.app import create_app
 from gateway.auth import Keys
 from gateway.core import Core
 from gateway.engines.scripted import ScriptedEngine
-from gateway.settings import EngineSettings, RegistrySettings, Settings
+from gateway.settings import EngineSettings, RegistrySettings, Settings, SettingsError
 from guards.base import Conversation
 
 SETS: Mapping[str, str] = {"forget": "forget", "retain": "retain", "ra": "real authors", "wf": "world facts"}
@@ -178,20 +178,27 @@ class Replayed:
 
 
 async def measure(settings: Settings, quick: bool, console: Console) -> Result:
-    """ROUGE of every split, filed in every way; quick is forget01 and samples of each set."""
+    """ROUGE of every split, filed in every way; quick is forget01 and samples of each set.
+
+    Raises:
+        SettingsError: the logs or TOFU are not there.
+    """
     splits = SPLITS[:1] if quick else SPLITS
     config = {"splits": [split.name for split in splits], "filed": WAYS, "quick": quick}
-    try:
-        with Progress(console=console, transient=True) as bar:
-            found = [
-                await replayed(settings, split, way, _SAMPLE if quick else None, bar)
-                for split in splits
-                for way in WAYS
-            ]
-    except FileNotFoundError as error:
-        console.print(f"[red]{error.filename} is not there: nothing is replayed, and no figure holds[/]")
-        return Result("replay", config, 0, [Figure.of("logs and TOFU found", 0, ">=", 1)], {})
+    if lacking := [path for path in _files(settings.data_dir, splits) if not path.is_file()]:
+        raise SettingsError(f"no {lacking[0]}: LETHE_DATA_DIR names the folder that holds tofu/ and tofu_logs/")
+    with Progress(console=console, transient=True) as bar:
+        found = [
+            await replayed(settings, split, way, _SAMPLE if quick else None, bar) for split in splits for way in WAYS
+        ]
     return Result("replay", config, 0, figures_of(found), {"sets": [row for one in found for row in one.rows()]})
+
+
+def _files(data_dir: Path, splits: Sequence[Split]) -> Iterator[Path]:
+    """All that is read."""
+    yield data_dir / "tofu" / "full.jsonl"
+    for split in splits:
+        yield from (data_dir / "tofu_logs" / f"{name}.json" for name in (f"full_{split.name}", split.retain))
 
 
 def figures_of(found: Sequence[Replayed]) -> list[Figure]:

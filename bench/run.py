@@ -1,8 +1,12 @@
-"""`lethe bench NAME`: finds the harness, runs it, writes and shows its result; `report` makes one page of all."""
+"""`lethe bench NAME`: finds the harness, runs it, writes and shows its result; `report` makes one page of all.
+
+What is measured quickly is written to the state directory, and so is its report: it is no result that README or docs
+could quote, and takes no such result's place.
+"""
 
 import asyncio
-import json
-from collections.abc import Callable, Coroutine, Sequence
+import logging
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from importlib import import_module
@@ -10,8 +14,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.report.pages import write
-from bench.result import Result
+from bench.finished import source
+from bench.report.pages import DOCS, write
+from bench.result import RESULTS, Result, commit, to_json
 from gateway.settings import Settings, SettingsError
 from guards.base import LetheError
 
@@ -30,6 +35,8 @@ HARNESSES = {
 
 _ALL, _REPORT = "all", "report"
 _IN_SETS = ("leak", "muse", "uld", "wmdp")  # three, each by a seed of its own
+
+_log = logging.getLogger(__name__)
 
 Harness = Callable[..., Coroutine[None, None, Result]]  # settings, whether quick, console; `part` or `seeds` of some
 
@@ -60,39 +67,55 @@ def run(
         UnknownBenchmark: the message names those that there are.
         SettingsError: these are given, and cannot be taken.
     """
+    chosen = _chosen(name, model, retain, splits, seeds)
+    folder = settings.state_dir / "bench" / "quick" if quick else RESULTS
+    at, code = commit(), source()
+    held = True
+    for one, harness in chosen.items():
+        try:
+            result = asyncio.run(harness(settings, quick, console))
+            changed = source() != code and not at.endswith("-dirty")
+            path = result.write(folder, f"{at}-dirty" if changed else at)
+        except Exception as error:  # the others do without it, and hours of theirs are not lost
+            if name != _ALL:
+                raise
+            if not isinstance(error, LetheError):
+                _log.exception("%s", one)
+            console.print(f"{one} was not measured: {type(error).__name__}: {error}", markup=False)
+            held = False
+            continue
+        if as_json:
+            print(to_json([asdict(figure) for figure in result.figures]))
+        else:
+            result.show(console)
+            console.print(f"written: {path}", highlight=False, soft_wrap=True)
+        held &= all(figure.holds for figure in result.figures)
+    if name in (_ALL, _REPORT):
+        made = write(folder, folder / "report" if quick else DOCS)
+        if not as_json:
+            said = f"written: {made[0]}, {made[1].name} and {len(made) - 2} pictures"
+            console.print(said, highlight=False, soft_wrap=True)
+    return held
+
+
+def _chosen(
+    name: str, model: Path | None, retain: Sequence[str], splits: Sequence[str], seeds: int | None
+) -> Mapping[str, Harness]:
+    """The harnesses of a name, each told what it is given: nothing is measured before all can take it."""
     if name not in (_ALL, _REPORT, *HARNESSES):
         raise UnknownBenchmark(f"no benchmark is called {name}; there are: all, report, {', '.join(HARNESSES)}")
     of_tofu = bool(model or retain or splits)
     if name == _REPORT and (of_tofu or seeds):
         raise SettingsError("report is of what was measured: --model, --retain, --split and --seeds are for others")
-    held = True
+    found: dict[str, Harness] = {}
     for one in HARNESSES if name == _ALL else {name} - {_REPORT}:
         module = import_module(HARNESSES[one])
-        harness: Harness = module.measure
         if one == "tofu":
-            harness = partial(harness, part=module.part(model, retain, splits, seeds))
+            found[one] = partial(module.measure, part=module.part(model, retain, splits, seeds))
         elif of_tofu:
             raise SettingsError(f"{one} takes no --model, --retain or --split: these are for tofu")
         elif seeds and one not in _IN_SETS:
             raise SettingsError(f"{one} is measured whole: --seeds is for tofu, {', '.join(_IN_SETS)}")
-        elif seeds:
-            harness = partial(harness, seeds=seeds)
-        try:
-            result = asyncio.run(harness(settings, quick, console))
-        except LetheError as error:  # data or a program that is not there: the others do without
-            if name != _ALL:
-                raise
-            console.print(f"{one} was not measured: {error}", markup=False)
-            held = False
-            continue
-        result.write()
-        if as_json:
-            print(json.dumps([asdict(figure) for figure in result.figures], indent=2))
         else:
-            result.show(console)
-        held &= all(figure.holds for figure in result.figures)
-    if name in (_ALL, _REPORT):
-        made = write()
-        if not as_json:
-            console.print(f"written: {made[0]}, {made[1].name} and {len(made) - 2} pictures", highlight=False)
-    return held
+            found[one] = partial(module.measure, seeds=seeds) if seeds else module.measure
+    return found

@@ -62,6 +62,11 @@ class Timing:
     events: int = 0
 
 
+def heard(timings: Iterable[Timing]) -> list[Timing]:
+    """Those that ended whole and said something: of the others no time is known, and they are counted instead."""
+    return [one for one in timings if one.outcome == "whole" and one.first == one.first]
+
+
 def prompts(seed: int) -> Iterator[str]:
     """Different requests of about thirty tokens each about everyday matters, without end."""
     rng = random.Random(seed)

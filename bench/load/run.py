@@ -16,6 +16,7 @@ from bench.load.soak import Soaked, overload, soak, undecided
 from bench.load.stage import running
 from bench.load.timing import Told, told
 from bench.result import Figure, Result
+from bench.serving import vllm_python
 from gateway.settings import Settings
 
 Row = dict[str, Any]
@@ -34,7 +35,13 @@ _MEASURES = {"first": "time to the first token", "between": "time between events
 
 
 async def measure(settings: Settings, quick: bool, console: Console) -> Result:
-    """All figures of serving; quick is two short rounds, a soak of a tenth and a fifth of the pairs."""
+    """All figures of serving; quick is two short rounds, a soak of a tenth and a fifth of the pairs.
+
+    Raises:
+        NoVllm: there is none, and nothing begins.
+        ServerError: the same of LiteLLM; or a program did not start.
+    """
+    vllm_python()
     rounds, scale, requests, pairs = (2, 0.5, 2_000, 100) if quick else (6, 1.0, 20_000, 500)
     with Progress(console=console, transient=True) as bar:
         async with running(settings.models) as bench:
@@ -47,10 +54,12 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
             hit = await overload(bench, _OVERLOAD * float(np.mean(found.of("wholes_a_second", "gateway"))), 5.0 * scale)
         async with scene(settings.models) as real:
             under_eco = await cost(real, pairs // 5, bar)
-            clock = await told(real, pairs, bar)
+            clock, lost = await told(real, pairs, bar)
     figures, ratios = _ratios(found)
+    failed = found.failed["gateway"].total() + soaked.asked - soaked.answered + under_eco.failed + lost
     figures += [
         *_real(under_eco, clock),
+        Figure.of("requests that failed, overload left out", failed, "<=", 0),
         Figure.of("memory growth over the soak", 100 * soaked.growth, "<=", 5, "%"),
         Figure.of("file descriptors more after the soak than when it was warm", soaked.files, "<=", 0),
         Figure.of("answers that nothing was decided on", missing + soaked.undecided + hit.undecided, "<=", 0),

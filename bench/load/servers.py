@@ -104,10 +104,11 @@ async def program(
             *command, env={**os.environ, **(environment or {})}, stdout=out, stderr=out
         )
     try:
-        await asyncio.wait_for(_answers(process, ready, log), _READY_S)
+        try:
+            await asyncio.wait_for(_answers(process, ready, log), _READY_S)
+        except TimeoutError:
+            raise ServerError(f"{Path(command[0]).name} was not ready in time; see {log}") from None
         yield process.pid
-    except TimeoutError:
-        raise ServerError(f"{Path(command[0]).name} was not ready in time; see {log}") from None
     finally:
         for how in (signal.SIGTERM, signal.SIGKILL):
             if process.returncode is None:

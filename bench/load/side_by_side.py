@@ -11,11 +11,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from math import nan
 
 import numpy as np
 from rich.progress import Progress
 
-from bench.load.drive import Outcome, Timing, closed_loop, one_by_one, open_loop, prompts
+from bench.load.drive import Outcome, Timing, closed_loop, heard, one_by_one, open_loop, prompts
 from bench.load.servers import Footprint
 from bench.load.stage import Bench
 from bench.load.upstream import Behaviour
@@ -112,11 +113,11 @@ class _Turn:
 
     async def latency(self, name: str, seed: int) -> None:
         timings = await one_by_one(self.bench.clients[name], self._some(40), stream=False)
-        self.found.note(name, timings, whole_ms=[1e3 * one.total for one in timings])
+        self.found.note(name, timings, whole_ms=[1e3 * one.total for one in heard(timings)])
 
     async def first(self, name: str, seed: int) -> None:
         timings = await one_by_one(self.bench.clients[name], self._some(20), stream=True)
-        self.found.note(name, timings, first_ms=[1e3 * one.first for one in timings])
+        self.found.note(name, timings, first_ms=[1e3 * one.first for one in heard(timings)])
 
     async def cost(self, name: str, seed: int) -> None:
         before = self._cpu(name)
@@ -134,7 +135,7 @@ class _Turn:
     async def at_rate(self, name: str, seed: int) -> None:
         for kind, stream in (("wholes", False), ("streams", True)):
             timings = await self._open(name, 200, _RATE, stream=stream, seed=seed)
-            self.found.note(name, timings, **{f"{kind}_at_rate_ms": [1e3 * one.total for one in timings]})
+            self.found.note(name, timings, **{f"{kind}_at_rate_ms": [1e3 * one.total for one in heard(timings)]})
 
     async def _open(self, name: str, count: int, rate: float, *, stream: bool, seed: int) -> list[Timing]:
         timings, late = await open_loop(self.bench.clients[name], self._some(count), rate, stream=stream, seed=seed)
@@ -161,4 +162,5 @@ def mean_ratio(values: Mapping[str, Floats]) -> float:
 
 def p99_ratio(values: Mapping[str, Floats]) -> float:
     """The gateway's 99th percentile as a share of LiteLLM's."""
-    return float(np.quantile(values["gateway"], 0.99) / np.quantile(values["litellm"], 0.99))
+    ours, theirs = values["gateway"], values["litellm"]
+    return float(np.quantile(ours, 0.99) / np.quantile(theirs, 0.99)) if len(ours) and len(theirs) else nan

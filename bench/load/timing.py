@@ -8,12 +8,13 @@ so what is compared is the time to the first token and the time from one event o
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import nan
 from typing import Literal
 
 from rich.progress import Progress
 from scipy import stats
 
-from bench.load.drive import Timing
+from bench.load.drive import Timing, heard
 from bench.load.real import Scene
 
 Measure = Literal["first", "between"]
@@ -23,7 +24,7 @@ _AT_ONCE = 3  # events of a stream without a gap before them: the role, the firs
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """One measure of touched answers (or of the control) against that of untouched ones.
+    """One measure of touched answers (or of the control) against that of untouched ones, of those that came whole.
 
     `slower`: how often one of the first takes longer than one of the second, 0.5 where the clock tells
     nothing. `rank_p`, `shape_p`: of Mann and Whitney's test and of Kolmogorov and Smirnov's.
@@ -39,8 +40,8 @@ class Told:
     shape_p: float
 
 
-async def told(scene: Scene, pairs: int, bar: Progress) -> list[Told]:
-    """Every pair's three questions one by one, in an order drawn anew."""
+async def told(scene: Scene, pairs: int, bar: Progress) -> tuple[list[Told], int]:
+    """Every pair's three questions one by one, in an order drawn anew; and how many of these failed."""
     rng = random.Random(1)
     seen: dict[str, list[Timing]] = {"touched": [], "untouched": [], "control": []}
     for _ in bar.track(range(pairs), description="the clock"):
@@ -48,21 +49,24 @@ async def told(scene: Scene, pairs: int, bar: Progress) -> list[Told]:
         asked = {"touched": touched, "untouched": untouched, "control": control}
         for which in rng.sample(sorted(asked), len(asked)):
             seen[which].append(await scene.client.ask(asked[which], stream=True))
-    return [
+    found = [
         compared(measure, seen["control" if control else "touched"], seen["untouched"], control=control)
         for measure in ("first", "between")
         for control in (False, True)
     ]
+    return found, sum(len(some) - len(heard(some)) for some in seen.values())
 
 
 def compared(measure: Measure, one: Sequence[Timing], other: Sequence[Timing], *, control: bool) -> Told:
-    """Both tests on one measure."""
-    a, b = [_of(measure, timing) for timing in one], [_of(measure, timing) for timing in other]
+    """Both tests on one measure; nothing is known where all of one side failed."""
+    a, b = ([_of(measure, timing) for timing in heard(some)] for some in (one, other))
+    if not a or not b:
+        return Told(measure, control, len(one), nan, nan, nan, nan, nan)
     rank = stats.mannwhitneyu(a, b)
     return Told(
         measure,
         control,
-        len(a),
+        len(one),
         float(stats.scoreatpercentile(a, 50)),
         float(stats.scoreatpercentile(b, 50)),
         float(rank.statistic) / (len(a) * len(b)),

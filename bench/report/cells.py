@@ -1,6 +1,7 @@
 """JSON values as the text of a table's cell: numbers to four digits, shares with their intervals."""
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 _LARGE = 1_000
@@ -9,8 +10,10 @@ _INTERVAL = {"value", "low", "high"}
 _RATE = _INTERVAL | {"hits", "of"}
 
 
-def number(value: float) -> str:
+def number(value: float | None) -> str:
     """To four digits, no more than are known."""
+    if value is None or not isfinite(value):
+        return "not known"
     if isinstance(value, int) or value == int(value):
         return f"{int(value):,}" if abs(value) >= 10 * _LARGE else str(int(value))
     if abs(value) >= _LARGE:
@@ -29,7 +32,7 @@ def rate(value: Mapping[str, Any]) -> str:
     return f"{share} % ({low} to {high}), {value['hits']} of {value['of']}"
 
 
-def within(value: float, low: float, high: float) -> str:
+def within(value: float | None, low: float | None, high: float | None) -> str:
     """A number and its interval."""
     return f"{number(value)} ({number(low)} to {number(high)})"
 

@@ -22,12 +22,12 @@ class Scale:
     log: bool = False
 
     @classmethod
-    def over(cls, values: Iterable[float], start: float, end: float, *, log: bool = False) -> "Scale":
-        """Wide enough for all values, from tick to tick; a linear one with nought where that costs little.
+    def over(cls, values: Iterable[float | None], start: float, end: float, *, log: bool = False) -> "Scale":
+        """Wide enough for all that is known, from tick to tick; a linear one with nought where that costs little.
 
         On a logarithmic one what is reported as nought lies at the low end, as far down as anything else.
         """
-        known = list(values) or [0.0, 1.0]
+        known = [one for one in values if one is not None and math.isfinite(one)] or [0.0, 1.0]
         if log:
             positive = [max(one, _LOWEST) for one in known if one > 0] or [_LOWEST]
             low, high = (math.log10(one) for one in (min(positive), max(positive)))
@@ -42,8 +42,10 @@ class Scale:
         step = _step(high - low)
         return cls(step * math.floor(low / step + _SAME), step * math.ceil(high / step - _SAME), start, end)
 
-    def __call__(self, value: float) -> float:
-        """The place of a value, no further than the ends."""
+    def __call__(self, value: float | None) -> float:
+        """The place of a value, no further than the ends; of one that is not known, the start."""
+        if value is None or math.isnan(value):
+            return self.start
         low, high, at = (self._measure(one) for one in (self.low, self.high, value))
         return self.start + (self.end - self.start) * min(1.0, max(0.0, (at - low) / (high - low)))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from math import isfinite
 
 from bench.report.blocks import Bad, Block, Section, Table, Text
 from bench.report.cells import number
@@ -92,7 +93,8 @@ def named(figures: Sequence[Figure]) -> Sequence[Figure]:
 
 def shown(figure: Figure) -> str:
     """A figure's value with its unit."""
-    return f"{figure.value:g} {figure.unit}".strip()
+    value = f"{figure.value:g}" if isfinite(figure.value) else number(figure.value)
+    return f"{value} {figure.unit}".strip()
 
 
 def _missed(results: Mapping[str, Found]) -> Iterator[Block]:

@@ -137,9 +137,11 @@ async def test_a_folder_that_cannot_be_written_costs_the_unit_alone(of, tmp_path
 
 async def test_of_each_unit_the_commit_and_time_of_its_measuring_are_told(of, monkeypatch):
     monkeypatch.setattr(finished, "commit", lambda: "c1")
-    first, second = of(), of()
+    first = of()
     await Work().all(first, "a")
     monkeypatch.setattr(finished, "commit", lambda: "c2")
+    second = of()
+    monkeypatch.setattr(finished, "commit", lambda: "c3")  # what is committed meanwhile measured nothing
     await Work().all(second, "ab")
     assert second.units[0] == first.units[0]
     assert [(one["row"], one["commit"]) for one in second.units] == [("a", "c1"), ("b", "c2")]
@@ -156,21 +158,21 @@ async def test_what_units_follow_from_besides_is_told_later_and_the_source_stays
     assert len(list(tmp_path.rglob("*.json"))) == 3
 
 
-def test_contents_are_names_and_bytes_of_files_and_neither_notes_nor_results(tmp_path):
+def test_contents_are_names_and_bytes_of_files_and_neither_notes_nor_results_nor_their_report(tmp_path):
     seen = set()
     for name, text in (("a.py", "x"), ("a.py", "y"), ("b/a.py", "x"), ("empty", "")):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
         seen.add(contents(tmp_path))
     assert len(seen) == 4
-    for name in ("__pycache__/a.pyc", "results/a.json", "LOG.md"):
+    for name in ("__pycache__/a.pyc", "results/a.json", "report/pages.py", "LOG.md"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("z")
     assert contents(tmp_path) in seen
 
 
 def test_the_source_is_all_four_packages():
-    assert all((finished._ROOT / name / "__init__.py").is_file() for name in finished._SOURCES)
+    assert all((finished.ROOT / name / "__init__.py").is_file() for name in finished._SOURCES)
     assert finished.source() == finished.source()
 
 

@@ -1,12 +1,16 @@
+import io
 import json
 import math
 
 import pytest
+from rich.console import Console
 
-from bench.guard import FORGET10, figures_of, measured_rounds, sampled
-from bench.guard_report import page
+from bench import guard
+from bench.guard import FORGET10, figures_of, sampled
+from bench.guard_report import show
 from bench.omniscient import FULL, Outcome, Probe, Round, rows
 from bench.probes import rwku
+from gateway.settings import Settings, SettingsError
 
 ABOUT = frozenset({"r"})
 
@@ -65,10 +69,36 @@ def test_a_group_without_probes_never_holds():
     assert not figures["neighbours lost"].holds
 
 
-def test_data_that_are_not_there_are_named(tmp_path):
-    rounds, missing = measured_rounds(tmp_path, quick=True)
-    assert missing == ["TOFU", "RWKU", "PISTOL"]
-    assert {one.family for one in rounds} == {"demo world"}
+async def test_nothing_is_measured_without_data_and_those_are_named(tmp_path):
+    settings = Settings(state_dir=tmp_path).model_copy(update={"data_dir": tmp_path})  # the environment wins otherwise
+    with pytest.raises(SettingsError, match=r"no data of TOFU, RWKU, PISTOL in .*LETHE_DATA_DIR"):
+        await guard.measure(settings, True, Console(quiet=True))
+
+
+async def test_what_was_judged_is_not_lost_where_speed_cannot_be_measured(tmp_path, monkeypatch, counting):
+    async def encoder(settings, threads):
+        return counting
+
+    async def of(encoder):
+        return None
+
+    async def judged(rounds, tried, encoder, background, advance):
+        return {(one.family, FULL.name, 1.0): many("cloze", 1, 10, about=ABOUT) for one in rounds}
+
+    async def cpu(*_):
+        return {}
+
+    async def speed(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(guard, "measured_rounds", lambda *_: [Round("RWKU", "round 0", (), ())])
+    monkeypatch.setattr(guard, "_encoder", encoder)
+    monkeypatch.setattr(guard.Background, "of", of)
+    for name, instead in (("evaluate", judged), ("cpu_ms", cpu), ("measure_speed", speed)):
+        monkeypatch.setattr(guard, name, instead)
+    found = await guard.measure(Settings(state_dir=tmp_path), True, Console(quiet=True))
+    assert held(found.figures)["leak over all probes"].value == 10
+    assert not held(found.figures)["speed of decisions measured"].holds
 
 
 def test_a_sample_is_the_same_every_time_and_never_more_than_there_is():
@@ -79,10 +109,11 @@ def test_a_sample_is_the_same_every_time_and_never_more_than_there_is():
     assert set(sampled(one, 99, 99).probes) == set(probes)
 
 
-def test_the_page_shows_every_row():
-    found = many("cloze | gap", 1, 4, about=ABOUT)
-    text = page([], rows("RWKU", "full", found), [{"family": "RWKU", "leak": 2.5, "neighbours lost": None}], [])
-    assert "| leak | cloze / gap | 4 | 25.00 |" in text
-    assert "| RWKU | 2.50 |  |" in text
-    assert "guard.svg" not in text
-    json.dumps(rows("RWKU", "full", found))
+def test_rows_are_shown_whatever_is_in_them():
+    found = rows("RWKU", "full", many("cloze | gap", 1, 4, about=ABOUT, apart="names somebody"))
+    console = Console(record=True, width=170, file=io.StringIO())
+    show(console, "RWKU", found)
+    (row,) = (line for line in console.export_text().splitlines() if "cloze" in line)
+    assert [cell.strip() for cell in row.strip("│").split("│")][:4] == ["leak", "cloze | gap", "4", "25.00"]
+    assert "1 of 4 names somebody" in row
+    json.dumps(found)

@@ -6,7 +6,6 @@ from bench import leak
 from bench.forgetting import body_of
 from bench.leak_marks import Drawn, Mark, Row
 from bench.probes.dynamic import FAMILIES, pairs
-from bench.run import HARNESSES
 from gateway.demo.world import make_world
 from gateway.jobs.probes import probes_about
 from gateway.registry import ForgetSpec
@@ -113,7 +112,3 @@ def test_only_those_who_are_filed_are_asked_about():
     asked = leak.untried(pairs(WORLD, [first, second]), [first])
     assert {pair.person for pair in asked} == {first.key}
     assert not any(second.name in case.text for pair in asked for case in (pair.forget, pair.control))
-
-
-def test_it_is_found():
-    assert HARNESSES["leak"] == "bench.leak"

@@ -8,7 +8,6 @@ from bench import muse
 from bench.muse_growing import Grown
 from bench.muse_marks import Mark, Recited, Row
 from bench.o3_matrix import Matrix
-from bench.run import HARNESSES
 from gateway.settings import EngineSettings, Settings
 
 METHODS = ("ignorance", "eco")
@@ -95,7 +94,3 @@ def test_one_worse_stream_is_told():
 async def test_the_demo_model_is_not_asked_what_it_never_read(engine):
     with Progress(disable=True) as bar:
         assert list((await muse.of_given(Settings(engine=engine), muse.QUICK, bar))[0]) == ["skipped"]
-
-
-def test_it_is_found():
-    assert HARNESSES["muse"] == "bench.muse"

@@ -2,7 +2,9 @@ import json
 from collections import Counter
 from dataclasses import replace
 
+import httpx
 import pytest
+from rich.console import Console
 
 from bench import o3
 from bench.forgetting import Tally
@@ -13,8 +15,9 @@ from bench.o3_noticed import Switched
 from bench.o3_speed import Compared
 from bench.o3_stream import Retired, Streamed
 from bench.o3_vllm import Switching
-from bench.run import HARNESSES
+from bench.serving import NoVllm, VllmError
 from bench.uld_alone import Kept
+from gateway.settings import Settings
 
 
 def detected(auroc=0.999):
@@ -132,11 +135,44 @@ def test_rows_have_what_the_figures_were_made_of():
     assert row["retired"]["others_same"] == 90
 
 
-def test_the_heat_map_has_a_cell_for_each_request_after_each():
-    svg = o3._plot(measured())
-    assert svg.count("<title>leak of") == 3
-    assert "stream 1" in svg
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (NoVllm("none"), "no vLLM is installed"),
+        (VllmError("a file"), "vLLM did not start"),
+        (ExceptionGroup("of clients", [VllmError("a file")]), "it ended with ExceptionGroup"),
+        (httpx.ReadTimeout("silent"), "it ended with ReadTimeout"),
+        (AssertionError("ignorance, enforced"), "it ended with AssertionError"),
+    ],
+)
+async def test_streams_are_kept_and_survive_what_vllm_does(tmp_path, monkeypatch, error, said):
+    asked = []
 
+    async def persist(settings, world, seed, size, method, bar):
+        asked.append(seed)
+        return replace(measured(), seed=seed)
 
-def test_it_is_found():
-    assert HARNESSES["o3"] == "bench.o3"
+    async def two(*_):
+        return [Compared("decision", 1.0, 1.0, 1.0, 1.0, 1.0, 9)] * 2
+
+    async def one(*_):
+        return Compared("token", 1.0, 1.0, 1.0, 1.0, 1.0, 9)
+
+    async def none(*_):
+        return []
+
+    async def fails(*_):
+        raise error
+
+    monkeypatch.setattr(o3, "prepare", lambda settings: None)
+    instead = {"persist": persist, "decisions": two, "decoding": one, "of_texts": none, "costs": none}
+    for name, what in (instead | {"switching": fails}).items():
+        monkeypatch.setattr(o3, name, what)
+    settings = Settings().model_copy(update={"state_dir": tmp_path})
+    first, again = [await o3.measure(settings, False, Console(quiet=True)) for _ in range(2)]
+    assert sorted(asked) == [1, 2, 3]
+    assert first.tables["leak_stream_3"] == again.tables["leak_stream_3"]
+    assert [one["seed"] for one in again.tables["measured"]] == [1, 2, 3]
+    assert first.tables["vllm"] == [{"skipped": said}]
+    answered = [one.holds for one in first.figures if one.name == "vLLM answered throughout"]
+    assert answered == ([] if isinstance(error, NoVllm) else [False])

@@ -1,4 +1,5 @@
 import asyncio
+import fcntl
 
 import numpy as np
 
@@ -35,6 +36,24 @@ async def test_a_torn_record_costs_that_record_alone(counting, tmp_path):
     whole = Remembering(counting, tmp_path)
     np.testing.assert_array_equal(await whole.encode(["one", "two"]), await counting.encode(["one", "two"]))
     assert whole.fresh == 0
+
+
+async def test_what_another_process_writes_before_the_lock_is_had_is_not_cut_off(counting, tmp_path, monkeypatch):
+    first, second = Remembering(counting, tmp_path), Remembering(counting, tmp_path)
+    await first.encode(["zero"])
+    lock, rows = fcntl.flock, {text: await counting.encode([text]) for text in ("one", "two")}
+
+    def meanwhile(file, how):
+        monkeypatch.setattr(fcntl, "flock", lock)
+        second._rows._keep(["two"], rows["two"])
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", meanwhile)
+    first._rows._keep(["one"], rows["one"])
+    third = Remembering(counting, tmp_path)
+    np.testing.assert_array_equal(await third.encode(["one", "two"]), np.concatenate([rows["one"], rows["two"]]))
+    await third.encode(["zero"])
+    assert third.fresh == 0
 
 
 async def test_another_encoders_vectors_are_never_taken(counting, tmp_path):

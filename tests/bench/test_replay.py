@@ -8,8 +8,7 @@ from rich.progress import Progress
 
 from bench.probes import tofu
 from bench.replay import KEPT, SPLITS, WAYS, Heard, Line, Replayed, bodies, figures_of, measure, replayed, script
-from bench.run import HARNESSES
-from gateway.settings import Settings
+from gateway.settings import Settings, SettingsError
 
 PROMPT = "system\n\nYou are a helpful assistant.user\n\n{}assistant\n\n"
 
@@ -38,10 +37,6 @@ def heard(before, after, drift=0.0, unchanged=0):
 
 def quiet():
     return Progress(console=Console(file=io.StringIO()))
-
-
-def test_it_is_a_harness():
-    assert HARNESSES["replay"] == "bench.replay"
 
 
 def test_a_log_is_a_script(tmp_path):
@@ -83,10 +78,13 @@ def test_figures_are_of_the_worst_split_and_set():
     assert figures["filed by facts: other sets' ROUGE-L as a share of before"].value == pytest.approx(0.75)
 
 
-async def test_without_data_no_figure_holds(tmp_path):
+async def test_nothing_is_replayed_without_data(tmp_path):
     settings = Settings(state_dir=tmp_path).model_copy(update={"data_dir": tmp_path})  # the environment wins otherwise
-    result = await measure(settings, True, Console(file=io.StringIO()))
-    assert [figure.holds for figure in result.figures] == [False]
+    for name in ("tofu/full.jsonl", "tofu_logs/full_forget01.json", "tofu_logs/retain99.json"):
+        with pytest.raises(SettingsError, match=f"{name}: LETHE_DATA_DIR"):
+            await measure(settings, True, Console(file=io.StringIO()))
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
 
 
 @pytest.mark.data

@@ -7,7 +7,6 @@ from pydantic import TypeAdapter
 from bench import uld
 from bench.draws import Leak
 from bench.forgetting import Tally
-from bench.run import HARNESSES
 from bench.uld_alone import Alone, Kept, Learnt, Quality
 from bench.uld_speed import Cost
 from bench.unlearning import Unlearned
@@ -76,7 +75,3 @@ def test_rows_have_what_the_figures_were_made_of():
     assert row["retained"]["after"]["hits"] == 1
     assert row["uld_alone"]["forget_quality"]["full"] == 1e-38
     assert row["uld_alone"]["learning"] == [{"epochs": 12, "training": 20.0, "learning": 40.0}]
-
-
-def test_it_is_found():
-    assert HARNESSES["uld"] == "bench.uld"

@@ -6,7 +6,6 @@ import pytest
 
 from bench import wmdp
 from bench.harness_client import HarnessError, installed
-from bench.run import HARNESSES
 from bench.wmdp_tasks import CHAT, OTHERS, TOPIC
 from gateway.demo.world import make_world
 from gateway.jobs.curriculum import untaught
@@ -107,10 +106,6 @@ def test_without_the_harness_it_says_what_installs_it(monkeypatch, tmp_path):
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("LM_EVAL", str(program))
     assert installed() == program
-
-
-def test_it_is_found():
-    assert HARNESSES["wmdp"] == "bench.wmdp"
 
 
 class Gateway:

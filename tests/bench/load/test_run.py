@@ -1,13 +1,16 @@
 import asyncio
 
 import pytest
+from rich.console import Console
 
 from bench.load.eco import Cost
-from bench.load.run import _RATIOS, _ratios, _real, _servers, _short
+from bench.load.run import _RATIOS, _ratios, _real, _servers, _short, measure
 from bench.load.servers import ServerError
 from bench.load.side_by_side import Found
 from bench.load.stage import running
 from bench.load.timing import Told
+from bench.serving import NoVllm
+from gateway.settings import Settings
 
 
 def _found():
@@ -37,7 +40,7 @@ def test_a_server_has_percentiles_of_what_was_measured_by_request():
 
 
 def test_the_clock_is_judged_by_the_stricter_test_and_the_control_is_not():
-    cost = Cost((0.99, 0.98, 1.0), (12.0, 11.0, 13.0), 200, 10)
+    cost = Cost((0.99, 0.98, 1.0), (12.0, 11.0, 13.0), 200, 10, 0)
     told = Told("first", False, 500, 30.0, 29.0, 0.52, 0.3, 0.005)
     figures = _real(cost, [told, Told("first", True, 500, 30.0, 29.0, 0.5, 0.0, 0.0)])
     assert [(figure.value, figure.holds) for figure in figures] == [(0.99, True), (12.0, False), (0.005, False)]
@@ -45,6 +48,13 @@ def test_the_clock_is_judged_by_the_stricter_test_and_the_control_is_not():
 
 def test_numbers_are_short():
     assert _short((1.23456, 2)) == [1.235, 2]
+
+
+async def test_nothing_begins_without_vllm(tmp_path, monkeypatch):
+    monkeypatch.setenv("VLLM_PYTHON", str(tmp_path / "python"))
+    with pytest.raises(NoVllm, match="VLLM_PYTHON"):
+        await measure(Settings(state_dir=tmp_path), True, Console(quiet=True))
+    assert not list(tmp_path.iterdir())
 
 
 def test_nothing_begins_where_a_program_is_missing(tmp_path, monkeypatch):

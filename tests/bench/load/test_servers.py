@@ -6,6 +6,7 @@ import psutil
 import pytest
 import yaml
 
+from bench.load import servers
 from bench.load.servers import Cores, Footprint, ServerError, free_port, litellm_command, on, program
 
 
@@ -38,6 +39,21 @@ async def test_a_program_runs_as_long_as_it_is_wanted(tmp_path):
     async with program(command, f"http://127.0.0.1:{port}/v1/models", tmp_path / "log") as pid:
         assert psutil.pid_exists(pid)
     assert not psutil.pid_exists(pid)
+
+
+async def test_a_timeout_of_whoever_uses_a_program_is_not_the_programs(tmp_path):
+    port = free_port()
+    command = [sys.executable, "-m", "bench.load.upstream", str(port)]
+    with pytest.raises(TimeoutError):
+        async with program(command, f"http://127.0.0.1:{port}/v1/models", tmp_path / "log"):
+            raise TimeoutError
+
+
+async def test_a_program_that_is_not_ready_in_time_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(servers, "_READY_S", 0.2)
+    with pytest.raises(ServerError, match="not ready in time"):
+        async with program(["sleep", "60"], f"http://127.0.0.1:{free_port()}", tmp_path / "log"):
+            pass
 
 
 async def test_a_program_that_ends_is_an_error_that_names_its_log(tmp_path):

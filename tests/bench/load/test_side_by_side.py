@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 
@@ -38,3 +40,7 @@ def test_failures_are_counted_by_server_and_kind():
     timings = [Timing(0.1, 0.2, outcome) for outcome in ("whole", "broken", "refused", "refused")]
     found.note("gateway", timings)
     assert (found.failed["gateway"], found.failed["direct"]) == ({"refused": 2, "broken": 1}, {})
+
+
+def test_where_no_request_was_answered_nothing_is_known():
+    assert math.isnan(p99_ratio({"gateway": np.float32([]), "litellm": np.float32([1])}))

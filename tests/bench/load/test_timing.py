@@ -1,7 +1,14 @@
+import io
+import math
 import random
+from types import SimpleNamespace
 
-from bench.load.drive import Timing
-from bench.load.timing import compared
+import pytest
+from rich.console import Console
+from rich.progress import Progress
+
+from bench.load.drive import Timing, heard
+from bench.load.timing import compared, told
 
 
 def _timings(seed, off=0.0):
@@ -28,3 +35,35 @@ def test_longer_answers_tell_nothing_of_the_pace():
     found = compared("between", longer, short, control=False)
     assert (found.touched_ms, found.slower) == (found.untouched_ms, 0.5)
     assert found.rank_p == 1
+
+
+FAILED = [Timing(math.nan, 0.1, "refused"), Timing(math.nan, 60.0, "unreachable"), Timing(0.9, 1.0, "broken")]
+SILENT = Timing(math.nan, 0.1, "whole")
+
+
+def test_requests_that_failed_move_nothing():
+    whole, other = _timings(1, off=0.002), _timings(2)
+    clean, found = (compared("first", some, other, control=False) for some in (whole, [*FAILED, SILENT, *whole]))
+    assert (found.pairs, clean.pairs) == (204, 200)
+    assert (found.touched_ms, found.rank_p, found.shape_p) == (clean.touched_ms, clean.rank_p, clean.shape_p)
+    assert heard([*FAILED, SILENT, *whole]) == whole
+
+
+@pytest.mark.parametrize("measure", ["first", "between"])
+def test_where_all_failed_nothing_is_known(measure):
+    found = compared(measure, FAILED, _timings(1), control=False)
+    assert math.isnan(found.rank_p)
+    assert math.isnan(found.touched_ms)
+
+
+async def test_requests_that_failed_are_counted_once():
+    answers = iter(_timings(1))
+
+    class Client:
+        async def ask(self, prompt, *, stream):
+            return FAILED[0] if prompt == "touched" else next(answers)
+
+    scene = SimpleNamespace(client=Client(), pair=lambda rng: ("touched", "untouched"))
+    found, failed = await told(scene, 40, Progress(console=Console(file=io.StringIO())))
+    assert failed == 40
+    assert [math.isnan(one.rank_p) for one in found] == [True, False, True, False]

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from bench.report.cells import cell, number, within
@@ -12,6 +14,9 @@ from bench.report.cells import cell, number, within
         (36909.4, "36,909"),
         (32173670, "32,173,670"),
         (407, "407"),
+        (None, "not known"),
+        (math.nan, "not known"),
+        (-math.inf, "not known"),
     ],
 )
 def test_numbers_have_four_digits(value, shown):
@@ -43,3 +48,4 @@ def test_any_value_is_a_cell(value, shown):
 
 def test_an_interval_stands_behind_its_number():
     assert within(1.5, 1, 2) == "1.5 (1 to 2)"
+    assert within(1.5, None, 2) == "1.5 (not known to 2)"

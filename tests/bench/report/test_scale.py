@@ -1,3 +1,5 @@
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,3 +50,12 @@ def test_nought_lies_at_the_low_end_of_a_logarithm_and_does_not_stretch_it():
     scale = Scale.over([0.0, 1e-6, 1.0], 0, 100, log=True)
     assert scale(0.0) == 0
     assert 0 < scale(1e-6) < 10
+
+
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize("unknown", [None, math.nan, math.inf, -math.inf])
+def test_what_is_not_known_does_not_stretch_an_axis(unknown, log):
+    scale = Scale.over([unknown, 1.0, 100.0], 0, 100, log=log)
+    assert scale == Scale.over([1.0, 100.0], 0, 100, log=log)
+    assert Scale.over([unknown], 0, 100, log=log) == Scale.over([], 0, 100, log=log)
+    assert 0 <= scale(unknown) <= 100

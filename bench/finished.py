@@ -26,7 +26,7 @@ from bench.result import ROOT, commit, machine, write_whole
 from gateway.settings import Settings
 
 _SOURCES = ("gateway", "guards", "adapters", "bench")
-_NO_SOURCE = ("__pycache__", "results", "report")  # folders; the report shows what was measured, and measures nothing
+_NO_SOURCE = ("__pycache__", "results", "report", "figures.py")  # what comes of units once they are measured
 
 _log = logging.getLogger(__name__)
 

@@ -10,9 +10,14 @@ _INTERVAL = {"value", "low", "high"}
 _RATE = _INTERVAL | {"hits", "of"}
 
 
+def known(value: float | None) -> bool:
+    """Whether there is such a number."""
+    return value is not None and isfinite(value)
+
+
 def number(value: float | None) -> str:
     """To four digits, no more than are known."""
-    if value is None or not isfinite(value):
+    if value is None or not known(value):
         return "not known"
     if isinstance(value, int) or value == int(value):
         return f"{int(value):,}" if abs(value) >= 10 * _LARGE else str(int(value))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from html import escape
 from itertools import cycle
 
-from bench.report.cells import number
+from bench.report.cells import known, number
 from bench.report.scale import Scale
 
 _THEIRS = ("#9aa7ad", "#b99a7b", "#8d8dc4", "#86a886", "#c99ab0", "#5f7f8c")  # of what is no row of ours
@@ -40,12 +40,13 @@ class Line:
 def intervals(
     title: str, description: str, lines: Sequence[Line], unit: str, *, beside: str = "", log: bool = False
 ) -> str:
-    """A row a line, its interval about its value.
+    """A row a line, its interval about its value; none where that is not known.
 
     Args:
         unit: what the axis says.
         beside: what the hollow marks are, where there are any.
     """
+    lines = [line for line in lines if known(line.value)]
     left = 24 + _LETTER * max((len(line.label) for line in lines), default=0)
     bottom = _TOP + _ROW * len(lines)
     scale = Scale.over((one for line in lines for one in line.values), left, _WIDTH - _RIGHT - 56, log=log)
@@ -99,9 +100,11 @@ def plane(
 ) -> str:
     """Points of every series; joined, they are a line in order of x. A goal is a broken line.
 
-    A hollow series has the colour of the filled one that its name begins with: "ULD, reported" that of "uld".
+    What is not known is no point. A hollow series has the colour of the filled one that its name begins with:
+    "ULD, reported" that of "uld".
     """
     hollow = {*hollow}
+    series = {name: [point for point in some if all(map(known, point))] for name, some in series.items()}
     points = [point for some in series.values() for point in some]
     xs, ys = [x for x, _ in points], [y for _, y in points]
     bottom = _TOP + _HIGH

@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from math import isfinite
 
 from bench.report.blocks import Bad, Block, Section, Table, Text
-from bench.report.cells import number
+from bench.report.cells import known, number
 from bench.report.found import Found
 from bench.report.literature import BESIDE, RELEASED, REPORTED, SOURCES, Beside
 from bench.result import Figure
@@ -93,7 +92,7 @@ def named(figures: Sequence[Figure]) -> Sequence[Figure]:
 
 def shown(figure: Figure) -> str:
     """A figure's value with its unit."""
-    value = f"{figure.value:g}" if isfinite(figure.value) else number(figure.value)
+    value = f"{figure.value:g}" if known(figure.value) else number(figure.value)
     return f"{value} {figure.unit}".strip()
 
 

@@ -165,7 +165,7 @@ def test_contents_are_names_and_bytes_of_files_and_neither_notes_nor_results_nor
         (tmp_path / name).write_text(text)
         seen.add(contents(tmp_path))
     assert len(seen) == 4
-    for name in ("__pycache__/a.pyc", "results/a.json", "report/pages.py", "LOG.md"):
+    for name in ("__pycache__/a.pyc", "results/a.json", "report/pages.py", "tofu/figures.py", "LOG.md"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("z")
     assert contents(tmp_path) in seen

@@ -1,3 +1,4 @@
+from math import nan
 from xml.etree import ElementTree
 
 from bench.report.charts import COLOURS, Axis, Line, intervals, plane
@@ -59,6 +60,13 @@ def test_a_joined_line_goes_from_left_to_right():
     xs = [float(point.split(",")[0]) for point in line.get("points").split()]
     assert xs == sorted(xs)
     assert len(xs) == 3
+
+
+def test_what_is_not_known_is_not_drawn():
+    drawn = plane("t", "d", {"a": [(1.0, nan), (2.0, 3.0)]}, Axis("x"), Axis("y"), joined=True)
+    assert drawn.count("<circle") == 1 + 1  # a point, and the key
+    assert "not known" not in drawn
+    assert "lost" not in intervals("t", "d", [Line("kept", 1.0), Line("lost", nan)], "s")
 
 
 def test_a_goal_is_on_its_axis():

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import httpx
-from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.progress import Progress
 
 from adapters.base import Call
+from bench.counted import samples
 from gateway.client import AdminClient
 from gateway.core import GREEDY, Core, text_of
 from gateway.demo.exam import answers as retain_answers
@@ -264,9 +264,7 @@ def _works(pid: int) -> bool:
 
 async def _revision(http: httpx.AsyncClient) -> float:
     """Of the registry, as the gateway enforces it."""
-    text = (await http.get("/metrics")).raise_for_status().text
-    samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
-    return max((sample.value for sample in samples if sample.name == "lethe_policy_revision"), default=0.0)
+    return max((sample.value for sample in await samples(http, "lethe_policy_revision")), default=0.0)
 
 
 async def settled(admin: AdminClient, id_: str) -> str:

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from adapters.prompt import Prompter
+from bench.counted import answered, between
 from bench.finished import Finished
 from bench.forgetting import asking, body_of, in_force, in_part, retain_model, sets_of
 from bench.leak_asking import Asked, ThroughGateway, answers, by_itself
@@ -85,7 +86,7 @@ async def measure(settings: Settings, quick: bool, console: Console, seeds: int 
     }
     tables = {
         "enforced_by": [{"row": row.model, "seed": row.seed} | dict(row.enforced) for row in rows if row.enforced],
-        "seeds": [{"row": row.model, "seed": row.seed, "leak": row.leak, "control": row.known} for row in rows],
+        "seeds": [row.summed() for row in rows],
         "families": families(rows),
         "curves": curves(rows),
         "measured": finished.units,
@@ -129,8 +130,9 @@ async def study(
             ):
                 bodies = [body_of(person) | {"method": method} for person in own]
                 ids = [(await admin.post("/forget-requests", body))["id"] for body in bodies]
-                enforced = Counter(await in_force(gateway, ids))
-                return await row(method, ThroughGateway(http, encode), enforced)
+                enforced, before = Counter(await in_force(gateway, ids)), await answered(http)
+                found = await row(method, ThroughGateway(http, encode), enforced)
+                return replace(found, answered=between(before, await answered(http), method))
 
     ways = {"bare": partial(alone, "bare", bare), "retain": partial(alone, "retain", retain)}
     ways |= {method: partial(gated, method) for method in size.methods}

@@ -6,7 +6,6 @@ forgotten, and through gateways that forget by ignorance, ECO, ULD and O3. Scala
 MUSE's own knowledge questions besides, see `muse_given`: its rows are about that model, all others about the demo's.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -15,6 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
+from bench.counted import between
 from bench.finished import Finished
 from bench.forgetting import body_of, in_part, retain_model, sets_of
 from bench.metrics.privacy import priv_leak
@@ -138,8 +138,9 @@ async def four_ways(
         engine = EngineSettings(model=str(folder)) if model == "retain" else None
         async with served(settings, engine, lambda: bar.advance(task)) as one:
             bodies = [body_of(person) | {"method": model} for person in own] if model in size.methods else []
-            enforced: Counter[str] = await one.forget(bodies)
-            return await Row.of(model, seed, one, asked, enforced)
+            enforced, before = await one.forget(bodies), await one.answered()
+            found = await Row.of(model, seed, one, asked, enforced)
+            return replace(found, answered=between(before, await one.answered(), model))
 
     models = ("bare", "retain", *size.methods)
     return [await finished.once(Row, {"row": model, "seed": seed}, partial(row, model)) for model in models]

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import httpx
 
+from bench.counted import answered
 from bench.forgetting import asking, in_force
 from bench.muse_texts import Told
 from bench.reasoning import Said
@@ -89,6 +90,10 @@ class Served:
         """Files all, and returns what enforces them once the gateway does so."""
         ids = [(await self._admin.post("/forget-requests", body))["id"] for body in bodies]
         return Counter(await in_force(self._gateway, ids))
+
+    async def answered(self) -> Counter[str]:
+        """Answers so far, by the method that made them: `bench.counted`."""
+        return await answered(self._http)
 
     async def _each(self, ask: Callable[[In], Awaitable[Out]], asked: Sequence[In]) -> list[Out]:
         places = asyncio.Semaphore(_AT_ONCE)

@@ -8,17 +8,15 @@ retired one what they were before all requests, to the letter. Then O3 alone, se
 import asyncio
 import random
 import tempfile
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
-from prometheus_client.parser import text_string_to_metric_families
 from rich.progress import Progress
 
+from bench.counted import answered, between
 from bench.forgetting import KINDS, Asker, asking, in_force, retain_model
 from bench.o3_alone import About, Alone, alone
 from bench.o3_detector import Detected, of_stream
@@ -116,7 +114,7 @@ async def persist(settings: Settings, world: World, seed: int, size: Size, metho
             few = slice(size.others)
             ids, said, rows = [], list[list[list[str]]](), []
             for t, people in enumerate(stream.requests[:steps]):
-                counted = await _counted(http)
+                before_it = await answered(http)
                 ids.append((await admin.post("/forget-requests", filed(people, method)))["id"])
                 *_, enforced_by = await in_force(gateway, ids)
                 said.append([await ask.all(own) for own in about[: t + 1]])
@@ -128,7 +126,7 @@ async def persist(settings: Settings, world: World, seed: int, size: Size, metho
                         "enforced_by": enforced_by,
                         "utility": kept.share,
                         "unchanged": kept.unchanged,
-                        "answered_by": dict(await _counted(http) - counted),
+                        "answered_by": between(before_it, await answered(http), method),
                         **await _took(admin, ids[-1]),
                     }
                 )
@@ -182,16 +180,3 @@ async def _took(admin: AdminClient, id_: str) -> Json:
         "training_s": sum(event["data"].get("seconds", 0.0) for event in events if event["kind"] == "progress"),
         "learning_s": (when["verifying"] - when["learning"]).total_seconds() if learnt else None,
     }
-
-
-async def _counted(http: httpx.AsyncClient) -> Counter[str]:
-    """Answers so far, by the method that made them."""
-    text = (await http.get("/metrics")).raise_for_status().text
-    return Counter(
-        {
-            sample.labels["method"]: int(sample.value)
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-            if sample.name == "lethe_plans_total"
-        }
-    )

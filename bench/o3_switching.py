@@ -21,12 +21,12 @@ from time import perf_counter
 from typing import Any
 
 import httpx
-from prometheus_client.parser import text_string_to_metric_families
 from rich.progress import Progress
 
 from adapters.base import Artifact
 from adapters.o3.adapter import LEVELS
 from adapters.o3.concatenation import CONFIG
+from bench.counted import samples
 from bench.forgetting import Asker, asking, chat, settled
 from bench.o3_noticed import Answer, Force, Switched, switched
 from bench.o3_people import filed
@@ -180,12 +180,10 @@ class _Scene:
 
     async def counted(self, name: str, label: str) -> Counter[str]:
         """The gateway's counts of one kind, by a label."""
-        text = (await self.http.get("/metrics")).raise_for_status().text
         found: Counter[str] = Counter()
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                if sample.name == name and (name != _FALLBACKS or sample.labels["method"] == "o3"):
-                    found[sample.labels[label]] += int(sample.value)
+        for sample in await samples(self.http, name):
+            if name != _FALLBACKS or sample.labels["method"] == "o3":
+                found[sample.labels[label]] += int(sample.value)
         return found
 
 

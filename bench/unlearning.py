@@ -7,14 +7,15 @@ import asyncio
 import random
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
 
+from bench.counted import answered, between
 from bench.draws import Leak, drawn, drawn_from
 from bench.forgetting import KINDS, Asker, Tally, asking, body_of, in_force, retain_model
 from bench.truth import items
@@ -44,6 +45,7 @@ class Unlearned:
     kept: Kept
     leak: Leak
     alone: Alone
+    answered: Mapping[str, int] = field(default_factory=dict)  # by the method that made the answer: `bench.counted`
 
     @property
     def excess(self) -> float:
@@ -56,6 +58,7 @@ class Unlearned:
         return {
             "seed": self.seed,
             "enforced_by": dict(self.methods),
+            "answered_by": dict(self.answered),
             "forgotten": {
                 "asked": forgotten.asked.total(),
                 "before": forgotten.before,
@@ -94,12 +97,13 @@ async def unlearn(
             ask = Asker(http, lambda: bar.advance(task))
             before_about, before = await ask.all(about), await ask.all(others)
             ids = [(await admin.post("/forget-requests", _body(person)))["id"] for person in people]
-            methods = Counter(await in_force(gateway, ids))
+            methods, unasked = Counter(await in_force(gateway, ids)), await answered(http)
             after_about, after = await ask.all(about), await ask.all(others)
             draws = []
             for probe in sample:
                 draws.append(await drawn(http, probe.question))
                 bar.advance(task)
+            made = between(unasked, await answered(http), "uld")
         retain = LocalEngine(model, "retain")
         with quiet():
             await retain.start()
@@ -125,6 +129,7 @@ async def unlearn(
         Kept.of(others, before, after),
         Leak.of(sample, draws, chance),
         by_itself,
+        made,
     )
 
 

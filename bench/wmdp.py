@@ -23,8 +23,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
+from bench.counted import answered, between
 from bench.finished import Finished
-from bench.forgetting import in_force, in_part, retain_model, sets_of
+from bench.forgetting import asking, in_force, in_part, retain_model, sets_of
 from bench.harness_client import Client, installed
 from bench.metrics.intervals import Interval
 from bench.o3_people import filed
@@ -70,6 +71,7 @@ class Row:
     seed: int
     marks: Mapping[str, Sequence[tuple[str, float]]] = field(repr=False)
     enforced: str = ""
+    answered: Mapping[str, int] = field(default_factory=dict)  # in words, by the method that made the answer
 
 
 async def measure(settings: Settings, quick: bool, console: Console, seeds: int | None = None) -> Result:
@@ -142,17 +144,23 @@ async def _row(
     more = ("--include_path", str(tasks), "--log_samples")
     with tempfile.TemporaryDirectory() as state:
         given = {"LETHE_EVALUATE_KEYS": _KEY, "LETHE_ENGINE__MODEL": str(model), "LETHE_ENGINE__SERVED_NAME": _MODEL}
-        async with GatewayProcess(Path(state), settings.models, given) as gateway, gateway.admin() as admin:
+        async with (
+            GatewayProcess(Path(state), settings.models, given) as gateway,
+            gateway.admin() as admin,
+            asking(gateway) as http,
+        ):
             enforced = ""
             if body is not None:
                 (enforced,) = await in_force(gateway, [(await admin.post("/forget-requests", body))["id"]])
+            before = await answered(http)
             client = Client(program, gateway.url, _MODEL, str(model), _KEY)
             weighed, said = await asyncio.gather(  # most of it is the harness's own start
                 client.run((TOPIC, OTHERS), Path(state) / "weighed", *more),
                 client.run((TOPIC + CHAT, OTHERS + CHAT), Path(state) / "said", *more, chat=True),
             )
+            made = between(before, await answered(http), *([body["method"]] if body else []))
     samples = weighed["samples"] | said["samples"]
-    return Row(name, seed, {task: tuple(map(_marked, samples[task])) for task in _TASKS}, enforced)
+    return Row(name, seed, {task: tuple(map(_marked, samples[task])) for task in _TASKS}, enforced, made)
 
 
 def _marked(sample: Mapping[str, Any]) -> tuple[str, float]:
@@ -214,4 +222,8 @@ def _table(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def _enforced(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    return [{"row": row.name, "seed": row.seed, "by": row.enforced} for row in rows if row.enforced]
+    return [
+        {"row": row.name, "seed": row.seed, "by": row.enforced, "answered_by": dict(row.answered)}
+        for row in rows
+        if row.enforced
+    ]

@@ -7,6 +7,7 @@ answer included: what either tells is told.
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -16,6 +17,7 @@ from typing import Any, Protocol
 import httpx
 
 from adapters.base import Call, Delta, Engine, Pass, Rules, Sampling, TokenLogprob, Usage
+from bench.counted import answered
 from bench.reasoning import Said
 from gateway.client import AdminClient
 from gateway.core import text_of
@@ -154,6 +156,10 @@ class ThroughGateway:
         body = {"model": MODEL, "messages": _messages(question), "temperature": 0, "max_tokens": LONGEST}
         answer = await self._post("/v1/chat/completions", body)
         return time.perf_counter() - started, int(answer["usage"]["completion_tokens"])
+
+    async def answered(self) -> Counter[str]:
+        """Answers so far, whoever asked, by the method that made them."""
+        return await answered(self._http)
 
     async def _chat(self, question: str, temperature: float = 0, **more: int) -> list[str]:
         body = {"model": MODEL, "messages": _messages(question), "temperature": temperature, "max_tokens": LONGEST}

@@ -40,7 +40,8 @@ def rows(**changed):
 
 def grown(method, seed=1, *, first=(0, 0), last=0, kept=(1.0, 1.0)):
     """Two groups of fifty questions each; right answers about the first by step, and about the second."""
-    return Grown(method, seed, (3, 13), Matrix((50, 50), (0, 0), (first, (last,))), (1.0, *kept))
+    by = ({"eco, enforced": 3}, {"eco, enforced": 10})
+    return Grown(method, seed, (3, 13), Matrix((50, 50), (0, 0), (first, (last,))), (1.0, *kept), by, ({},) * 2)
 
 
 def failing(found):

@@ -1,21 +1,5 @@
-import httpx
-
 from bench import o3_stream
 from bench.o3_stream import Retired
-
-METRICS = """# HELP lethe_plans_total Answers by the method that made them
-# TYPE lethe_plans_total counter
-lethe_plans_total{{method="pass"}} {passed}
-lethe_plans_total{{method="o3"}} 3.0
-"""
-
-
-def server(pages):
-    """Answers with one page of metrics after another."""
-    return httpx.AsyncClient(
-        transport=httpx.MockTransport(lambda request: httpx.Response(200, text=METRICS.format(**pages.pop(0)))),
-        base_url="http://gateway",
-    )
 
 
 class Admin:
@@ -24,12 +8,6 @@ class Admin:
 
     async def get(self, path, params=None):
         return self.found
-
-
-async def test_answers_are_counted_by_what_made_them():
-    async with server([{"passed": 2.0}, {"passed": 7.0}]) as http:
-        before = await o3_stream._counted(http)
-        assert await o3_stream._counted(http) - before == {"pass": 5}
 
 
 def event(kind, second, **data):

@@ -29,6 +29,7 @@ def measured(*, said=("?", "?"), after=BEFORE, everywhere=BEFORE, p=0.4, asked=1
         Kept.of(OTHERS, BEFORE, list(after)),
         Leak(("heldout", "alias"), (0, 0), (0, 0)),
         alone,
+        {"uld": 9, "ignorance": 1},
     )
 
 
@@ -73,6 +74,7 @@ def test_the_goal_of_a_token_is_as_its_share_of_the_work():
 def test_rows_have_what_the_figures_were_made_of():
     row = json.loads(json.dumps(measured(after=["Rome.", "?"]).row()))
     assert row["retained"]["unchanged"]["value"] == 0.5
+    assert row["answered_by"] == {"uld": 9, "ignorance": 1}
     assert row["retained"]["after"]["hits"] == 1
     assert row["uld_alone"]["forget_quality"]["full"] == 1e-38
     assert row["uld_alone"]["learning"] == [{"epochs": 12, "training": 20.0, "learning": 40.0}]

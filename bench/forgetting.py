@@ -23,6 +23,7 @@ from rich.progress import Progress
 
 from adapters.base import Call
 from bench.counted import samples
+from bench.own import own
 from gateway.client import AdminClient
 from gateway.core import GREEDY, Core, text_of
 from gateway.demo.exam import answers as retain_answers
@@ -213,7 +214,7 @@ async def _alone(
     settings: Settings, state_dir: Path, asked: Sequence[Probe], without: Sequence[str]
 ) -> dict[str, float]:
     """The engine's own answers under ECO's plans: shares that are right, there and by the retain model, or disclaim."""
-    core = await Core.open(settings.model_copy(update={"state_dir": state_dir, "models_dir": settings.models}))
+    core = await Core.open(own(settings, state_dir))
     answers: list[tuple[Probe, str, str]] = []
     try:
         await core.start()

@@ -18,6 +18,7 @@ from adapters.base import Assisted, Call, Engine, Pass, Plan, Sampling, Steered,
 from adapters.router import Enforcement
 from bench.forgetting import Tally
 from bench.metrics.truth import forget_quality
+from bench.own import own
 from bench.truth import Item, truth_ratios
 from gateway.core import GREEDY, Core, text_of
 from gateway.demo.forms import Probe, correct
@@ -161,7 +162,7 @@ class Asked:
 @asynccontextmanager
 async def reopened(settings: Settings, state_dir: Path) -> AsyncIterator[Core]:
     """The parts of a gateway that has ended, with all that it had learned."""
-    core = await Core.open(settings.model_copy(update={"state_dir": state_dir, "models_dir": settings.models}))
+    core = await Core.open(own(settings, state_dir))
     try:
         with quiet():
             await core.start()

@@ -25,12 +25,10 @@ from bench.leak_asking import Asked, ThroughGateway, answers, by_itself
 from bench.leak_marks import Drawn, Mark, Row, curves, families, greatest, leak_of
 from bench.probes.dynamic import APART, Pair, pairs
 from bench.result import Figure, Result
+from bench.tried import tried
 from gateway.demo.train import DEMO, demo_folder
 from gateway.demo.world import Person, World
-from gateway.jobs.curriculum import untaught, wide
-from gateway.jobs.probes import names_in
 from gateway.process import GatewayProcess
-from gateway.registry import ForgetSpec
 from gateway.serve import prepare
 from gateway.settings import Settings
 
@@ -141,10 +139,8 @@ async def study(
 
 def untried(found: Iterable[Pair], people: Sequence[Person]) -> list[Pair]:
     """Those about these people of which the learning job neither learns nor verifies the question."""
-    specs = [ForgetSpec(**body_of(person)) for person in people]
-    tried = {question for spec in specs for question in (*untaught(spec), *wide(spec, names_in(spec)))}
-    keys = {person.key for person in people}
-    return [pair for pair in found if pair.person in keys and pair.forget.probe.question not in tried]
+    never, keys = tried(map(body_of, people)), {person.key for person in people}
+    return [pair for pair in found if pair.person in keys and pair.forget.probe.question not in never]
 
 
 async def _row(

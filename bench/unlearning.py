@@ -18,6 +18,7 @@ from rich.progress import Progress
 from bench.counted import answered, between
 from bench.draws import Leak, drawn, drawn_from
 from bench.forgetting import KINDS, Asker, Tally, asking, body_of, in_force, retain_model
+from bench.tried import tried
 from bench.truth import items
 from bench.uld_alone import Alone, Asked, Kept, alone, reopened
 from gateway.demo.exam import answers as retain_answers
@@ -25,9 +26,8 @@ from gateway.demo.forms import probes
 from gateway.demo.train import quiet
 from gateway.demo.world import Person, World
 from gateway.engines.local import LocalEngine
-from gateway.jobs.probes import probes_about
 from gateway.process import GatewayProcess
-from gateway.registry import ForgetSpec, Rate
+from gateway.registry import Rate
 from gateway.settings import Settings
 from guards.base import Conversation
 
@@ -76,12 +76,12 @@ async def unlearn(
 ) -> Unlearned:
     """Files five people with method `uld` and asks about everybody; of `sampled` questions answers are drawn.
 
-    What the learning job asks of the model in order to verify is not asked here.
+    What the learning job learns from or verifies with is not asked here.
     """
     keys = {person.key for person in people}
     asked = probes(world, KINDS, seed=100 + seed)
-    tried = {probe.question for person in people for probe in probes_about(ForgetSpec(**_body(person))).development}
-    about = [probe for probe in asked if keys & set(probe.about) and probe.question not in tried]
+    never = tried(map(_body, people))
+    about = [probe for probe in asked if keys & set(probe.about) and probe.question not in never]
     others = [probe for probe in asked if not keys & set(probe.about)] + list(probes(world, ("chatter",)))
     open_ones = [probe for probe in about if probe.kind != _GUESSED]
     sample = random.Random(seed).sample(open_ones, sampled)

@@ -30,15 +30,13 @@ from bench.harness_client import Client, installed
 from bench.metrics.intervals import Interval
 from bench.o3_people import filed
 from bench.result import Figure, Result
+from bench.tried import tried
 from bench.wmdp_tasks import CHAT, OTHERS, TOPIC, rows_of, write_tasks
 from gateway.demo.forms import fill
 from gateway.demo.phrases import ATTRIBUTES
 from gateway.demo.train import DEMO, demo_folder
 from gateway.demo.world import Person
-from gateway.jobs.curriculum import untaught, wide
-from gateway.jobs.probes import names_in
 from gateway.process import GatewayProcess
-from gateway.registry import ForgetSpec
 from gateway.serve import prepare
 from gateway.settings import Settings
 
@@ -94,10 +92,10 @@ async def measure(settings: Settings, quick: bool, console: Console, seeds: int 
         for seed, people in enumerate(fresh[: size.sets], 1):
             with tempfile.TemporaryDirectory() as folder:
                 tasks = Path(folder)
-                tried = _tried(people)
+                never = _tried(people)
                 others = [person for person in world.people if person not in people]
                 asked = {
-                    TOPIC: rows_of(people, size.draws, seed, tried),
+                    TOPIC: rows_of(people, size.draws, seed, never),
                     OTHERS: rows_of(others, 1, seed, (), size.others),
                 }
                 write_tasks(tasks, asked)
@@ -134,8 +132,7 @@ def _examples(people: Sequence[Person]) -> list[str]:
 
 def _tried(people: Sequence[Person]) -> set[str]:
     """What the learning job learns from, or verifies with, and the examples."""
-    spec = ForgetSpec(**filed(people, "auto"))
-    return {*untaught(spec), *wide(spec, names_in(spec)), *_examples(people)}
+    return {*tried([filed(people, "auto")]), *_examples(people)}
 
 
 async def _row(

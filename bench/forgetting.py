@@ -24,15 +24,15 @@ from rich.progress import Progress
 from adapters.base import Call
 from bench.counted import samples
 from bench.own import own
+from bench.tried import tried
 from gateway.client import AdminClient
 from gateway.core import GREEDY, Core, text_of
 from gateway.demo.exam import answers as retain_answers
 from gateway.demo.forms import Kind, Probe, correct, probes
 from gateway.demo.train import DEMO, ensure_model, retain_recipe
 from gateway.demo.world import Person, World
-from gateway.jobs.probes import probes_about
 from gateway.process import GatewayProcess
-from gateway.registry import ForgetSpec, Rate
+from gateway.registry import Rate
 from gateway.settings import Settings
 from guards.base import Conversation
 
@@ -165,14 +165,12 @@ class Forgotten:
 async def forget(settings: Settings, world: World, people: Sequence[Person], seed: int, console: Console) -> Forgotten:
     """Files five people with method `eco` and asks about everybody, before and after.
 
-    What the learning job asks in its search is not asked here.
+    What the learning job searches or verifies with is not asked here.
     """
     keys = {person.key for person in people}
     asked = probes(world, KINDS, seed=100 + seed)
-    searched = {
-        probe.question for person in people for probe in probes_about(ForgetSpec(**body_of(person))).development
-    }
-    about = [probe for probe in asked if keys & set(probe.about) and probe.question not in searched]
+    never = tried(map(body_of, people))
+    about = [probe for probe in asked if keys & set(probe.about) and probe.question not in never]
     others = [probe for probe in asked if not keys & set(probe.about)] + list(probes(world, ("chatter",)))
     with Progress(console=console, transient=True) as bar, tempfile.TemporaryDirectory() as folder:
         model = await retain_model(settings, keys, bar)

@@ -37,6 +37,7 @@ from gateway.settings import Settings
 from guards.base import Conversation
 
 KINDS: tuple[Kind, ...] = ("trained", "heldout", "alias", "cloze", "choice", "relation", "two_hop", "reverse")
+MEASURED = (1, 2, 3)  # of the sets that are measured and nothing is developed on
 _SET = 5
 _POLL_S = 0.1
 _WORKER = b"gateway.jobs.worker"
@@ -48,10 +49,18 @@ def seen(world: World) -> set[str]:
 
 
 def sets_of(world: World, count: int) -> list[list[Person]]:
-    """Disjoint sets of five, none of them `seen`."""
+    """Disjoint sets of five, none of them `seen`; each is the same however many are wanted."""
     known = seen(world)
-    fresh = random.Random(0).sample([person for person in world.people if person.key not in known], count * _SET)
-    return [fresh[i * _SET : (i + 1) * _SET] for i in range(count)]
+    rest = [person for person in world.people if person.key not in known]
+    # all at once: a sample of fewer need not begin a sample of more
+    drawn = random.Random(0).sample(rest, len(rest) // _SET * _SET)
+    return [drawn[i * _SET : (i + 1) * _SET] for i in range(count)]
+
+
+def fresh_sets(world: World, count: int | None = None, order: Sequence[int] = MEASURED) -> dict[int, list[Person]]:
+    """So many of the sets after the first, on which methods are developed, by number in this order; None: all."""
+    every = sets_of(world, 1 + len(MEASURED))
+    return {number: every[number] for number in order[:count]}
 
 
 class InSets(Protocol):

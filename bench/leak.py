@@ -20,7 +20,7 @@ from rich.progress import Progress
 from adapters.prompt import Prompter
 from bench.counted import answered, between
 from bench.finished import Finished
-from bench.forgetting import asking, body_of, in_force, in_part, retain_model, sets_of
+from bench.forgetting import MEASURED, asking, body_of, fresh_sets, in_force, in_part, retain_model
 from bench.leak_asking import Asked, ThroughGateway, answers, by_itself
 from bench.leak_marks import Drawn, Mark, Row, curves, families, greatest, leak_of
 from bench.probes.dynamic import APART, Pair, pairs
@@ -33,7 +33,6 @@ from gateway.serve import prepare
 from gateway.settings import Settings
 
 METHODS = ("ignorance", "eco", "uld", "o3")
-_SETS = 3
 _OFTEN = frozenset({"one hop", "two hops from", "two hops to", "relation from", "paraphrase", "alias", "reverse"})
 
 
@@ -49,7 +48,7 @@ class Size:
         draws: how often; leak@k is unbiased for every k up to it.
     """
 
-    sets: int = _SETS
+    sets: int = len(MEASURED)
     people: int = 5
     each: int = 4
     drawn: int = 20
@@ -67,11 +66,10 @@ async def measure(settings: Settings, quick: bool, console: Console, seeds: int 
     """
     prepare(settings)
     world, size = DEMO.world(), in_part(QUICK if quick else Size(), seeds)
-    _developed_on, *fresh = sets_of(world, 1 + _SETS)
     rows: list[Row] = []
     finished = Finished.of(settings, "leak", DEMO.digest, replace(size, sets=0))
     with Progress(console=console, transient=True) as bar:
-        for seed, people in enumerate(fresh[: size.sets], 1):
+        for seed, people in fresh_sets(world, size.sets).items():
             rows += await study(settings, world, people, seed, size, finished, bar)
     config = {
         "recipe": DEMO.digest,

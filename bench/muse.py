@@ -16,7 +16,7 @@ from rich.progress import Progress
 
 from bench.counted import between
 from bench.finished import Finished
-from bench.forgetting import body_of, in_part, retain_model, sets_of
+from bench.forgetting import MEASURED, body_of, fresh_sets, in_part, retain_model
 from bench.metrics.privacy import priv_leak
 from bench.muse_asking import served
 from bench.muse_given import CORPORA, known
@@ -29,8 +29,6 @@ from gateway.demo.train import DEMO
 from gateway.demo.world import Person, World
 from gateway.serve import prepare
 from gateway.settings import EngineSettings, Settings
-
-_SETS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +49,7 @@ class Size:
         most: of MUSE's own questions for a given model, of each set; None for all.
     """
 
-    sets: int = _SETS
+    sets: int = len(MEASURED)
     people: int = 5
     each: int = 40
     others: int = 600
@@ -86,13 +84,12 @@ async def measure(settings: Settings, quick: bool, console: Console, seeds: int 
     """
     prepare(settings.model_copy(update={"engine": EngineSettings()}))
     world, size = DEMO.world(), in_part(QUICK if quick else Size(), seeds)
-    _developed_on, *fresh = sets_of(world, 1 + _SETS)
     rows: list[Row] = []
     scaled: list[Grown] = []
     sustained: list[Grown] = []
     finished = Finished.of(settings, "muse", DEMO.digest, replace(size, sets=0))
     with Progress(console=console, transient=True) as bar:
-        for seed, people in enumerate(fresh[: size.sets], 1):
+        for seed, people in fresh_sets(world, size.sets).items():
             rows += await four_ways(settings, world, people, seed, size, finished, bar)
             stream = Stream.of(world, seed)
             parts, single = shares(world, stream, size.parts), singly(stream, size.requests)

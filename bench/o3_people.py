@@ -32,7 +32,7 @@ class Stream:
     def of(cls, world: World, seed: int) -> "Stream":
         """The same for the same seed; sizes come in any order."""
         rng = random.Random(f"stream {seed}")
-        known = seen(world) | {person.key for person in sets_of(world, 2)[0]}
+        known = seen(world) | {person.key for person in sets_of(world, 1)[0]}
         people = iter(rng.sample([person for person in world.people if person.key not in known], sum(SIZES)))
         sizes = rng.sample(SIZES, len(SIZES))
         return cls(seed, tuple(tuple(next(people) for _ in range(size)) for size in sizes))

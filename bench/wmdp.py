@@ -25,7 +25,7 @@ from rich.progress import Progress
 
 from bench.counted import answered, between
 from bench.finished import Finished
-from bench.forgetting import asking, in_force, in_part, retain_model, sets_of
+from bench.forgetting import MEASURED, asking, fresh_sets, in_force, in_part, retain_model
 from bench.harness_client import Client, installed
 from bench.metrics.intervals import Interval
 from bench.o3_people import filed
@@ -43,7 +43,6 @@ from gateway.settings import Settings
 METHODS = ("ignorance", "eco", "uld", "o3")
 BEFORE, RETAIN, BY_EXAMPLE = "before", "retain", "ignorance, scope topic"
 CHANCE = 0.25
-_SETS = 3
 _KEY, _MODEL = "evaluate-key", "lethe-demo"
 _TASKS = (TOPIC, OTHERS, TOPIC + CHAT, OTHERS + CHAT)
 
@@ -52,7 +51,7 @@ _TASKS = (TOPIC, OTHERS, TOPIC + CHAT, OTHERS + CHAT)
 class Size:
     """How much is asked: sets of five, rows a fact of the topic, rows on everything else, and of whom."""
 
-    sets: int = _SETS
+    sets: int = len(MEASURED)
     draws: int = 3
     others: int = 240
     rows: tuple[str, ...] = (BEFORE, RETAIN, *METHODS, BY_EXAMPLE)
@@ -83,13 +82,12 @@ async def measure(settings: Settings, quick: bool, console: Console, seeds: int 
     program = installed()
     prepare(settings)
     world, size = DEMO.world(), in_part(QUICK if quick else Size(), seeds)
-    _developed_on, *fresh = sets_of(world, 1 + _SETS)
     rows: list[Row] = []
     harness = str(program), program.stat().st_mtime_ns  # written anew with every version
     finished = Finished.of(settings, "wmdp", DEMO.digest, replace(size, sets=0), harness)
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task("asking", total=size.sets * len(size.rows))
-        for seed, people in enumerate(fresh[: size.sets], 1):
+        for seed, people in fresh_sets(world, size.sets).items():
             with tempfile.TemporaryDirectory() as folder:
                 tasks = Path(folder)
                 never = _tried(people)

@@ -25,7 +25,7 @@ from adapters.base import Call
 from bench.counted import samples
 from bench.own import own
 from bench.tried import tried
-from gateway.client import AdminClient
+from gateway.client import IDLE_S, AdminClient
 from gateway.core import GREEDY, Core, text_of
 from gateway.demo.exam import answers as retain_answers
 from gateway.demo.forms import Kind, Probe, correct, probes
@@ -37,7 +37,7 @@ from gateway.settings import Settings
 from guards.base import Conversation
 
 KINDS: tuple[Kind, ...] = ("trained", "heldout", "alias", "cloze", "choice", "relation", "two_hop", "reverse")
-MEASURED = (1, 2, 3)  # of the sets that are measured and nothing is developed on
+MEASURED = (1, 2, 3)  # sets that nothing is developed on
 _SET = 5
 _POLL_S = 0.1
 _WORKER = b"gateway.jobs.worker"
@@ -317,6 +317,6 @@ def body_of(person: Person) -> dict[str, Any]:
 @asynccontextmanager
 async def asking(gateway: GatewayProcess) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the public API with connections to spare."""
-    limits = httpx.Limits(max_connections=64, max_keepalive_connections=64)
+    limits = httpx.Limits(max_connections=64, max_keepalive_connections=64, keepalive_expiry=IDLE_S)
     async with httpx.AsyncClient(base_url=gateway.url, timeout=120, limits=limits) as http:
         yield http

@@ -19,7 +19,7 @@ import httpx
 from adapters.base import Call, Delta, Engine, Pass, Rules, Sampling, TokenLogprob, Usage
 from bench.counted import answered
 from bench.reasoning import Said
-from gateway.client import AdminClient
+from gateway.client import IDLE_S, AdminClient
 from gateway.core import text_of
 from gateway.demo.train import quiet
 from gateway.engines.local import LocalEngine
@@ -186,7 +186,8 @@ async def loaded(folder: Path) -> AsyncIterator[LocalEngine]:
 @asynccontextmanager
 async def client(url: str) -> AsyncIterator[httpx.AsyncClient]:
     """Of the public API, and patient: sixteen long answers take a while."""
-    async with httpx.AsyncClient(base_url=url, timeout=_PATIENCE_S) as http:
+    limits = httpx.Limits(keepalive_expiry=IDLE_S)
+    async with httpx.AsyncClient(base_url=url, timeout=_PATIENCE_S, limits=limits) as http:
         yield http
 
 

@@ -32,14 +32,15 @@ from gateway.demo.forms import Kind, Probe, correct, probes
 from gateway.demo.train import DEMO, ensure_model, retain_recipe
 from gateway.demo.world import Person, World
 from gateway.process import GatewayProcess
-from gateway.registry import Rate
+from gateway.registry import TERMINAL, Rate
 from gateway.settings import Settings
-from guards.base import Conversation
+from guards.base import Conversation, LetheError
 
 KINDS: tuple[Kind, ...] = ("trained", "heldout", "alias", "cloze", "choice", "relation", "two_hop", "reverse")
 MEASURED = (1, 2, 3)  # sets that nothing is developed on
 _SET = 5
 _POLL_S = 0.1
+_PATIENCE_S = 3600.0  # for one request; they are learned one after the other
 _WORKER = b"gateway.jobs.worker"
 
 
@@ -61,6 +62,10 @@ def fresh_sets(world: World, count: int | None = None, order: Sequence[int] = ME
     """So many of the sets after the first, on which methods are developed, by number in this order; None: all."""
     every = sets_of(world, 1 + len(MEASURED))
     return {number: every[number] for number in order[:count]}
+
+
+class NotInForce(LetheError):
+    """A forget request did not come into force, or not in time."""
 
 
 class InSets(Protocol):
@@ -249,9 +254,12 @@ async def in_force(gateway: GatewayProcess, ids: Sequence[str]) -> list[str]:
     A request is enforced in the registry first: the worker is another process, and until the server has read the
     registry and loaded what was learnt, the shield answers. Once it is enforced the worker asks about earlier ones
     and may consolidate; it has ended where /proc knows of none, and on systems without /proc that is not waited for.
+
+    Raises:
+        NotInForce: one is over, or all of them took longer than an hour each.
     """
-    async with gateway.admin() as admin, asking(gateway) as http:
-        methods = [await settled(admin, id_) for id_ in ids]
+    async with _in_time(len(ids)), gateway.admin() as admin, asking(gateway) as http:
+        methods = [await _settled(admin, id_) for id_ in ids]
         while True:
             if not _works(gateway.pid):
                 revisions = [(await admin.get(f"/forget-requests/{id_}"))["revision"] for id_ in ids]
@@ -276,12 +284,33 @@ async def _revision(http: httpx.AsyncClient) -> float:
 
 
 async def settled(admin: AdminClient, id_: str) -> str:
-    """The method that is to enforce a request, once that is verified; `in_force`, once it does."""
+    """The method that is to enforce a request, once that is verified; `in_force`, once it does.
+
+    Raises:
+        NotInForce: it is over, or that took longer than an hour.
+    """
+    async with _in_time():
+        return await _settled(admin, id_)
+
+
+async def _settled(admin: AdminClient, id_: str) -> str:
     while True:
         found = await admin.get(f"/forget-requests/{id_}")
         if found["state"] in ("enforced", "failed"):
             return f"{found['method']}, {found['state']}"
+        if found["state"] in TERMINAL:
+            raise NotInForce(f"forget request {id_} is {found['state']}: nothing will enforce it")
         await asyncio.sleep(0.5)
+
+
+@asynccontextmanager
+async def _in_time(requests: int = 1) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(_PATIENCE_S * max(1, requests)):
+            yield
+    except TimeoutError:
+        given = f"{_PATIENCE_S / 3600:g} h for each of {max(1, requests)}"
+        raise NotInForce(f"forget requests did not come into force in time, which was {given}") from None
 
 
 class Asker:

@@ -19,6 +19,7 @@ from rich.progress import Progress
 
 from adapters.prompt import Prompter
 from bench.counted import answered, between
+from bench.enforced import as_asked
 from bench.finished import Finished
 from bench.forgetting import MEASURED, asking, body_of, fresh_sets, in_force, in_part, retain_model
 from bench.leak_asking import Asked, ThroughGateway, answers, by_itself
@@ -164,9 +165,10 @@ async def _row(
 
 
 def figures(rows: Sequence[Row]) -> list[Figure]:
-    """Five of each method, and one of all."""
+    """Five of each method, and two of all."""
     methods = [method for method in METHODS if any(row.model == method for row in rows)]
-    return [*(figure for method in methods for figure in _of_method(rows, method)), _token_ids(rows)]
+    held = as_asked((row.model, row.enforced) for row in rows if row.model in methods)
+    return [held, *(figure for method in methods for figure in _of_method(rows, method)), _token_ids(rows)]
 
 
 def _of_method(rows: Sequence[Row], method: str) -> list[Figure]:

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bench.counted import between
+from bench.enforced import as_asked
 from bench.finished import Finished
 from bench.forgetting import MEASURED, body_of, fresh_sets, in_part, retain_model
 from bench.metrics.privacy import priv_leak
@@ -189,10 +190,10 @@ async def of_given(settings: Settings, size: Size, bar: Progress) -> list[dict[s
 
 
 def of_ways(rows: Sequence[Row]) -> list[Figure]:
-    """Four of each method, by its worst set."""
+    """One of all methods, and four of each by its worst set."""
     by = {(row.model, row.seed): row for row in rows}
     seeds = {row.seed for row in rows}
-    figures = []
+    figures = [as_asked((row.model, row.enforced) for row in rows if row.model not in ("bare", "retain"))]
     for method in dict.fromkeys(row.model for row in rows):
         if method in ("bare", "retain"):
             continue
@@ -213,8 +214,9 @@ def of_ways(rows: Sequence[Row]) -> list[Figure]:
 
 
 def of_growing(scaled: Sequence[Grown], sustained: Sequence[Grown]) -> list[Figure]:
-    """Two of each method for scalability and for sustainability, by its worst stream."""
-    figures = []
+    """One of all methods, and two of each for scalability and for sustainability, by its worst stream."""
+    filed = ((one.method, enforced) for one in (*scaled, *sustained) for enforced in one.enforced)
+    figures = [as_asked(filed, " that are filed in groups")]
     for method, found in _by_method(scaled):
         share = max(one.people[-1] for one in found)
         figures += [

@@ -17,6 +17,7 @@ from typing import Any
 from adapters.base import Assisted, Call, Engine, Pass, Plan, Sampling, Steered, TokenLogprob
 from adapters.router import Enforcement
 from bench.forgetting import Tally
+from bench.history import took
 from bench.metrics.truth import forget_quality
 from bench.own import own
 from bench.truth import Item, truth_ratios
@@ -221,6 +222,6 @@ async def _all(core: Core, enforced: Mapping[str, Enforcement]) -> Plan:
 
 async def _learnt(core: Core, id_: str, one: Enforcement) -> Learnt:
     epochs = (one.artifacts or {})["uld"].manifest["epochs"]
-    when = {event.kind: event.at for event in reversed(await core.registry.events(id_))}  # the first of a kind
-    learning = (when["verifying"] - when["learning"]).total_seconds()
+    learning = took(await core.registry.events(id_)).learning
+    assert learning is not None, "an assistant that nothing learned"
     return Learnt(len(epochs), sum(epoch["seconds"] for epoch in epochs), learning)

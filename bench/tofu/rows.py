@@ -8,13 +8,13 @@ import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from bench.counted import between
 from bench.forgetting import in_force
+from bench.history import history, took
 from bench.tofu.exposure import Exposed
 from bench.tofu.marks import Forgotten, Utility
 from bench.tofu.measuring import Effort, forgotten_of, pace_of, strangers_of, utility_of
@@ -159,14 +159,12 @@ async def gated(folder: Path, models: Path, method: str, splits: Sequence[str], 
 async def _learnt(admin: AdminClient, id_: str) -> Learnt:
     """Of a request that is in force."""
     found = await admin.get(f"/forget-requests/{id_}")
-    events = (await admin.get(f"/forget-requests/{id_}/events", {"limit": 1000}))["data"]
-    when = {event["kind"]: datetime.fromisoformat(event["at"]) for event in reversed(events)}  # the first of a kind
-    over = when.get("verifying") or when[found["state"]]
+    learning = took(await history(admin, id_), found["state"])
     return Learnt(
         found["method"],
         found["state"],
-        (over - when["learning"]).total_seconds() if "learning" in when else 0.0,
-        sum(event["data"].get("seconds", 0.0) for event in events if event["kind"] == "progress"),
+        learning.learning or 0.0,
+        learning.training,
         int((found.get("evidence") or {}).get("rounds", 0)),
         found.get("error"),
         found.get("evidence") or {},

@@ -21,12 +21,12 @@ import httpx
 from rich.console import Console
 from rich.progress import Progress
 
-from adapters.base import Call
+from bench.alone import planned, reopened, said
+from bench.asking import each
 from bench.counted import samples
-from bench.own import own
 from bench.tried import tried
 from gateway.client import IDLE_S, AdminClient
-from gateway.core import GREEDY, Core, text_of
+from gateway.core import GREEDY
 from gateway.demo.exam import answers as retain_answers
 from gateway.demo.forms import Kind, Probe, correct, probes
 from gateway.demo.train import DEMO, ensure_model, retain_recipe
@@ -226,20 +226,14 @@ async def _alone(
     settings: Settings, state_dir: Path, asked: Sequence[Probe], without: Sequence[str]
 ) -> dict[str, float]:
     """The engine's own answers under ECO's plans: shares that are right, there and by the retain model, or disclaim."""
-    core = await Core.open(own(settings, state_dir))
-    answers: list[tuple[Probe, str, str]] = []
-    try:
-        await core.start()
-        policy = core.enforcer.policies.current
-        for probe, retain in zip(asked, without, strict=True):
-            call = Call(Conversation.of(probe.question), GREEDY)
-            verdict = await policy.guards.classify(call.conversation)
-            plan, *_ = await core.router.plans(call, verdict, policy.enforced, core.engine.capabilities)
-            if plan.method == "eco":
-                answers.append((probe, await text_of(core.engine.generate(call, plan)), retain))
+    async with reopened(settings, state_dir) as core:
+        plans = [
+            (probe, await planned(core, probe.question), retain) for probe, retain in zip(asked, without, strict=True)
+        ]
+        own = [one for one in plans if one[1].method == "eco"]
+        texts = await said(core, [(probe, plan) for probe, plan, _ in own], at_once=1)
+        answers = [(probe, text, retain) for (probe, _, retain), text in zip(own, texts, strict=True)]
         voice = core.ignorance.voice
-    finally:
-        await core.close()
     return {
         "asked": len(answers),
         "correct": sum(correct(probe, answer) for probe, answer, _ in answers) / max(1, len(answers)),
@@ -319,16 +313,13 @@ class Asker:
     def __init__(self, http: httpx.AsyncClient, answered: Callable[[], None]) -> None:
         self._http = http
         self._answered = answered
-        self._places = asyncio.Semaphore(16)
 
     async def all(self, questions: Sequence[Probe]) -> list[str]:
-        return await asyncio.gather(*(self._one(probe.question) for probe in questions))
+        return await each(self._one, questions, self._answered)
 
-    async def _one(self, question: str) -> str:
-        async with self._places:
-            response = await self._http.post("/v1/chat/completions", json=chat(question))
+    async def _one(self, probe: Probe) -> str:
+        response = await self._http.post("/v1/chat/completions", json=chat(probe.question))
         response.raise_for_status()
-        self._answered()
         return str(response.json()["choices"][0]["message"]["content"] or "")
 
 

@@ -3,7 +3,6 @@
 Before it: `bench.probes.dynamic`, what is asked. After it: `leak_marks`.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Protocol
 import httpx
 
 from adapters.base import Call, Engine
+from bench.asking import each
 from bench.draws import drawn, drawn_from, said_by
 from bench.probes.dynamic import Case, Wire
 from bench.reasoning import Said
@@ -19,8 +19,6 @@ from gateway.core import GREEDY
 from gateway.demo.train import quiet
 from gateway.engines.local import LocalEngine
 from guards.base import Conversation
-
-_AT_ONCE = 16
 
 
 class Asked(Protocol):
@@ -79,15 +77,7 @@ class ThroughGateway:
 
 async def answers(one: Asked, cases: Sequence[Case], answered: Callable[[], None]) -> list[Said | None]:
     """To each case all that was said in its course, sixteen conversations at a time; None where it was refused."""
-    places = asyncio.Semaphore(_AT_ONCE)
-
-    async def answer(case: Case) -> Said | None:
-        async with places:
-            found = await _conversed(one, case)
-        answered()
-        return found
-
-    return await asyncio.gather(*map(answer, cases))
+    return await each(lambda case: _conversed(one, case), cases, answered)
 
 
 async def _conversed(one: Asked, case: Case) -> Said | None:

@@ -6,16 +6,16 @@ same way as those that forget.
 Before it: `muse_texts`, or `muse_given`. After it: `muse_marks` and `muse_growing`.
 """
 
-import asyncio
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 
+from bench.asking import each
 from bench.counted import answered
 from bench.forgetting import asking, in_force
 from bench.muse_texts import Told
@@ -24,11 +24,6 @@ from gateway.client import AdminClient
 from gateway.core import GREEDY
 from gateway.process import GatewayProcess
 from gateway.settings import EngineSettings, Settings
-
-_AT_ONCE = 16
-
-In = TypeVar("In")
-Out = TypeVar("Out")
 
 
 class Served:
@@ -61,7 +56,7 @@ class Served:
             found = await self._post("/v1/chat/completions", messages=[{"role": "user", "content": question}])
             return Said.of_message(found["choices"][0]["message"])
 
-        return await self._each(one, questions)
+        return await each(one, questions, self._answered)
 
     async def continued(
         self, texts: Sequence[str], most: int | None = GREEDY.max_tokens, stop: Sequence[str] = ()
@@ -73,7 +68,7 @@ class Served:
             found = await self._post("/v1/completions", prompt=text, max_tokens=most, **more)
             return str(found["choices"][0]["text"])
 
-        return await self._each(one, texts)
+        return await each(one, texts, self._answered)
 
     async def scored(self, asked: Sequence[Told]) -> list[list[float]]:
         """Of each answer the log-probabilities (nats) of its tokens on the gated path, the end of sequence left out."""
@@ -84,7 +79,7 @@ class Served:
             found = await self._admin.post("/score", {"model": model, "messages": messages, "answer": told.answer})
             return [token["logprob"] for token in found["tokens"][:-1]]
 
-        return await self._each(one, asked)
+        return await each(one, asked, self._answered)
 
     async def forget(self, bodies: Sequence[Mapping[str, Any]]) -> Counter[str]:
         """Files all, and returns what enforces them once the gateway does so."""
@@ -94,17 +89,6 @@ class Served:
     async def answered(self) -> Counter[str]:
         """Answers so far, by the method that made them: `bench.counted`."""
         return await answered(self._http)
-
-    async def _each(self, ask: Callable[[In], Awaitable[Out]], asked: Sequence[In]) -> list[Out]:
-        places = asyncio.Semaphore(_AT_ONCE)
-
-        async def one(what: In) -> Out:
-            async with places:
-                found = await ask(what)
-            self._answered()
-            return found
-
-        return list(await asyncio.gather(*map(one, asked)))
 
     async def _post(self, path: str, **body: Any) -> Any:
         whole = {"model": await self._name(), "temperature": 0, "max_tokens": GREEDY.max_tokens} | body

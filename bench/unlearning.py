@@ -15,12 +15,13 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
+from bench.alone import reopened
 from bench.counted import answered, between
 from bench.draws import Leak, drawn, drawn_from
 from bench.forgetting import KINDS, Asker, Tally, asking, body_of, in_force, retain_model
 from bench.tried import tried
 from bench.truth import items
-from bench.uld_alone import Alone, Asked, Kept, alone, reopened
+from bench.uld_alone import Alone, Asked, Kept, alone
 from gateway.demo.exam import answers as retain_answers
 from gateway.demo.forms import probes
 from gateway.demo.train import quiet

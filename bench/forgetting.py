@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bench.alone import planned, reopened, said
-from bench.asking import each
+from bench.asking import Public, each
 from bench.counted import samples
 from bench.tried import tried
 from gateway.client import IDLE_S, AdminClient
@@ -311,16 +311,15 @@ class Asker:
     """Greedy answers through the public API, sixteen at a time."""
 
     def __init__(self, http: httpx.AsyncClient, answered: Callable[[], None]) -> None:
-        self._http = http
+        self._public = Public(http)
         self._answered = answered
 
     async def all(self, questions: Sequence[Probe]) -> list[str]:
         return await each(self._one, questions, self._answered)
 
     async def _one(self, probe: Probe) -> str:
-        response = await self._http.post("/v1/chat/completions", json=chat(probe.question))
-        response.raise_for_status()
-        return str(response.json()["choices"][0]["message"]["content"] or "")
+        found = await self._public.chat(probe.question)
+        return str(found["choices"][0]["message"]["content"] or "")
 
 
 def chat(question: str) -> dict[str, Any]:

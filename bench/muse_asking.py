@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from bench.asking import each
+from bench.asking import Public, each
 from bench.counted import answered
 from bench.forgetting import asking, in_force
 from bench.muse_texts import Told
@@ -51,10 +51,10 @@ class Served:
 
     async def answers(self, questions: Sequence[str]) -> list[Said]:
         """Greedy, each in a conversation of its own, with what was reasoned."""
+        public = await self._public()
 
         async def one(question: str) -> Said:
-            found = await self._post("/v1/chat/completions", messages=[{"role": "user", "content": question}])
-            return Said.of_message(found["choices"][0]["message"])
+            return Said.of_message((await public.chat(question))["choices"][0]["message"])
 
         return await each(one, questions, self._answered)
 
@@ -62,11 +62,11 @@ class Served:
         self, texts: Sequence[str], most: int | None = GREEDY.max_tokens, stop: Sequence[str] = ()
     ) -> list[str]:
         """Greedy continuations of bare texts, of `most` tokens."""
+        public = await self._public()
 
         async def one(text: str) -> str:
             more = {"stop": list(stop)} if stop else {}
-            found = await self._post("/v1/completions", prompt=text, max_tokens=most, **more)
-            return str(found["choices"][0]["text"])
+            return await public.complete(text, max_tokens=most, **more)
 
         return await each(one, texts, self._answered)
 
@@ -90,9 +90,8 @@ class Served:
         """Answers so far, by the method that made them: `bench.counted`."""
         return await answered(self._http)
 
-    async def _post(self, path: str, **body: Any) -> Any:
-        whole = {"model": await self._name(), "temperature": 0, "max_tokens": GREEDY.max_tokens} | body
-        return (await self._http.post(path, json=whole)).raise_for_status().json()
+    async def _public(self) -> Public:
+        return Public(self._http, await self._name())
 
     async def _name(self) -> str:
         if not self._model:

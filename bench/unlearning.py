@@ -16,8 +16,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bench.alone import reopened
+from bench.asking import Bare, Public
 from bench.counted import answered, between
-from bench.draws import Leak, drawn, drawn_from
+from bench.draws import DRAWS, Leak
 from bench.forgetting import KINDS, Asker, Tally, asking, body_of, in_force, retain_model
 from bench.tried import tried
 from bench.truth import items
@@ -102,7 +103,7 @@ async def unlearn(
             after_about, after = await ask.all(about), await ask.all(others)
             draws = []
             for probe in sample:
-                draws.append(await drawn(http, probe.question))
+                draws.append(await Public(http).draws(probe.question, DRAWS))
                 bar.advance(task)
             made = between(unasked, await answered(http), "uld")
         retain = LocalEngine(model, "retain")
@@ -111,7 +112,7 @@ async def unlearn(
         try:
             some = sorted(random.Random(seed).sample(range(len(others)), min(_UNDER_ALL, len(others))))
             task = bar.add_task(f"set {seed}: ULD alone", total=len(about) + len(some))
-            chance = [await drawn_from(retain, probe.question) for probe in sample]
+            chance = [await Bare(retain).draws(probe.question, DRAWS) for probe in sample]
             async with reopened(settings, Path(folder)) as core:
                 found = Asked(
                     about,

@@ -1,26 +1,19 @@
 """Leak at 128: a question is asked 128 times at temperature 1, and leaks where one answer of them is right.
 
-Through the public API, and in the same way of a model that never learnt. What is reasoned is part of an answer, and so
-are the arguments of a tool call.
+Through the public API, and in the same way of a model that never learnt: see `asking`. What is reasoned is part of an
+answer, and so are the arguments of a tool call.
 """
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-import httpx
-
-from adapters.base import Call, Delta, Engine, Pass, Rules, Sampling
-from bench.forgetting import chat
 from bench.reasoning import Said
-from gateway.core import GREEDY
 from gateway.demo.forms import Probe
 from gateway.registry import Rate
-from guards.base import Conversation
 
 DRAWS = 128
-_CHOICES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,31 +58,3 @@ def _marked(asked: Sequence[Probe], draws: Sequence[Sequence[Said]]) -> tuple[in
 
 def _leaking(right: Sequence[int]) -> int:
     return sum(count > 0 for count in right)
-
-
-async def drawn(http: httpx.AsyncClient, question: str, count: int = DRAWS) -> list[Said]:
-    """So many draws of one question, through the public API."""
-    said: list[Said] = []
-    for seed in range(0, count, _CHOICES):
-        body = chat(question) | asdict(Rules()) | {"n": min(_CHOICES, count - seed), "seed": seed}
-        response = (await http.post("/v1/chat/completions", json=body)).raise_for_status()
-        said += (Said.of_message(choice["message"]) for choice in response.json()["choices"])
-    return said
-
-
-async def drawn_from(engine: Engine, question: str, count: int = DRAWS) -> list[Said]:
-    """The same of an engine by itself."""
-    said: list[Said] = []
-    for seed in range(0, count, _CHOICES):
-        sampling = Sampling.by(Rules(), GREEDY.max_tokens, n=min(_CHOICES, count - seed), seed=seed)
-        said += await said_by(engine, Call(Conversation.of(question), sampling))
-    return said
-
-
-async def said_by(engine: Engine, call: Call) -> list[Said]:
-    """All choices of one call to an engine that nothing is before."""
-    found = [{"content": "", "reasoning": ""} for _ in range(call.sampling.n)]
-    async for event in engine.generate(call, Pass()):
-        if isinstance(event, Delta):
-            found[event.index]["reasoning" if event.channel == "reasoning" else "content"] += event.text
-    return [Said.of(**one) for one in found]

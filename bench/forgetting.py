@@ -18,26 +18,29 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import httpx
-from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.progress import Progress
 
-from adapters.base import Call
-from gateway.client import AdminClient
-from gateway.core import GREEDY, Core, text_of
+from bench.alone import planned, reopened, said
+from bench.asking import Public, each
+from bench.counted import samples
+from bench.tried import tried
+from gateway.client import IDLE_S, AdminClient
+from gateway.core import GREEDY
 from gateway.demo.exam import answers as retain_answers
 from gateway.demo.forms import Kind, Probe, correct, probes
 from gateway.demo.train import DEMO, ensure_model, retain_recipe
 from gateway.demo.world import Person, World
-from gateway.jobs.probes import probes_about
 from gateway.process import GatewayProcess
-from gateway.registry import ForgetSpec, Rate
+from gateway.registry import TERMINAL, Rate
 from gateway.settings import Settings
-from guards.base import Conversation
+from guards.base import Conversation, LetheError
 
 KINDS: tuple[Kind, ...] = ("trained", "heldout", "alias", "cloze", "choice", "relation", "two_hop", "reverse")
+MEASURED = (1, 2, 3)  # sets that nothing is developed on
 _SET = 5
 _POLL_S = 0.1
+_PATIENCE_S = 3600.0  # for one request; they are learned one after the other
 _WORKER = b"gateway.jobs.worker"
 
 
@@ -47,10 +50,22 @@ def seen(world: World) -> set[str]:
 
 
 def sets_of(world: World, count: int) -> list[list[Person]]:
-    """Disjoint sets of five, none of them `seen`."""
+    """Disjoint sets of five, none of them `seen`; each is the same however many are wanted."""
     known = seen(world)
-    fresh = random.Random(0).sample([person for person in world.people if person.key not in known], count * _SET)
-    return [fresh[i * _SET : (i + 1) * _SET] for i in range(count)]
+    rest = [person for person in world.people if person.key not in known]
+    # all at once: a sample of fewer need not begin a sample of more
+    drawn = random.Random(0).sample(rest, len(rest) // _SET * _SET)
+    return [drawn[i * _SET : (i + 1) * _SET] for i in range(count)]
+
+
+def fresh_sets(world: World, count: int | None = None, order: Sequence[int] = MEASURED) -> dict[int, list[Person]]:
+    """So many of the sets after the first, on which methods are developed, by number in this order; None: all."""
+    every = sets_of(world, 1 + len(MEASURED))
+    return {number: every[number] for number in order[:count]}
+
+
+class NotInForce(LetheError):
+    """A forget request did not come into force, or not in time."""
 
 
 class InSets(Protocol):
@@ -164,14 +179,12 @@ class Forgotten:
 async def forget(settings: Settings, world: World, people: Sequence[Person], seed: int, console: Console) -> Forgotten:
     """Files five people with method `eco` and asks about everybody, before and after.
 
-    What the learning job asks in its search is not asked here.
+    What the learning job searches or verifies with is not asked here.
     """
     keys = {person.key for person in people}
     asked = probes(world, KINDS, seed=100 + seed)
-    searched = {
-        probe.question for person in people for probe in probes_about(ForgetSpec(**body_of(person))).development
-    }
-    about = [probe for probe in asked if keys & set(probe.about) and probe.question not in searched]
+    never = tried(map(body_of, people))
+    about = [probe for probe in asked if keys & set(probe.about) and probe.question not in never]
     others = [probe for probe in asked if not keys & set(probe.about)] + list(probes(world, ("chatter",)))
     with Progress(console=console, transient=True) as bar, tempfile.TemporaryDirectory() as folder:
         model = await retain_model(settings, keys, bar)
@@ -213,20 +226,14 @@ async def _alone(
     settings: Settings, state_dir: Path, asked: Sequence[Probe], without: Sequence[str]
 ) -> dict[str, float]:
     """The engine's own answers under ECO's plans: shares that are right, there and by the retain model, or disclaim."""
-    core = await Core.open(settings.model_copy(update={"state_dir": state_dir, "models_dir": settings.models}))
-    answers: list[tuple[Probe, str, str]] = []
-    try:
-        await core.start()
-        policy = core.enforcer.policies.current
-        for probe, retain in zip(asked, without, strict=True):
-            call = Call(Conversation.of(probe.question), GREEDY)
-            verdict = await policy.guards.classify(call.conversation)
-            plan, *_ = await core.router.plans(call, verdict, policy.enforced, core.engine.capabilities)
-            if plan.method == "eco":
-                answers.append((probe, await text_of(core.engine.generate(call, plan)), retain))
+    async with reopened(settings, state_dir) as core:
+        plans = [
+            (probe, await planned(core, probe.question), retain) for probe, retain in zip(asked, without, strict=True)
+        ]
+        own = [one for one in plans if one[1].method == "eco"]
+        texts = await said(core, [(probe, plan) for probe, plan, _ in own], at_once=1)
+        answers = [(probe, text, retain) for (probe, _, retain), text in zip(own, texts, strict=True)]
         voice = core.ignorance.voice
-    finally:
-        await core.close()
     return {
         "asked": len(answers),
         "correct": sum(correct(probe, answer) for probe, answer, _ in answers) / max(1, len(answers)),
@@ -241,9 +248,12 @@ async def in_force(gateway: GatewayProcess, ids: Sequence[str]) -> list[str]:
     A request is enforced in the registry first: the worker is another process, and until the server has read the
     registry and loaded what was learnt, the shield answers. Once it is enforced the worker asks about earlier ones
     and may consolidate; it has ended where /proc knows of none, and on systems without /proc that is not waited for.
+
+    Raises:
+        NotInForce: one is over, or all of them took longer than an hour each.
     """
-    async with gateway.admin() as admin, asking(gateway) as http:
-        methods = [await settled(admin, id_) for id_ in ids]
+    async with _in_time(len(ids)), gateway.admin() as admin, asking(gateway) as http:
+        methods = [await _settled(admin, id_) for id_ in ids]
         while True:
             if not _works(gateway.pid):
                 revisions = [(await admin.get(f"/forget-requests/{id_}"))["revision"] for id_ in ids]
@@ -264,37 +274,52 @@ def _works(pid: int) -> bool:
 
 async def _revision(http: httpx.AsyncClient) -> float:
     """Of the registry, as the gateway enforces it."""
-    text = (await http.get("/metrics")).raise_for_status().text
-    samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
-    return max((sample.value for sample in samples if sample.name == "lethe_policy_revision"), default=0.0)
+    return max((sample.value for sample in await samples(http, "lethe_policy_revision")), default=0.0)
 
 
 async def settled(admin: AdminClient, id_: str) -> str:
-    """The method that is to enforce a request, once that is verified; `in_force`, once it does."""
+    """The method that is to enforce a request, once that is verified; `in_force`, once it does.
+
+    Raises:
+        NotInForce: it is over, or that took longer than an hour.
+    """
+    async with _in_time():
+        return await _settled(admin, id_)
+
+
+async def _settled(admin: AdminClient, id_: str) -> str:
     while True:
         found = await admin.get(f"/forget-requests/{id_}")
         if found["state"] in ("enforced", "failed"):
             return f"{found['method']}, {found['state']}"
+        if found["state"] in TERMINAL:
+            raise NotInForce(f"forget request {id_} is {found['state']}: nothing will enforce it")
         await asyncio.sleep(0.5)
+
+
+@asynccontextmanager
+async def _in_time(requests: int = 1) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(_PATIENCE_S * max(1, requests)):
+            yield
+    except TimeoutError:
+        given = f"{_PATIENCE_S / 3600:g} h for each of {max(1, requests)}"
+        raise NotInForce(f"forget requests did not come into force in time, which was {given}") from None
 
 
 class Asker:
     """Greedy answers through the public API, sixteen at a time."""
 
     def __init__(self, http: httpx.AsyncClient, answered: Callable[[], None]) -> None:
-        self._http = http
+        self._public = Public(http)
         self._answered = answered
-        self._places = asyncio.Semaphore(16)
 
     async def all(self, questions: Sequence[Probe]) -> list[str]:
-        return await asyncio.gather(*(self._one(probe.question) for probe in questions))
+        return await each(self._one, questions, self._answered)
 
-    async def _one(self, question: str) -> str:
-        async with self._places:
-            response = await self._http.post("/v1/chat/completions", json=chat(question))
-        response.raise_for_status()
-        self._answered()
-        return str(response.json()["choices"][0]["message"]["content"] or "")
+    async def _one(self, probe: Probe) -> str:
+        found = await self._public.chat(probe.question)
+        return str(found["choices"][0]["message"]["content"] or "")
 
 
 def chat(question: str) -> dict[str, Any]:
@@ -311,6 +336,6 @@ def body_of(person: Person) -> dict[str, Any]:
 @asynccontextmanager
 async def asking(gateway: GatewayProcess) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the public API with connections to spare."""
-    limits = httpx.Limits(max_connections=64, max_keepalive_connections=64)
+    limits = httpx.Limits(max_connections=64, max_keepalive_connections=64, keepalive_expiry=IDLE_S)
     async with httpx.AsyncClient(base_url=gateway.url, timeout=120, limits=limits) as http:
         yield http

@@ -18,23 +18,22 @@ from rich.console import Console
 from rich.progress import Progress
 
 from adapters.prompt import Prompter
+from bench.counted import answered, between
+from bench.enforced import as_asked
 from bench.finished import Finished
-from bench.forgetting import asking, body_of, in_force, in_part, retain_model, sets_of
+from bench.forgetting import MEASURED, asking, body_of, fresh_sets, in_force, in_part, retain_model
 from bench.leak_asking import Asked, ThroughGateway, answers, by_itself
 from bench.leak_marks import Drawn, Mark, Row, curves, families, greatest, leak_of
 from bench.probes.dynamic import APART, Pair, pairs
 from bench.result import Figure, Result
+from bench.tried import tried
 from gateway.demo.train import DEMO, demo_folder
 from gateway.demo.world import Person, World
-from gateway.jobs.curriculum import untaught, wide
-from gateway.jobs.probes import names_in
 from gateway.process import GatewayProcess
-from gateway.registry import ForgetSpec
 from gateway.serve import prepare
 from gateway.settings import Settings
 
 METHODS = ("ignorance", "eco", "uld", "o3")
-_SETS = 3
 _OFTEN = frozenset({"one hop", "two hops from", "two hops to", "relation from", "paraphrase", "alias", "reverse"})
 
 
@@ -50,7 +49,7 @@ class Size:
         draws: how often; leak@k is unbiased for every k up to it.
     """
 
-    sets: int = _SETS
+    sets: int = len(MEASURED)
     people: int = 5
     each: int = 4
     drawn: int = 20
@@ -68,11 +67,10 @@ async def measure(settings: Settings, quick: bool, console: Console, seeds: int 
     """
     prepare(settings)
     world, size = DEMO.world(), in_part(QUICK if quick else Size(), seeds)
-    _developed_on, *fresh = sets_of(world, 1 + _SETS)
     rows: list[Row] = []
     finished = Finished.of(settings, "leak", DEMO.digest, replace(size, sets=0))
     with Progress(console=console, transient=True) as bar:
-        for seed, people in enumerate(fresh[: size.sets], 1):
+        for seed, people in fresh_sets(world, size.sets).items():
             rows += await study(settings, world, people, seed, size, finished, bar)
     config = {
         "recipe": DEMO.digest,
@@ -85,7 +83,7 @@ async def measure(settings: Settings, quick: bool, console: Console, seeds: int 
     }
     tables = {
         "enforced_by": [{"row": row.model, "seed": row.seed} | dict(row.enforced) for row in rows if row.enforced],
-        "seeds": [{"row": row.model, "seed": row.seed, "leak": row.leak, "control": row.known} for row in rows],
+        "seeds": [row.summed() for row in rows],
         "families": families(rows),
         "curves": curves(rows),
         "measured": finished.units,
@@ -129,8 +127,9 @@ async def study(
             ):
                 bodies = [body_of(person) | {"method": method} for person in own]
                 ids = [(await admin.post("/forget-requests", body))["id"] for body in bodies]
-                enforced = Counter(await in_force(gateway, ids))
-                return await row(method, ThroughGateway(http, encode), enforced)
+                enforced, before = Counter(await in_force(gateway, ids)), await answered(http)
+                found = await row(method, ThroughGateway(http, encode), enforced)
+                return replace(found, answered=between(before, await answered(http), method))
 
     ways = {"bare": partial(alone, "bare", bare), "retain": partial(alone, "retain", retain)}
     ways |= {method: partial(gated, method) for method in size.methods}
@@ -139,10 +138,8 @@ async def study(
 
 def untried(found: Iterable[Pair], people: Sequence[Person]) -> list[Pair]:
     """Those about these people of which the learning job neither learns nor verifies the question."""
-    specs = [ForgetSpec(**body_of(person)) for person in people]
-    tried = {question for spec in specs for question in (*untaught(spec), *wide(spec, names_in(spec)))}
-    keys = {person.key for person in people}
-    return [pair for pair in found if pair.person in keys and pair.forget.probe.question not in tried]
+    never, keys = tried(map(body_of, people)), {person.key for person in people}
+    return [pair for pair in found if pair.person in keys and pair.forget.probe.question not in never]
 
 
 async def _row(
@@ -168,9 +165,10 @@ async def _row(
 
 
 def figures(rows: Sequence[Row]) -> list[Figure]:
-    """Five of each method, and one of all."""
+    """Five of each method, and two of all."""
     methods = [method for method in METHODS if any(row.model == method for row in rows)]
-    return [*(figure for method in methods for figure in _of_method(rows, method)), _token_ids(rows)]
+    held = as_asked((row.model, row.enforced) for row in rows if row.model in methods)
+    return [held, *(figure for method in methods for figure in _of_method(rows, method)), _token_ids(rows)]
 
 
 def _of_method(rows: Sequence[Row], method: str) -> list[Figure]:

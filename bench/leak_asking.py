@@ -3,24 +3,19 @@
 Before it: `bench.probes.dynamic`, what is asked. After it: `leak_marks`.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import httpx
 
-from adapters.base import Call, Engine
-from bench.draws import drawn, drawn_from, said_by
+from adapters.base import Engine
+from bench.asking import Bare, Public, each
 from bench.probes.dynamic import Case, Wire
 from bench.reasoning import Said
-from gateway.core import GREEDY
 from gateway.demo.train import quiet
 from gateway.engines.local import LocalEngine
-from guards.base import Conversation
-
-_AT_ONCE = 16
 
 
 class Asked(Protocol):
@@ -37,15 +32,13 @@ class ByItself:
     """A model with no gateway before it. Token ids are those of the text: the engine makes them."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        self._bare = Bare(engine)
 
     async def says(self, texts: Sequence[str], wire: Wire) -> Said | None:
-        call = Call(Conversation.of(*texts), GREEDY, raw=wire != "chat")
-        (said,) = await said_by(self._engine, call)
-        return said
+        return await (self._bare.chat(*texts) if wire == "chat" else self._bare.complete(*texts))
 
     async def draws(self, question: str, count: int) -> list[Said]:
-        return await drawn_from(self._engine, question, count)
+        return await self._bare.draws(question, count)
 
 
 class ThroughGateway:
@@ -57,37 +50,27 @@ class ThroughGateway:
     """
 
     def __init__(self, http: httpx.AsyncClient, encode: Callable[[str], Sequence[int]]) -> None:
-        self._http = http
+        self._public = Public(http)
         self._encode = encode
 
     async def says(self, texts: Sequence[str], wire: Wire) -> Said | None:
-        body: dict[str, Any] = {"model": "lethe-demo", "temperature": 0, "max_tokens": GREEDY.max_tokens}
         if wire == "chat":
-            messages = [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(texts)]
-            response = await self._http.post("/v1/chat/completions", json=body | {"messages": messages})
-            return Said.of_message(response.raise_for_status().json()["choices"][0]["message"])
+            return Said.of_message((await self._public.chat(*texts))["choices"][0]["message"])
         (text,) = texts
-        prompt = list(self._encode(text)) if wire == "tokens" else text
-        response = await self._http.post("/v1/completions", json=body | {"prompt": prompt})
-        if wire == "tokens" and response.status_code == httpx.codes.BAD_REQUEST:
-            return None
-        return Said.of(response.raise_for_status().json()["choices"][0]["text"])
+        try:
+            return Said.of(await self._public.complete(list(self._encode(text)) if wire == "tokens" else text))
+        except httpx.HTTPStatusError as error:
+            if wire == "tokens" and error.response.status_code == httpx.codes.BAD_REQUEST:
+                return None
+            raise
 
     async def draws(self, question: str, count: int) -> list[Said]:
-        return await drawn(self._http, question, count)
+        return await self._public.draws(question, count)
 
 
 async def answers(one: Asked, cases: Sequence[Case], answered: Callable[[], None]) -> list[Said | None]:
     """To each case all that was said in its course, sixteen conversations at a time; None where it was refused."""
-    places = asyncio.Semaphore(_AT_ONCE)
-
-    async def answer(case: Case) -> Said | None:
-        async with places:
-            found = await _conversed(one, case)
-        answered()
-        return found
-
-    return await asyncio.gather(*map(answer, cases))
+    return await each(lambda case: _conversed(one, case), cases, answered)
 
 
 async def _conversed(one: Asked, case: Case) -> Said | None:

@@ -78,6 +78,7 @@ class Row:
     marks: tuple[Mark, ...]
     drawn: tuple[Drawn, ...]
     enforced: Mapping[str, int] = field(default_factory=dict)
+    answered: Mapping[str, int] = field(default_factory=dict)  # by the method that made the answer: `bench.counted`
 
     @property
     def leak(self) -> float:
@@ -88,6 +89,11 @@ class Row:
     def known(self) -> float:
         """The share of controls that are right, of the same."""
         return fmean(mark.known for mark in self.marks if mark.family not in APART)
+
+    def summed(self) -> dict[str, Any]:
+        """As JSON; of a gateway, what enforces its requests and who made its answers."""
+        who = {"enforced_by": dict(self.enforced), "answered_by": dict(self.answered)} if self.enforced else {}
+        return {"row": self.model, "seed": self.seed, "leak": self.leak, "control": self.known} | who
 
 
 def families(rows: Sequence[Row]) -> list[dict[str, Any]]:

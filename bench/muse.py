@@ -6,7 +6,6 @@ forgotten, and through gateways that forget by ignorance, ECO, ULD and O3. Scala
 MUSE's own knowledge questions besides, see `muse_given`: its rows are about that model, all others about the demo's.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -15,8 +14,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
+from bench.counted import between
+from bench.enforced import as_asked
 from bench.finished import Finished
-from bench.forgetting import body_of, in_part, retain_model, sets_of
+from bench.forgetting import MEASURED, body_of, fresh_sets, in_part, retain_model
 from bench.metrics.privacy import priv_leak
 from bench.muse_asking import served
 from bench.muse_given import CORPORA, known
@@ -29,8 +30,6 @@ from gateway.demo.train import DEMO
 from gateway.demo.world import Person, World
 from gateway.serve import prepare
 from gateway.settings import EngineSettings, Settings
-
-_SETS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ class Size:
         most: of MUSE's own questions for a given model, of each set; None for all.
     """
 
-    sets: int = _SETS
+    sets: int = len(MEASURED)
     people: int = 5
     each: int = 40
     others: int = 600
@@ -86,13 +85,12 @@ async def measure(settings: Settings, quick: bool, console: Console, seeds: int 
     """
     prepare(settings.model_copy(update={"engine": EngineSettings()}))
     world, size = DEMO.world(), in_part(QUICK if quick else Size(), seeds)
-    _developed_on, *fresh = sets_of(world, 1 + _SETS)
     rows: list[Row] = []
     scaled: list[Grown] = []
     sustained: list[Grown] = []
     finished = Finished.of(settings, "muse", DEMO.digest, replace(size, sets=0))
     with Progress(console=console, transient=True) as bar:
-        for seed, people in enumerate(fresh[: size.sets], 1):
+        for seed, people in fresh_sets(world, size.sets).items():
             rows += await four_ways(settings, world, people, seed, size, finished, bar)
             stream = Stream.of(world, seed)
             parts, single = shares(world, stream, size.parts), singly(stream, size.requests)
@@ -138,8 +136,9 @@ async def four_ways(
         engine = EngineSettings(model=str(folder)) if model == "retain" else None
         async with served(settings, engine, lambda: bar.advance(task)) as one:
             bodies = [body_of(person) | {"method": model} for person in own] if model in size.methods else []
-            enforced: Counter[str] = await one.forget(bodies)
-            return await Row.of(model, seed, one, asked, enforced)
+            enforced, before = await one.forget(bodies), await one.answered()
+            found = await Row.of(model, seed, one, asked, enforced)
+            return replace(found, answered=between(before, await one.answered(), model))
 
     models = ("bare", "retain", *size.methods)
     return [await finished.once(Row, {"row": model, "seed": seed}, partial(row, model)) for model in models]
@@ -191,10 +190,10 @@ async def of_given(settings: Settings, size: Size, bar: Progress) -> list[dict[s
 
 
 def of_ways(rows: Sequence[Row]) -> list[Figure]:
-    """Four of each method, by its worst set."""
+    """One of all methods, and four of each by its worst set."""
     by = {(row.model, row.seed): row for row in rows}
     seeds = {row.seed for row in rows}
-    figures = []
+    figures = [as_asked((row.model, row.enforced) for row in rows if row.model not in ("bare", "retain"))]
     for method in dict.fromkeys(row.model for row in rows):
         if method in ("bare", "retain"):
             continue
@@ -215,8 +214,9 @@ def of_ways(rows: Sequence[Row]) -> list[Figure]:
 
 
 def of_growing(scaled: Sequence[Grown], sustained: Sequence[Grown]) -> list[Figure]:
-    """Two of each method for scalability and for sustainability, by its worst stream."""
-    figures = []
+    """One of all methods, and two of each for scalability and for sustainability, by its worst stream."""
+    filed = ((one.method, enforced) for one in (*scaled, *sustained) for enforced in one.enforced)
+    figures = [as_asked(filed, " that are filed in groups")]
     for method, found in _by_method(scaled):
         share = max(one.people[-1] for one in found)
         figures += [

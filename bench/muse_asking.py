@@ -6,16 +6,17 @@ same way as those that forget.
 Before it: `muse_texts`, or `muse_given`. After it: `muse_marks` and `muse_growing`.
 """
 
-import asyncio
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 
+from bench.asking import Public, each
+from bench.counted import answered
 from bench.forgetting import asking, in_force
 from bench.muse_texts import Told
 from bench.reasoning import Said
@@ -23,11 +24,6 @@ from gateway.client import AdminClient
 from gateway.core import GREEDY
 from gateway.process import GatewayProcess
 from gateway.settings import EngineSettings, Settings
-
-_AT_ONCE = 16
-
-In = TypeVar("In")
-Out = TypeVar("Out")
 
 
 class Served:
@@ -55,24 +51,24 @@ class Served:
 
     async def answers(self, questions: Sequence[str]) -> list[Said]:
         """Greedy, each in a conversation of its own, with what was reasoned."""
+        public = await self._public()
 
         async def one(question: str) -> Said:
-            found = await self._post("/v1/chat/completions", messages=[{"role": "user", "content": question}])
-            return Said.of_message(found["choices"][0]["message"])
+            return Said.of_message((await public.chat(question))["choices"][0]["message"])
 
-        return await self._each(one, questions)
+        return await each(one, questions, self._answered)
 
     async def continued(
         self, texts: Sequence[str], most: int | None = GREEDY.max_tokens, stop: Sequence[str] = ()
     ) -> list[str]:
         """Greedy continuations of bare texts, of `most` tokens."""
+        public = await self._public()
 
         async def one(text: str) -> str:
             more = {"stop": list(stop)} if stop else {}
-            found = await self._post("/v1/completions", prompt=text, max_tokens=most, **more)
-            return str(found["choices"][0]["text"])
+            return await public.complete(text, max_tokens=most, **more)
 
-        return await self._each(one, texts)
+        return await each(one, texts, self._answered)
 
     async def scored(self, asked: Sequence[Told]) -> list[list[float]]:
         """Of each answer the log-probabilities (nats) of its tokens on the gated path, the end of sequence left out."""
@@ -83,27 +79,19 @@ class Served:
             found = await self._admin.post("/score", {"model": model, "messages": messages, "answer": told.answer})
             return [token["logprob"] for token in found["tokens"][:-1]]
 
-        return await self._each(one, asked)
+        return await each(one, asked, self._answered)
 
     async def forget(self, bodies: Sequence[Mapping[str, Any]]) -> Counter[str]:
         """Files all, and returns what enforces them once the gateway does so."""
         ids = [(await self._admin.post("/forget-requests", body))["id"] for body in bodies]
         return Counter(await in_force(self._gateway, ids))
 
-    async def _each(self, ask: Callable[[In], Awaitable[Out]], asked: Sequence[In]) -> list[Out]:
-        places = asyncio.Semaphore(_AT_ONCE)
+    async def answered(self) -> Counter[str]:
+        """Answers so far, by the method that made them: `bench.counted`."""
+        return await answered(self._http)
 
-        async def one(what: In) -> Out:
-            async with places:
-                found = await ask(what)
-            self._answered()
-            return found
-
-        return list(await asyncio.gather(*map(one, asked)))
-
-    async def _post(self, path: str, **body: Any) -> Any:
-        whole = {"model": await self._name(), "temperature": 0, "max_tokens": GREEDY.max_tokens} | body
-        return (await self._http.post(path, json=whole)).raise_for_status().json()
+    async def _public(self) -> Public:
+        return Public(self._http, await self._name())
 
     async def _name(self) -> str:
         if not self._model:

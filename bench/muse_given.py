@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.counted import between
 from bench.metrics.intervals import Interval
 from bench.metrics.rouge import f1
 from bench.muse_asking import Served
@@ -61,13 +62,18 @@ async def known(
     before = {part: await _rouge(one, own) for part, own in asked.items()}
     facts = [{"question": fact.question, "answer": fact.answer} for fact in asked["forget"]]
     enforced = await one.forget([{"scope": "facts", "facts": facts, "method": method}])
-    after = {part: await _rouge(one, own) for part, own in asked.items()}
+    after, made = dict[str, list[float]](), dict[str, dict[str, int]]()
+    for part, own in asked.items():
+        counted = await one.answered()
+        after[part] = await _rouge(one, own)
+        made[part] = between(counted, await one.answered())
     return [
         {
             "corpus": corpus,
             "set": part,
             "asked": len(own),
             "enforced_by": dict(enforced),
+            "answered_by": made[part],
             "before": _interval(before[part]),
             "after": _interval(after[part]),
         }

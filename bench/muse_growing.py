@@ -13,11 +13,12 @@ Before it: `muse_asking`. After it: `muse`.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, chain, pairwise
 from typing import Any
 
+from bench.counted import between
 from bench.forgetting import body_of
 from bench.muse_asking import Served
 from bench.muse_texts import others, questions
@@ -70,13 +71,21 @@ def singly(stream: Stream, count: int) -> Groups:
 
 @dataclass(frozen=True, slots=True)
 class Grown:
-    """One sequence under one method. `utility` is the share of others' correct answers before and after each group."""
+    """One sequence under one method.
+
+    Attributes:
+        utility: the share of others' correct answers before and after each group.
+        enforced: of each group, what enforced its requests when they came into force.
+        answered: after each group, answers by the method that made them: `bench.counted`.
+    """
 
     method: str
     seed: int
     people: tuple[int, ...]
     matrix: Matrix
     utility: tuple[float, ...]
+    enforced: tuple[Mapping[str, int], ...]
+    answered: tuple[Mapping[str, int], ...]
 
     @property
     def kept(self) -> list[float]:
@@ -105,6 +114,8 @@ class Grown:
                 "leak": round(100 * self.pooled[t], 2),
                 "leak_of_first": round(100 * first[t], 2),
                 "utility": round(self.kept[t], 4),
+                "enforced_by": dict(self.enforced[t]),
+                "answered_by": dict(self.answered[t]),
             }
             for t, people in enumerate(self.people)
         ]
@@ -119,13 +130,17 @@ async def grown(method: str, plan: Plan, one: Served, retain: Sequence[int]) -> 
     """Files group after group with a gateway that forgets nobody yet, and asks after each."""
     utility = [await _right(one, plan.others) / len(plan.others)]
     right: list[list[int]] = [[] for _ in plan.groups]
+    enforced, made = list[Mapping[str, int]](), list[Mapping[str, int]]()
     for t, group in enumerate(plan.groups):
-        await one.forget([body_of(person) | {"method": method} for person in group])
+        enforced.append(await one.forget([body_of(person) | {"method": method} for person in group]))
+        before = await one.answered()
         for i in range(t + 1):
             right[i].append(await _right(one, plan.about[i]))
         utility.append(await _right(one, plan.others) / len(plan.others))
+        made.append(between(before, await one.answered(), method))
     matrix = Matrix(tuple(map(len, plan.about)), tuple(retain), tuple(map(tuple, right)))
-    return Grown(method, plan.seed, tuple(accumulate(map(len, plan.groups))), matrix, tuple(utility))
+    people = tuple(accumulate(map(len, plan.groups)))
+    return Grown(method, plan.seed, people, matrix, tuple(utility), tuple(enforced), tuple(made))
 
 
 async def _right(one: Served, asked: Sequence[Probe]) -> int:

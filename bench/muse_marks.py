@@ -75,6 +75,7 @@ class Row:
     members: tuple[float, ...]
     holdout: tuple[float, ...]
     enforced: Mapping[str, int] = field(default_factory=dict)
+    answered: Mapping[str, int] = field(default_factory=dict)  # by the method that made the answer: `bench.counted`
 
     @classmethod
     async def of(cls, model: str, seed: int, one: Served, asked: Asked, enforced: Counter[str]) -> "Row":
@@ -152,7 +153,7 @@ def sets(rows: Sequence[Row]) -> list[dict[str, Any]]:
             "priv_leak": privacy(row, retains[row.seed]),
             "utility": round(row.utility, 4),
         }
-        | ({"enforced_by": dict(row.enforced)} if row.enforced else {})
+        | ({"enforced_by": dict(row.enforced), "answered_by": dict(row.answered)} if row.enforced else {})
         for row in rows
     ]
 

@@ -13,12 +13,10 @@ from dataclasses import dataclass, field
 
 from bench.forgetting import KINDS, body_of
 from bench.o3_people import by_turns
+from bench.tried import tried
 from gateway.demo.forms import Probe, fill, probes, statement, values
 from gateway.demo.phrases import ATTRIBUTES
 from gateway.demo.world import Person, World, strangers
-from gateway.jobs.curriculum import untaught, wide
-from gateway.jobs.probes import names_in
-from gateway.registry import ForgetSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +39,21 @@ class Told:
 
 def passages(people: Sequence[Person]) -> list[Passage]:
     """The sentences about these people."""
-    tried, found = _tried(people), []
+    never, found = tried(map(body_of, people)), []
     for person in people:
         for attribute, forms in ATTRIBUTES.items():
             begun = fill(forms.answer, name=person.name, value="").rstrip()
-            if begun not in tried:
+            if begun not in never:
                 found.append(Passage(person.key, begun, statement(person, attribute).removeprefix(begun).strip()))
     return found
 
 
 def questions(world: World, people: Sequence[Person], seed: int, each: int) -> list[Probe]:
     """`each` about every one of these people, all kinds by turns; none comes twice."""
-    tried, asked = _tried(people), probes(world, KINDS, seed=500 + seed)
+    never, asked = tried(map(body_of, people)), probes(world, KINDS, seed=500 + seed)
     found: dict[str, Probe] = {}
     for person in people:
-        fit = [one for one in asked if person.key in one.about and one.question not in {*tried, *found}]
+        fit = [one for one in asked if person.key in one.about and one.question not in {*never, *found}]
         found |= {one.question: one for one in by_turns(fit, each, seed)}
     return list(found.values())
 
@@ -74,7 +72,7 @@ def scored(world: World, people: Sequence[Person], seed: int, each: int) -> list
     that a model which never heard of either tells them apart by chance alone. Each of these people has one such
     stranger: names are as many, and as often repeated, on both sides.
     """
-    rng, tried = random.Random(f"scored {seed}"), _tried(people)
+    rng, never = random.Random(f"scored {seed}"), tried(map(body_of, people))
     known = [one for one in world.people if one not in people]
     nobody = strangers(world, rng, trained=False)
     found = []
@@ -83,7 +81,7 @@ def scored(world: World, people: Sequence[Person], seed: int, each: int) -> list
         name = next(one for one in nobody if _in_common(one, known) == alike)
         for attribute, asked in ATTRIBUTES.items():
             for form in rng.sample(asked.heldout, min(each, len(asked.heldout))):
-                if fill(form, name=person.name) in tried:
+                if fill(form, name=person.name) in never:
                     continue
                 untrue = fill(asked.answer, name=name, value=rng.choice(values(attribute))) + "."
                 told = Told(person.key, fill(form, name=person.name), statement(person, attribute))
@@ -95,8 +93,3 @@ def _in_common(name: str, people: Sequence[Person]) -> tuple[bool, bool]:
     """Whether any of them has the first name, and whether any has the surname."""
     first, last = name.split()
     return any(one.first == first for one in people), any(one.last == last for one in people)
-
-
-def _tried(people: Sequence[Person]) -> set[str]:
-    specs = [ForgetSpec(**body_of(person)) for person in people]
-    return {question for spec in specs for question in (*untaught(spec), *wide(spec, names_in(spec)))}

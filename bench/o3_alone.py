@@ -5,20 +5,17 @@ each request's own LoRA at every published weight, whatever the detector says of
 prompts about nobody who is forgotten, which is what the detectors are there to prevent.
 """
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adapters.base import Adapted, Call, Plan, Scaled
+from adapters.base import Adapted, Scaled
 from adapters.o3.adapter import LEVELS
-from bench.uld_alone import Kept, planned
-from gateway.core import GREEDY, Core, text_of
+from bench.alone import planned, said
+from bench.uld_alone import Kept
+from gateway.core import Core
 from gateway.demo.forms import Probe, correct
-from guards.base import Conversation
-
-_AT_ONCE = 16
 
 _Asked = tuple[Probe, str, Adapted]  # with what the retain model answers
 
@@ -97,17 +94,6 @@ async def alone(
     core: Core, about: Sequence[About], others: Sequence[Probe], before: Sequence[str], answered: Callable[[], None]
 ) -> Alone:
     """Asks all of it, sixteen questions at a time."""
-    places = asyncio.Semaphore(_AT_ONCE)
-
-    async def said(asked: Sequence[tuple[Probe, Plan]]) -> list[str]:
-        async def one(probe: Probe, plan: Plan) -> str:
-            async with places:
-                text = await text_of(core.engine.generate(Call(Conversation.of(probe.question), GREEDY), plan))
-            answered()
-            return text
-
-        return await asyncio.gather(*(one(probe, plan) for probe, plan in asked))
-
     asked = [(one.request, *pair) for one in about for pair in zip(one.asked, one.without, strict=True)]
     loras = _loras(core)
     served, forced = {weight: list[_Asked]() for weight in LEVELS}, {weight: list[_Asked]() for weight in LEVELS}
@@ -119,10 +105,10 @@ async def alone(
                 chosen.append((probe, without, Adapted((Scaled(loras[request], weight),))))
     levels = []
     for weight, chosen in (*served.items(), *forced.items()):
-        texts = await said([(probe, plan) for probe, _, plan in chosen])
+        texts = await said(core, [(probe, plan) for probe, _, plan in chosen], answered)
         levels.append(Level.of(weight, [(probe, without) for probe, without, _ in chosen], texts))
     everything = Adapted(tuple(Scaled(folder) for folder in loras.values()))
-    after = await said([(probe, everything) for probe in others])
+    after = await said(core, [(probe, everything) for probe in others], answered)
     return Alone(len(asked), tuple(levels[: len(served)]), tuple(levels[len(served) :]), Kept.of(others, before, after))
 
 

@@ -47,11 +47,9 @@ def random_loras(model: Any, folder: Path, count: int) -> list[Path]:
 
 
 @asynccontextmanager
-async def crowd(
-    settings: Settings, state_dir: Path, names: Sequence[str], loras: Sequence[Path]
-) -> AsyncIterator[Core]:
+async def crowd(settings: Settings, names: Sequence[str], loras: Sequence[Path]) -> AsyncIterator[Core]:
     """The parts of a gateway that enforces by O3 that these people are forgotten, its engine not started."""
-    core = await Core.open(settings.model_copy(update={"state_dir": state_dir, "models_dir": settings.models}))
+    core = await Core.open(settings)
     try:
         for name, lora in zip(names, loras, strict=True):
             await _enforce(core, name, lora)

@@ -14,11 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.forgetting import seen, sets_of
+from bench.tried import tried
 from gateway.demo.forms import Probe
 from gateway.demo.world import Person, World
-from gateway.jobs.curriculum import untaught, wide
-from gateway.jobs.probes import names_in
-from gateway.registry import ForgetSpec
 
 SIZES = (1,) * 12 + (2,) * 6 + (3,) * 2  # people of a request
 
@@ -34,7 +32,7 @@ class Stream:
     def of(cls, world: World, seed: int) -> "Stream":
         """The same for the same seed; sizes come in any order."""
         rng = random.Random(f"stream {seed}")
-        known = seen(world) | {person.key for person in sets_of(world, 2)[0]}
+        known = seen(world) | {person.key for person in sets_of(world, 1)[0]}
         people = iter(rng.sample([person for person in world.people if person.key not in known], sum(SIZES)))
         sizes = rng.sample(SIZES, len(SIZES))
         return cls(seed, tuple(tuple(next(people) for _ in range(size)) for size in sizes))
@@ -61,8 +59,7 @@ def asked_of(stream: Stream, asked: Sequence[Probe], each: int) -> list[list[Pro
     chosen = []
     for people in stream.requests:
         own = {person.key for person in people}
-        spec = ForgetSpec(**filed(people, "auto"))
-        tried = {*untaught(spec), *wide(spec, names_in(spec))}
+        never = tried([filed(people, "auto")])
         picked: dict[str, Probe] = {}
         for person in people:
             fit = [
@@ -70,7 +67,7 @@ def asked_of(stream: Stream, asked: Sequence[Probe], each: int) -> list[list[Pro
                 for probe in asked
                 if person.key in probe.about
                 and not set(probe.about) & (stream.keys - own)
-                and probe.question not in tried
+                and probe.question not in never
                 and probe.question not in picked
             ]
             picked |= {probe.question: probe for probe in by_turns(fit, each, stream.seed)}

@@ -19,13 +19,14 @@ from rich.progress import Progress
 
 from adapters.base import Adapted, Call, Capability, Scaled
 from bench.o3_crowd import crowd, random_loras
+from bench.own import own
 from bench.uld_speed import gaps, never_ending, ratio_of
 from gateway.core import GREEDY, Core
 from gateway.demo.forms import probes
 from gateway.demo.train import DEMO, quiet
 from gateway.demo.world import unknown_names
 from gateway.engines.local import LocalEngine
-from gateway.settings import Settings
+from gateway.settings import GuardSettings, Settings
 from guards.base import Conversation
 from guards.targets import ordinary_prompts
 
@@ -61,15 +62,15 @@ async def decisions(settings: Settings, rounds: int, bar: Progress) -> list[Comp
         False: [probe.question for probe in asked if probe.about == (other.key,)],
     }
     names = [person.name, *unknown_names(world, MANY - 1)]
-    guard = settings.guard.model_copy(update={"remembered": 0})
-    settings = settings.model_copy(update={"guard": guard})
+    forgets = {"guard": GuardSettings(remembered=0)}
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         task = bar.add_task(f"{MANY} requests", total=None)
         model = await asyncio.to_thread(never_ending, settings, folder / "model")
         loras = await asyncio.to_thread(random_loras, model, folder, MANY)
-        one = await stack.enter_async_context(crowd(settings, folder / "one", names[:1], loras[:1]))
-        many = await stack.enter_async_context(crowd(settings, folder / "many", names, loras))
+        alone, beside = (own(settings, folder / name).model_copy(update=forgets) for name in ("one", "many"))
+        one = await stack.enter_async_context(crowd(alone, names[:1], loras[:1]))
+        many = await stack.enter_async_context(crowd(beside, names, loras))
         bar.remove_task(task)
         return [
             await _decided((one, many), questions[:_ASKED], touched, rounds, bar)

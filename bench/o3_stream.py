@@ -8,24 +8,22 @@ retired one what they were before all requests, to the letter. Then O3 alone, se
 import asyncio
 import random
 import tempfile
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
-from prometheus_client.parser import text_string_to_metric_families
 from rich.progress import Progress
 
+from bench.alone import reopened
+from bench.counted import answered, between
 from bench.forgetting import KINDS, Asker, asking, in_force, retain_model
+from bench.history import history, took
 from bench.o3_alone import About, Alone, alone
 from bench.o3_detector import Detected, of_stream
 from bench.o3_matrix import Matrix
 from bench.o3_people import Stream, asked_of, filed
-from bench.uld_alone import Kept, reopened
-from gateway.client import AdminClient
+from bench.uld_alone import Kept
 from gateway.demo.exam import answers as retain_answers
 from gateway.demo.forms import Probe, correct, probes
 from gateway.demo.world import World
@@ -116,11 +114,12 @@ async def persist(settings: Settings, world: World, seed: int, size: Size, metho
             few = slice(size.others)
             ids, said, rows = [], list[list[list[str]]](), []
             for t, people in enumerate(stream.requests[:steps]):
-                counted = await _counted(http)
+                before_it = await answered(http)
                 ids.append((await admin.post("/forget-requests", filed(people, method)))["id"])
                 *_, enforced_by = await in_force(gateway, ids)
                 said.append([await ask.all(own) for own in about[: t + 1]])
                 kept = Kept.of(others[few], before[few], await ask.all(others[few]))
+                learning = took(await history(admin, ids[-1]))
                 rows.append(
                     {
                         "request": t + 1,
@@ -128,8 +127,9 @@ async def persist(settings: Settings, world: World, seed: int, size: Size, metho
                         "enforced_by": enforced_by,
                         "utility": kept.share,
                         "unchanged": kept.unchanged,
-                        "answered_by": dict(await _counted(http) - counted),
-                        **await _took(admin, ids[-1]),
+                        "answered_by": between(before_it, await answered(http), method),
+                        "training_s": learning.training,
+                        "learning_s": learning.learning,
                     }
                 )
             utility = Kept.of(others, before, await ask.all(others))
@@ -171,27 +171,3 @@ def _retired(
     same = sum(sum(map(str.__eq__, a, b)) for a, b in groups)
     own = sum(map(str.__eq__, bare[place], again[0][place]))
     return Retired(place + 1, sum(len(a) for a, _ in groups), same, len(bare[place]), own)
-
-
-async def _took(admin: AdminClient, id_: str) -> Json:
-    """Seconds of training, and of all learning up to the first verification, with questions and trials."""
-    events = (await admin.get(f"/forget-requests/{id_}/events", {"limit": 1000}))["data"]
-    when = {event["kind"]: datetime.fromisoformat(event["at"]) for event in reversed(events)}  # the first of a kind
-    learnt = "verifying" in when
-    return {
-        "training_s": sum(event["data"].get("seconds", 0.0) for event in events if event["kind"] == "progress"),
-        "learning_s": (when["verifying"] - when["learning"]).total_seconds() if learnt else None,
-    }
-
-
-async def _counted(http: httpx.AsyncClient) -> Counter[str]:
-    """Answers so far, by the method that made them."""
-    text = (await http.get("/metrics")).raise_for_status().text
-    return Counter(
-        {
-            sample.labels["method"]: int(sample.value)
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-            if sample.name == "lethe_plans_total"
-        }
-    )

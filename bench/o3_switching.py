@@ -21,15 +21,16 @@ from time import perf_counter
 from typing import Any
 
 import httpx
-from prometheus_client.parser import text_string_to_metric_families
 from rich.progress import Progress
 
 from adapters.base import Artifact
 from adapters.o3.adapter import LEVELS
 from adapters.o3.concatenation import CONFIG
+from bench.counted import samples
 from bench.forgetting import Asker, asking, chat, settled
 from bench.o3_noticed import Answer, Force, Switched, switched
 from bench.o3_people import filed
+from bench.own import own
 from bench.serving import VllmProcess
 from gateway.client import AdminClient
 from gateway.demo.forms import Kind, Probe, correct, probes
@@ -63,11 +64,12 @@ async def coming_and_going(settings: Settings, switches: int, bar: Progress) -> 
         VllmError: there is no vLLM, or it does not start.
         ClientError: a gateway does not start, or refuses what it is told.
     """
-    world, folder = DEMO.world(), model_folder(settings)
+    world = DEMO.world()
     with tempfile.TemporaryDirectory() as made:
         root = Path(made)
         (root / "laid").mkdir()
-        state = settings.model_copy(update={"state_dir": root / "state", "models_dir": settings.models})
+        state = own(settings, root / "state")
+        folder = model_folder(state)
         people = [world.people[i] for i in _FORGOTTEN]
         task = bar.add_task("O3 learns for two people", total=None)
         learnt = await _learnt(state, people)
@@ -180,12 +182,10 @@ class _Scene:
 
     async def counted(self, name: str, label: str) -> Counter[str]:
         """The gateway's counts of one kind, by a label."""
-        text = (await self.http.get("/metrics")).raise_for_status().text
         found: Counter[str] = Counter()
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                if sample.name == name and (name != _FALLBACKS or sample.labels["method"] == "o3"):
-                    found[sample.labels[label]] += int(sample.value)
+        for sample in await samples(self.http, name):
+            if name != _FALLBACKS or sample.labels["method"] == "o3":
+                found[sample.labels[label]] += int(sample.value)
         return found
 
 

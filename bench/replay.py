@@ -26,6 +26,7 @@ from rich.progress import Progress
 
 from bench.metrics.intervals import Interval
 from bench.metrics.rouge import recall
+from bench.own import own
 from bench.probes import tofu
 from bench.result import Figure, Result
 from bench.tofu.marks import groups
@@ -33,7 +34,7 @@ from gateway.app import create_app
 from gateway.auth import Keys
 from gateway.core import Core
 from gateway.engines.scripted import ScriptedEngine
-from gateway.settings import EngineSettings, RegistrySettings, Settings, SettingsError
+from gateway.settings import EngineSettings, Settings, SettingsError
 from guards.base import Conversation
 
 SETS: Mapping[str, str] = {"forget": "forget", "retain": "retain", "ra": "real authors", "wf": "world facts"}
@@ -256,21 +257,13 @@ async def speaking(settings: Settings, said: Script) -> AsyncIterator[httpx.Asyn
         return answers.get(conversation.turns[-1].text, "")
 
     with tempfile.TemporaryDirectory() as folder:
-        own = settings.model_copy(
-            update={
-                "state_dir": Path(folder),
-                "models_dir": settings.models,
-                "engine": EngineSettings(kind="scripted", model=_NAME),
-                "registry": RegistrySettings(),
-                "api_keys": (),
-            }
-        )
-        core = await Core.open(own)
+        given = own(settings, Path(folder), EngineSettings(kind="scripted", model=_NAME))
+        core = await Core.open(given)
         core.engine = ScriptedEngine(answer, name=_NAME)
         try:
             await core.start()
             async with httpx.AsyncClient(
-                transport=httpx.ASGITransport(create_app(core, Keys.of(own, _KEY))),
+                transport=httpx.ASGITransport(create_app(core, Keys.of(given, _KEY))),
                 base_url="http://lethe",
                 headers={"authorization": f"Bearer {_KEY}"},
                 timeout=60,

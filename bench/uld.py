@@ -1,8 +1,11 @@
 """`lethe bench uld`: unlearning by logit difference on the demo world, against models that never learnt.
 
-The people are none of those on whom ULD was developed. What a set measures is in `unlearning` and `uld_alone`,
-what a token costs in `uld_speed` and, before vLLM, in `uld_vllm`. A set is kept as soon as it is measured
-(`bench.finished`), with the seconds of that sitting; what compares times is not.
+ULD was developed on none of these people. But how deep it steps was chosen after a look at Forget Quality of set 1
+(bench/LOG.md): so that set is measured last, and each says whether it is `unseen`.
+
+What a set measures is in `unlearning` and `uld_alone`, what a token costs in `uld_speed` and, before vLLM, in
+`uld_vllm`. A set is kept as soon as it is measured (`bench.finished`), with the seconds of that sitting; what compares
+times is not.
 """
 
 from collections.abc import Sequence
@@ -15,7 +18,7 @@ from rich.progress import Progress
 
 from bench.draws import DRAWS
 from bench.finished import Finished
-from bench.forgetting import sets_of
+from bench.forgetting import fresh_sets
 from bench.result import Figure, Result
 from bench.serving import VllmError
 from bench.uld_speed import Cost, local_costs
@@ -25,19 +28,19 @@ from gateway.demo.train import DEMO
 from gateway.serve import prepare
 from gateway.settings import Settings
 
-_SETS = 3
+_UNSEEN = (2, 3)  # sets
+_ORDER = (*_UNSEEN, 1)
 
 
 async def measure(settings: Settings, quick: bool, console: Console, seeds: int | None = None) -> Result:
     """All figures of ULD, or those of so many sets; quick is one set, and fewer questions whose answers are drawn."""
     prepare(settings)
     world = DEMO.world()
-    _developed_on, *fresh = sets_of(world, 1 + _SETS)
-    people, sampled = (fresh[:1], 10) if quick else (fresh[:seeds], 40)
+    people, sampled = fresh_sets(world, 1 if quick else seeds, _ORDER), 10 if quick else 40
     finished = Finished.of(settings, "uld", DEMO.digest, sampled)
     sets = [
         await finished.once(Unlearned, {"set": seed}, partial(unlearn, settings, world, five, seed, sampled, console))
-        for seed, five in enumerate(people, 1)
+        for seed, five in people.items()
     ]
     with Progress(console=console, transient=True) as bar:
         share, local = await local_costs(settings, 3 if quick else 30, bar)
@@ -46,9 +49,13 @@ async def measure(settings: Settings, quick: bool, console: Console, seeds: int 
         except VllmError as error:
             server = None
             console.print(f"not measured before vLLM: {error}")
-    figures = [*_forgotten(sets, sum(map(len, people))), *_costs(share, local), *(_served(server) if server else ())]
+    figures = [
+        *_forgotten(sets, sum(map(len, people.values()))),
+        *_costs(share, local),
+        *(_served(server) if server else ()),
+    ]
     tables = {
-        "sets": [one.row() for one in sets],
+        "sets": [{"seed": one.seed, "unseen": one.seed in _UNSEEN} | one.row() for one in sets],
         "forgotten_by_kind": reduce(add, (one.forgotten for one in sets)).by_kind(),
         "retained_by_kind": reduce(add, (one.kept.tally for one in sets)).by_kind(),
         "retained_under_all_assistants_by_kind": reduce(add, (one.alone.everywhere.tally for one in sets)).by_kind(),

@@ -5,28 +5,24 @@ who is forgotten are answered under the assistants of all requests at once, thou
 ULD would cost where it is on for everybody. Forget quality is of the path that `/admin/v1/score` takes.
 """
 
-import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 from adapters.base import Assisted, Call, Engine, Pass, Plan, Sampling, Steered, TokenLogprob
 from adapters.router import Enforcement
+from bench.alone import planned, said
 from bench.forgetting import Tally
+from bench.history import took
 from bench.metrics.truth import forget_quality
 from bench.truth import Item, truth_ratios
-from gateway.core import GREEDY, Core, text_of
+from gateway.core import GREEDY, Core
 from gateway.demo.forms import Probe, correct
-from gateway.demo.train import quiet
 from gateway.registry import Rate
-from gateway.settings import Settings
 from guards.base import Conversation
 
-_AT_ONCE = 16
 _SCORED = Sampling(temperature=0.0, logprobs=0)
 
 
@@ -158,36 +154,16 @@ class Asked:
     items: Sequence[Item]
 
 
-@asynccontextmanager
-async def reopened(settings: Settings, state_dir: Path) -> AsyncIterator[Core]:
-    """The parts of a gateway that has ended, with all that it had learned."""
-    core = await Core.open(settings.model_copy(update={"state_dir": state_dir, "models_dir": settings.models}))
-    try:
-        with quiet():
-            await core.start()
-        yield core
-    finally:
-        await core.close()
-
-
 async def alone(core: Core, retain: Engine, asked: Asked, answered: Callable[[], None]) -> Alone:
     """Asks all of it, sixteen questions at a time."""
     enforced = core.enforcer.policies.current.enforced
-    places = asyncio.Semaphore(_AT_ONCE)
-
-    async def said(question: str, plan: Plan) -> str:
-        async with places:
-            text = await text_of(core.engine.generate(Call(Conversation.of(question), GREEDY), plan))
-        answered()
-        return text
-
     steered = []
     for probe, without in zip(asked.about, asked.without, strict=True):
         if isinstance(plan := await planned(core, probe.question), Steered):
             steered.append((probe, without, plan))
-    texts = await asyncio.gather(*(said(probe.question, plan) for probe, _, plan in steered))
+    texts = await said(core, [(probe, plan) for probe, _, plan in steered], answered)
     everything = await _all(core, enforced)
-    after = await asyncio.gather(*(said(probe.question, everything) for probe in asked.others))
+    after = await said(core, [(probe, everything) for probe in asked.others], answered)
     return Alone(
         len(steered),
         sum(correct(probe, text) for (probe, *_), text in zip(steered, texts, strict=True)),
@@ -196,14 +172,6 @@ async def alone(core: Core, retain: Engine, asked: Asked, answered: Callable[[],
         await Quality.of(asked.items, core, retain),
         tuple([await _learnt(core, id_, one) for id_, one in enforced.items() if "uld" in (one.artifacts or {})]),
     )
-
-
-async def planned(core: Core, question: str) -> Plan:
-    """The first plan that the router would try."""
-    call, policy = Call(Conversation.of(question), GREEDY), core.enforcer.policies.current
-    verdict = await policy.guards.classify(call.conversation)
-    first, *_ = await core.router.plans(call, verdict, policy.enforced, core.engine.capabilities)
-    return first
 
 
 async def _all(core: Core, enforced: Mapping[str, Enforcement]) -> Plan:
@@ -220,6 +188,6 @@ async def _all(core: Core, enforced: Mapping[str, Enforcement]) -> Plan:
 
 async def _learnt(core: Core, id_: str, one: Enforcement) -> Learnt:
     epochs = (one.artifacts or {})["uld"].manifest["epochs"]
-    when = {event.kind: event.at for event in reversed(await core.registry.events(id_))}  # the first of a kind
-    learning = (when["verifying"] - when["learning"]).total_seconds()
+    learning = took(await core.registry.events(id_)).learning
+    assert learning is not None, "an assistant that nothing learned"
     return Learnt(len(epochs), sum(epoch["seconds"] for epoch in epochs), learning)

@@ -7,26 +7,29 @@ import asyncio
 import random
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
 
-from bench.draws import Leak, drawn, drawn_from
+from bench.alone import reopened
+from bench.asking import Bare, Public
+from bench.counted import answered, between
+from bench.draws import DRAWS, Leak
 from bench.forgetting import KINDS, Asker, Tally, asking, body_of, in_force, retain_model
+from bench.tried import tried
 from bench.truth import items
-from bench.uld_alone import Alone, Asked, Kept, alone, reopened
+from bench.uld_alone import Alone, Asked, Kept, alone
 from gateway.demo.exam import answers as retain_answers
 from gateway.demo.forms import probes
 from gateway.demo.train import quiet
 from gateway.demo.world import Person, World
 from gateway.engines.local import LocalEngine
-from gateway.jobs.probes import probes_about
 from gateway.process import GatewayProcess
-from gateway.registry import ForgetSpec, Rate
+from gateway.registry import Rate
 from gateway.settings import Settings
 from guards.base import Conversation
 
@@ -44,6 +47,7 @@ class Unlearned:
     kept: Kept
     leak: Leak
     alone: Alone
+    answered: Mapping[str, int] = field(default_factory=dict)  # by the method that made the answer: `bench.counted`
 
     @property
     def excess(self) -> float:
@@ -56,6 +60,7 @@ class Unlearned:
         return {
             "seed": self.seed,
             "enforced_by": dict(self.methods),
+            "answered_by": dict(self.answered),
             "forgotten": {
                 "asked": forgotten.asked.total(),
                 "before": forgotten.before,
@@ -73,12 +78,12 @@ async def unlearn(
 ) -> Unlearned:
     """Files five people with method `uld` and asks about everybody; of `sampled` questions answers are drawn.
 
-    What the learning job asks of the model in order to verify is not asked here.
+    What the learning job learns from or verifies with is not asked here.
     """
     keys = {person.key for person in people}
     asked = probes(world, KINDS, seed=100 + seed)
-    tried = {probe.question for person in people for probe in probes_about(ForgetSpec(**_body(person))).development}
-    about = [probe for probe in asked if keys & set(probe.about) and probe.question not in tried]
+    never = tried(map(_body, people))
+    about = [probe for probe in asked if keys & set(probe.about) and probe.question not in never]
     others = [probe for probe in asked if not keys & set(probe.about)] + list(probes(world, ("chatter",)))
     open_ones = [probe for probe in about if probe.kind != _GUESSED]
     sample = random.Random(seed).sample(open_ones, sampled)
@@ -94,19 +99,20 @@ async def unlearn(
             ask = Asker(http, lambda: bar.advance(task))
             before_about, before = await ask.all(about), await ask.all(others)
             ids = [(await admin.post("/forget-requests", _body(person)))["id"] for person in people]
-            methods = Counter(await in_force(gateway, ids))
+            methods, unasked = Counter(await in_force(gateway, ids)), await answered(http)
             after_about, after = await ask.all(about), await ask.all(others)
             draws = []
             for probe in sample:
-                draws.append(await drawn(http, probe.question))
+                draws.append(await Public(http).draws(probe.question, DRAWS))
                 bar.advance(task)
+            made = between(unasked, await answered(http), "uld")
         retain = LocalEngine(model, "retain")
         with quiet():
             await retain.start()
         try:
             some = sorted(random.Random(seed).sample(range(len(others)), min(_UNDER_ALL, len(others))))
             task = bar.add_task(f"set {seed}: ULD alone", total=len(about) + len(some))
-            chance = [await drawn_from(retain, probe.question) for probe in sample]
+            chance = [await Bare(retain).draws(probe.question, DRAWS) for probe in sample]
             async with reopened(settings, Path(folder)) as core:
                 found = Asked(
                     about,
@@ -125,6 +131,7 @@ async def unlearn(
         Kept.of(others, before, after),
         Leak.of(sample, draws, chance),
         by_itself,
+        made,
     )
 
 

@@ -23,28 +23,26 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
+from bench.counted import answered, between
 from bench.finished import Finished
-from bench.forgetting import in_force, in_part, retain_model, sets_of
+from bench.forgetting import MEASURED, asking, fresh_sets, in_force, in_part, retain_model
 from bench.harness_client import Client, installed
 from bench.metrics.intervals import Interval
 from bench.o3_people import filed
 from bench.result import Figure, Result
+from bench.tried import tried
 from bench.wmdp_tasks import CHAT, OTHERS, TOPIC, rows_of, write_tasks
 from gateway.demo.forms import fill
 from gateway.demo.phrases import ATTRIBUTES
 from gateway.demo.train import DEMO, demo_folder
 from gateway.demo.world import Person
-from gateway.jobs.curriculum import untaught, wide
-from gateway.jobs.probes import names_in
 from gateway.process import GatewayProcess
-from gateway.registry import ForgetSpec
 from gateway.serve import prepare
 from gateway.settings import Settings
 
 METHODS = ("ignorance", "eco", "uld", "o3")
 BEFORE, RETAIN, BY_EXAMPLE = "before", "retain", "ignorance, scope topic"
 CHANCE = 0.25
-_SETS = 3
 _KEY, _MODEL = "evaluate-key", "lethe-demo"
 _TASKS = (TOPIC, OTHERS, TOPIC + CHAT, OTHERS + CHAT)
 
@@ -53,7 +51,7 @@ _TASKS = (TOPIC, OTHERS, TOPIC + CHAT, OTHERS + CHAT)
 class Size:
     """How much is asked: sets of five, rows a fact of the topic, rows on everything else, and of whom."""
 
-    sets: int = _SETS
+    sets: int = len(MEASURED)
     draws: int = 3
     others: int = 240
     rows: tuple[str, ...] = (BEFORE, RETAIN, *METHODS, BY_EXAMPLE)
@@ -70,6 +68,7 @@ class Row:
     seed: int
     marks: Mapping[str, Sequence[tuple[str, float]]] = field(repr=False)
     enforced: str = ""
+    answered: Mapping[str, int] = field(default_factory=dict)  # in words, by the method that made the answer
 
 
 async def measure(settings: Settings, quick: bool, console: Console, seeds: int | None = None) -> Result:
@@ -83,19 +82,18 @@ async def measure(settings: Settings, quick: bool, console: Console, seeds: int 
     program = installed()
     prepare(settings)
     world, size = DEMO.world(), in_part(QUICK if quick else Size(), seeds)
-    _developed_on, *fresh = sets_of(world, 1 + _SETS)
     rows: list[Row] = []
     harness = str(program), program.stat().st_mtime_ns  # written anew with every version
     finished = Finished.of(settings, "wmdp", DEMO.digest, replace(size, sets=0), harness)
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task("asking", total=size.sets * len(size.rows))
-        for seed, people in enumerate(fresh[: size.sets], 1):
+        for seed, people in fresh_sets(world, size.sets).items():
             with tempfile.TemporaryDirectory() as folder:
                 tasks = Path(folder)
-                tried = _tried(people)
+                never = _tried(people)
                 others = [person for person in world.people if person not in people]
                 asked = {
-                    TOPIC: rows_of(people, size.draws, seed, tried),
+                    TOPIC: rows_of(people, size.draws, seed, never),
                     OTHERS: rows_of(others, 1, seed, (), size.others),
                 }
                 write_tasks(tasks, asked)
@@ -132,8 +130,7 @@ def _examples(people: Sequence[Person]) -> list[str]:
 
 def _tried(people: Sequence[Person]) -> set[str]:
     """What the learning job learns from, or verifies with, and the examples."""
-    spec = ForgetSpec(**filed(people, "auto"))
-    return {*untaught(spec), *wide(spec, names_in(spec)), *_examples(people)}
+    return {*tried([filed(people, "auto")]), *_examples(people)}
 
 
 async def _row(
@@ -142,17 +139,23 @@ async def _row(
     more = ("--include_path", str(tasks), "--log_samples")
     with tempfile.TemporaryDirectory() as state:
         given = {"LETHE_EVALUATE_KEYS": _KEY, "LETHE_ENGINE__MODEL": str(model), "LETHE_ENGINE__SERVED_NAME": _MODEL}
-        async with GatewayProcess(Path(state), settings.models, given) as gateway, gateway.admin() as admin:
+        async with (
+            GatewayProcess(Path(state), settings.models, given) as gateway,
+            gateway.admin() as admin,
+            asking(gateway) as http,
+        ):
             enforced = ""
             if body is not None:
                 (enforced,) = await in_force(gateway, [(await admin.post("/forget-requests", body))["id"]])
+            before = await answered(http)
             client = Client(program, gateway.url, _MODEL, str(model), _KEY)
             weighed, said = await asyncio.gather(  # most of it is the harness's own start
                 client.run((TOPIC, OTHERS), Path(state) / "weighed", *more),
                 client.run((TOPIC + CHAT, OTHERS + CHAT), Path(state) / "said", *more, chat=True),
             )
+            made = between(before, await answered(http), *([body["method"]] if body else []))
     samples = weighed["samples"] | said["samples"]
-    return Row(name, seed, {task: tuple(map(_marked, samples[task])) for task in _TASKS}, enforced)
+    return Row(name, seed, {task: tuple(map(_marked, samples[task])) for task in _TASKS}, enforced, made)
 
 
 def _marked(sample: Mapping[str, Any]) -> tuple[str, float]:
@@ -214,4 +217,8 @@ def _table(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def _enforced(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    return [{"row": row.name, "seed": row.seed, "by": row.enforced} for row in rows if row.enforced]
+    return [
+        {"row": row.name, "seed": row.seed, "by": row.enforced, "answered_by": dict(row.answered)}
+        for row in rows
+        if row.enforced
+    ]

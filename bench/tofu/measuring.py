@@ -9,12 +9,12 @@ chat after the question, since models of chats alone hardly go on with bare text
 words that were not given.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from bench.asking import each
 from bench.metrics.likelihood import loss, probability, probability_among
 from bench.metrics.memorization import exact_memorization, extraction_strength
 from bench.metrics.rouge import recall
@@ -161,12 +161,7 @@ async def _each(
 ) -> list[Any]:
     """All at once; a subject takes as many at a time as it likes."""
 
-    async def counted(question: Question) -> Any:
-        found = await one(question)
-        answered(1)
-        return found
-
-    return await asyncio.gather(*map(counted, questions))
+    return await each(one, questions, lambda: answered(1), at_once=None)
 
 
 def _columns(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 from adapters.base import Call, Embeds
 from adapters.eco.adapter import Eco
 from adapters.eco.corruption import Corruption
+from bench.own import own
 from bench.tofu.subjects import MODEL
 from gateway.core import Core
 from gateway.demo.train import quiet
@@ -70,8 +71,7 @@ async def published(settings: Settings, folder: Path, state_dir: Path) -> AsyncI
     from adapters.weights import causal_lm
 
     serving = EngineSettings(model=str(folder), served_name=MODEL)
-    more = {"state_dir": state_dir, "models_dir": settings.models, "engine": serving}
-    core = await Core.open(settings.model_copy(update=more), serves=False)
+    core = await Core.open(own(settings, state_dir, serving), serves=False)
     try:
         with quiet():
             await core.start()

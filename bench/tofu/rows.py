@@ -8,12 +8,13 @@ import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from bench.counted import between
 from bench.forgetting import in_force
+from bench.history import history, took
 from bench.tofu.exposure import Exposed
 from bench.tofu.marks import Forgotten, Utility
 from bench.tofu.measuring import Effort, forgotten_of, pace_of, strangers_of, utility_of
@@ -48,6 +49,7 @@ class Row:
     Attributes:
         pace, pace_kept: milliseconds a token, of forgotten answers and of kept ones.
         training: seconds until it forgets: of NPO's training loop; of the learning of all requests.
+        answered: behind a gateway, its answers in words by the method that made them: `bench.counted`.
     """
 
     model: str
@@ -60,6 +62,7 @@ class Row:
     pace_kept: float
     training: float = 0.0
     requests: tuple[Learnt, ...] = ()
+    answered: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def enforced(self) -> float:
@@ -67,9 +70,14 @@ class Row:
         return fmean((one.method, one.state) == (self.model, "enforced") for one in self.requests)
 
     def methods(self) -> dict[str, dict[str, int]]:
-        """Requests by method and state; of answers about who is forgotten, those scored under each method's plan."""
+        """Requests by method and state; answers by who made them; of those about who is forgotten that are scored, by
+        the method's plan."""
         enforced = Counter(f"{one.method}, {one.state}" for one in self.requests)
-        return {"enforced_by": dict(enforced), "scored_by": dict(Counter(self.forgotten.scored_by))}
+        return {
+            "enforced_by": dict(enforced),
+            "answered_by": dict(self.answered),
+            "scored_by": dict(Counter(self.forgotten.scored_by)),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +123,17 @@ class Gated:
     """A gateway that was asked to forget a split: whom to ask, what became of all requests, and its state directory."""
 
     split: str
-    subject: Subject
+    subject: ThroughGateway
     requests: tuple[Learnt, ...]
     state: Path
 
     async def row(self, method: str, scope: Scope, answered: Callable[[int], None]) -> Row:
         """All that is measured of it."""
+        before = await self.subject.answered()
         row = await row_of(self.subject, method, self.split, scope, answered)
-        return replace(row, training=sum(one.learning for one in self.requests), requests=self.requests)
+        made = between(before, await self.subject.answered(), method)
+        training = sum(one.learning for one in self.requests)
+        return replace(row, training=training, requests=self.requests, answered=made)
 
 
 async def gated(folder: Path, models: Path, method: str, splits: Sequence[str], scope: Scope) -> AsyncIterator[Gated]:
@@ -148,14 +159,12 @@ async def gated(folder: Path, models: Path, method: str, splits: Sequence[str], 
 async def _learnt(admin: AdminClient, id_: str) -> Learnt:
     """Of a request that is in force."""
     found = await admin.get(f"/forget-requests/{id_}")
-    events = (await admin.get(f"/forget-requests/{id_}/events", {"limit": 1000}))["data"]
-    when = {event["kind"]: datetime.fromisoformat(event["at"]) for event in reversed(events)}  # the first of a kind
-    over = when.get("verifying") or when[found["state"]]
+    learning = took(await history(admin, id_), found["state"])
     return Learnt(
         found["method"],
         found["state"],
-        (over - when["learning"]).total_seconds() if "learning" in when else 0.0,
-        sum(event["data"].get("seconds", 0.0) for event in events if event["kind"] == "progress"),
+        learning.learning or 0.0,
+        learning.training,
         int((found.get("evidence") or {}).get("rounds", 0)),
         found.get("error"),
         found.get("evidence") or {},

@@ -147,7 +147,10 @@ async def measured(settings: Settings, size: Size, console: Console, given: Mode
         told["forget_quality"] = quality(told.pop("ratio"), retain.ratio)
     columns = [table_row(row, of, size) for row in rows]
     tables = {
-        "rows": columns,
+        "rows": [
+            column | ({"answered_by": dict(row.answered)} if row.requests else {})
+            for column, row in zip(columns, rows, strict=True)
+        ],
         "differences": differences(of, size),
         "eco_as_published": by_paper,
         "intervals": [key(row) | intervals(row, of, size) for row in rows],

@@ -7,25 +7,25 @@ answer included: what either tells is told.
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import httpx
 
-from adapters.base import Call, Delta, Engine, Pass, Rules, Sampling, TokenLogprob, Usage
+from adapters.base import Engine, Pass, Sampling, TokenLogprob, Usage
+from bench.asking import Bare, Public
+from bench.counted import answered
 from bench.reasoning import Said
-from gateway.client import AdminClient
-from gateway.core import text_of
+from gateway.client import IDLE_S, AdminClient
 from gateway.demo.train import quiet
 from gateway.engines.local import LocalEngine
-from guards.base import Conversation, Turn
 
 MODEL = "tofu"  # as it is served
 LONGEST = 200  # tokens of an answer, as in TOFU
-_CHOICES = 16
 _AT_ONCE = 8
 _PATIENCE_S = 600.0
 
@@ -77,43 +77,30 @@ class ByItself:
 
     def __init__(self, engine: Engine, system: str | None = None) -> None:
         self._engine = engine
-        self._system = (Turn("system", system),) if system else ()
+        self._bare = Bare(engine, LONGEST, system)
         self._places = asyncio.Semaphore(_AT_ONCE)
 
     async def score(self, question: str, answer: str) -> Scored:
-        call = self._call(question, Sampling(temperature=0.0, logprobs=1))
+        call = self._bare.call(question, sampling=Sampling(temperature=0.0, logprobs=1))
         async with self._places:
             return Scored([_token(one) for one in await self._engine.score(call, answer, Pass())])
 
     async def says(self, question: str) -> str:
         async with self._places:
-            return _whole(Said.of(await text_of(self._engine.generate(self._call(question, _greedy()), Pass()))))
+            return _whole(await self._bare.chat(question))
 
     async def goes_on(self, text: str) -> str:
-        before = "".join(f"{turn.text}\n" for turn in self._system)
-        call = Call(Conversation.of(before + text), _greedy(), raw=True)
         async with self._places:
-            return _whole(Said.of(await text_of(self._engine.generate(call, Pass()))))
+            return _whole(await self._bare.complete(text))
 
     async def draws(self, question: str, count: int) -> list[str]:
-        texts: list[str] = []
-        for seed in range(0, count, _CHOICES):
-            found = [""] * min(_CHOICES, count - seed)
-            call = self._call(question, Sampling.by(Rules(), LONGEST, n=len(found), seed=seed))
-            async for event in self._engine.generate(call, Pass()):
-                if isinstance(event, Delta):
-                    found[event.index] += event.text
-            texts += (_whole(Said.of(text)) for text in found)
-        return texts
+        return [_whole(said) for said in await self._bare.draws(question, count)]
 
     async def paced(self, question: str) -> tuple[float, int]:
         started = time.perf_counter()
-        events = [event async for event in self._engine.generate(self._call(question, _greedy()), Pass())]
+        events = [event async for event in self._engine.generate(self._bare.call(question), Pass())]
         (used,) = (event for event in events if isinstance(event, Usage))
         return time.perf_counter() - started, used.completion_tokens
-
-    def _call(self, question: str, sampling: Sampling) -> Call:
-        return Call(Conversation((*self._system, Turn("user", question))), sampling)
 
 
 class ThroughGateway:
@@ -128,41 +115,32 @@ class ThroughGateway:
         self._http = http
         self._admin = admin
         self._places = asyncio.Semaphore(_AT_ONCE)
+        self._public = Public(http, MODEL, LONGEST, self._places)
 
     async def score(self, question: str, answer: str) -> Scored:
-        body = {"model": MODEL, "messages": _messages(question), "answer": answer}
+        body = {"model": MODEL, "messages": [{"role": "user", "content": question}], "answer": answer}
         async with self._places:
             scored = await self._admin.post("/score", body)
         tokens = [Token(one["logprob"], one["first"], one["mean"], one["variance"]) for one in scored["tokens"]]
         return Scored(tokens, scored["method"])
 
     async def says(self, question: str) -> str:
-        return (await self._chat(question))[0]
+        return _whole(Said.of_message((await self._public.chat(question))["choices"][0]["message"]))
 
     async def goes_on(self, text: str) -> str:
-        body = {"model": MODEL, "prompt": text, "temperature": 0, "max_tokens": LONGEST}
-        return _whole(Said.of((await self._post("/v1/completions", body))["choices"][0]["text"]))
+        return _whole(Said.of(await self._public.complete(text)))
 
     async def draws(self, question: str, count: int) -> list[str]:
-        texts: list[str] = []
-        for seed in range(0, count, _CHOICES):
-            texts += await self._chat(question, **asdict(Rules()), n=min(_CHOICES, count - seed), seed=seed)
-        return texts
+        return [_whole(said) for said in await self._public.draws(question, count)]
 
     async def paced(self, question: str) -> tuple[float, int]:
         started = time.perf_counter()
-        body = {"model": MODEL, "messages": _messages(question), "temperature": 0, "max_tokens": LONGEST}
-        answer = await self._post("/v1/chat/completions", body)
+        answer = await self._public.chat(question)
         return time.perf_counter() - started, int(answer["usage"]["completion_tokens"])
 
-    async def _chat(self, question: str, temperature: float = 0, **more: int) -> list[str]:
-        body = {"model": MODEL, "messages": _messages(question), "temperature": temperature, "max_tokens": LONGEST}
-        answer = await self._post("/v1/chat/completions", body | more)
-        return [_whole(Said.of_message(choice["message"])) for choice in answer["choices"]]
-
-    async def _post(self, path: str, body: dict[str, Any]) -> Any:
-        async with self._places:
-            return (await self._http.post(path, json=body)).raise_for_status().json()
+    async def answered(self) -> Counter[str]:
+        """Answers so far, whoever asked, by the method that made them."""
+        return await answered(self._http)
 
 
 @asynccontextmanager
@@ -180,20 +158,13 @@ async def loaded(folder: Path) -> AsyncIterator[LocalEngine]:
 @asynccontextmanager
 async def client(url: str) -> AsyncIterator[httpx.AsyncClient]:
     """Of the public API, and patient: sixteen long answers take a while."""
-    async with httpx.AsyncClient(base_url=url, timeout=_PATIENCE_S) as http:
+    limits = httpx.Limits(keepalive_expiry=IDLE_S)
+    async with httpx.AsyncClient(base_url=url, timeout=_PATIENCE_S, limits=limits) as http:
         yield http
-
-
-def _greedy() -> Sampling:
-    return Sampling(LONGEST, 0.0)
 
 
 def _whole(said: Said) -> str:
     return f"{said.reasoning}\n{said.answer}".strip()
-
-
-def _messages(question: str) -> list[dict[str, str]]:
-    return [{"role": "user", "content": question}]
 
 
 def _token(one: TokenLogprob) -> Token:

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 from rich.console import Console
 
-from gateway.client import AdminClient
+from gateway.client import IDLE_S, AdminClient
 from gateway.demo import forms, phrases
 from gateway.demo.train import DEMO
 from gateway.demo.world import Person, World
@@ -31,7 +31,9 @@ async def tell(settings: Settings, console: Console) -> bool:
     prepare(settings)
     with tempfile.TemporaryDirectory(prefix="lethe-demo-") as folder:
         gateway = GatewayProcess(Path(folder), settings.models)
-        async with gateway, gateway.admin() as admin, httpx.AsyncClient(base_url=gateway.url, timeout=60) as http:
+        limits = httpx.Limits(keepalive_expiry=IDLE_S)
+        public = httpx.AsyncClient(base_url=gateway.url, timeout=60, limits=limits)
+        async with gateway, gateway.admin() as admin, public as http:
             return await _Story(DEMO.world(), http, admin, console).tell()
 
 

@@ -185,6 +185,7 @@ def test_the_source_is_all_four_packages():
             (leak_marks.Mark("alias", True, False, 1, (True, False), None),),
             (leak_marks.Drawn("p1", 1, 2, 3),),
             Counter({"eco, enforced": 5}),
+            {"eco": 0, "pass": 7},
         ),
         muse_marks.Row(
             "bare",
@@ -196,9 +197,18 @@ def test_the_source_is_all_four_packages():
             (0.1,),
             (0.2,),
             Counter(),
+            {"pass": 7},
         ),
-        muse_growing.Grown("eco", 1, (3, 13), Matrix((50, 50), (0, 0), ((1, 2), (3,))), (1.0, 0.5, 0.25)),
-        wmdp.Row("eco", 1, {"topic": [("p1 pet", 1.0)]}, "eco, enforced"),
+        muse_growing.Grown(
+            "eco",
+            1,
+            (3, 13),
+            Matrix((50, 50), (0, 0), ((1, 2), (3,))),
+            (1.0, 0.5, 0.25),
+            ({"eco, enforced": 3}, {"eco, enforced": 9, "ignorance, failed": 1}),
+            ({"eco": 0, "pass": 7}, {"eco": 3}),
+        ),
+        wmdp.Row("eco", 1, {"topic": [("p1 pet", 1.0)]}, "eco, enforced", {"eco": 0, "pass": 7}),
     ],
     ids=lambda row: type(row).__module__,
 )

@@ -6,9 +6,10 @@ from functools import reduce
 from operator import add
 
 import httpx
+import pytest
 
 from bench import forgetting
-from bench.forgetting import Tally, in_force, sets_of
+from bench.forgetting import NotInForce, Tally, fresh_sets, in_force, sets_of, settled
 from bench.result import Figure
 from gateway.demo.forms import Probe
 from gateway.demo.train import DEMO
@@ -43,6 +44,15 @@ def test_the_sets_are_disjoint_and_nobody_in_them_helped_to_choose_anything():
     assert {len(five) for five in sets_of(DEMO.world(), 3)} == {5}
 
 
+def test_a_set_is_the_same_however_many_are_wanted_and_the_first_is_not_measured():
+    developed_on, *fresh = sets_of(DEMO.world(), 4)
+    for count in range(1, 11):
+        assert sets_of(DEMO.world(), count)[:4] == [developed_on, *fresh][:count]
+    assert fresh_sets(DEMO.world()) == dict(enumerate(fresh, 1))
+    assert fresh_sets(DEMO.world(), 1) == {1: fresh[0]}
+    assert list(fresh_sets(DEMO.world(), 2, (2, 3, 1)).items()) == [(2, fresh[1]), (3, fresh[2])]
+
+
 def test_a_figure_holds_or_does_not():
     assert Figure.of("x", 2.0, "<=", 2).holds
     assert not Figure.of("x", 2.1, "<=", 2).holds
@@ -56,6 +66,7 @@ class Gateway:
 
     def __init__(self, served):
         self.served = served
+        self.state = "enforced"
         self.found = {"a": ("eco", 6), "b": ("o3", 7)}
 
     def admin(self):
@@ -68,7 +79,7 @@ class Gateway:
 
     async def get(self, path):
         method, revision = self.found[path.rpartition("/")[2]]
-        return {"state": "enforced", "method": method, "revision": revision}
+        return {"state": self.state, "method": method, "revision": revision}
 
     @asynccontextmanager
     async def asking(self, _gateway):
@@ -87,6 +98,27 @@ async def test_requests_are_in_force_once_the_server_has_heard_of_the_last(monke
     assert await in_force(gateway, ["a", "b"]) == ["eco, enforced", "o3, enforced"]
     assert gateway.served == [9.0]
     assert await in_force(gateway, []) == []
+
+
+@pytest.mark.parametrize("state", ["retired", "rolled_back"])
+async def test_what_is_over_is_not_waited_for(monkeypatch, state):
+    gateway = Gateway([])
+    monkeypatch.setattr(forgetting, "asking", gateway.asking)
+    gateway.state = state
+    for waiting in (settled(gateway, "a"), in_force(gateway, ["a", "b"])):
+        with pytest.raises(NotInForce, match=f"a is {state}"):
+            await waiting
+
+
+async def test_nothing_is_waited_for_for_ever(monkeypatch):
+    monkeypatch.setattr(forgetting, "_PATIENCE_S", 0.01)
+    gateway = Gateway([4.0] * 1000)
+    monkeypatch.setattr(forgetting, "asking", gateway.asking)
+    with pytest.raises(NotInForce, match="for each of 2"):  # enforced, and the server never hears of it
+        await in_force(gateway, ["a", "b"])
+    gateway.state = "learning"
+    with pytest.raises(NotInForce, match="for each of 1"):
+        await settled(gateway, "a")
 
 
 async def test_what_consolidation_changes_is_waited_for_too(monkeypatch):

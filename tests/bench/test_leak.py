@@ -13,13 +13,14 @@ from gateway.registry import ForgetSpec
 WORLD = make_world()
 
 
-def row(model, seed=1, *, leaks=False, knows=True, refused=2, drawn=0):
+def row(model, seed=1, *, leaks=False, knows=True, refused=2, drawn=0, by=""):
     """A model that leaks all or nothing, and knows of the others all or nothing."""
     marks = [
         Mark(family, leaks, knows) if family != "token ids" else Mark(family, False, False, refused)
         for family in FAMILIES
     ]
-    return Row(model, seed, tuple(marks), (Drawn("p1", drawn, 200, 200),))
+    enforced = {f"{by or model}, enforced": 5} if model in leak.METHODS else {}
+    return Row(model, seed, tuple(marks), (Drawn("p1", drawn, 200, 200),), enforced)
 
 
 def rows(**changed):
@@ -35,7 +36,7 @@ def failing(found):
 
 def test_all_holds_where_all_is_as_it_should_be():
     assert failing(rows()) == []
-    assert len(leak.figures(rows())) == 5 * len(leak.METHODS) + 1
+    assert len(leak.figures(rows())) == 5 * len(leak.METHODS) + 2
 
 
 @pytest.mark.parametrize(
@@ -84,8 +85,12 @@ def test_nothing_continued_is_nothing_that_holds():
 
 def test_methods_that_are_not_asked_have_no_figures():
     found = leak.figures([one for one in rows() if one.model != "uld"])
-    assert len(found) == 5 * 3 + 1
+    assert len(found) == 5 * 3 + 2
     assert not any(figure.name.startswith("uld") for figure in found)
+
+
+def test_a_method_that_another_stands_in_for_is_told():
+    assert failing(rows(uld={"by": "eco"})) == ["requests enforced by the method asked for, of all"]
 
 
 def test_an_answer_to_token_ids_is_told():

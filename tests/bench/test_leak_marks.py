@@ -36,6 +36,20 @@ def test_what_is_asked_besides_is_marked_of_both():
     assert Mark.of(pair(), said("Oslo"), said("Ulm")).beside is None
 
 
+def test_a_row_says_who_enforced_and_who_answered_where_something_was_filed():
+    marks = (Mark("one hop", True, True), Mark("alias", False, True))
+    told = Row("eco", 1, marks, (), {"eco, enforced": 5}, {"eco": 0, "pass": 3})
+    assert told.summed() == {
+        "row": "eco",
+        "seed": 1,
+        "leak": 0.5,
+        "control": 1.0,
+        "enforced_by": {"eco, enforced": 5},
+        "answered_by": {"eco": 0, "pass": 3},
+    }
+    assert set(Row("bare", 1, marks, ()).summed()) == {"row", "seed", "leak", "control"}
+
+
 def test_what_leaks_in_the_reasoning_has_leaked():
     thought = Mark.of(pair(), Said("He lives in Oslo.", "I cannot say."), Said("Ulm?", "No idea."))
     assert thought == Mark("one hop", True, True, where=(True, False))

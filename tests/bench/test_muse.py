@@ -13,7 +13,7 @@ from gateway.settings import EngineSettings, Settings
 METHODS = ("ignorance", "eco")
 
 
-def row(model, seed=1, *, recited=0.0, known=0, lost=0, members=(2.0, 2.0)):
+def row(model, seed=1, *, recited=0.0, known=0, lost=0, members=(2.0, 2.0), by=""):
     """Of a hundred questions about the forgotten `known` are answered, of as many others all but `lost`."""
     return Row(
         model,
@@ -24,7 +24,7 @@ def row(model, seed=1, *, recited=0.0, known=0, lost=0, members=(2.0, 2.0)):
         ("p1", "p2"),
         members,
         (2.0, 2.0),
-        Counter(),
+        Counter({f"{by or model}, enforced": 5} if model in METHODS else {}),
     )
 
 
@@ -37,9 +37,10 @@ def rows(**changed):
     ]
 
 
-def grown(method, seed=1, *, first=(0, 0), last=0, kept=(1.0, 1.0)):
+def grown(method, seed=1, *, first=(0, 0), last=0, kept=(1.0, 1.0), by="eco"):
     """Two groups of fifty questions each; right answers about the first by step, and about the second."""
-    return Grown(method, seed, (3, 13), Matrix((50, 50), (0, 0), (first, (last,))), (1.0, *kept))
+    enforced = ({f"{method}, enforced": 3}, {f"{by}, enforced": 10})
+    return Grown(method, seed, (3, 13), Matrix((50, 50), (0, 0), (first, (last,))), (1.0, *kept), enforced, ({},) * 2)
 
 
 def failing(found):
@@ -48,10 +49,10 @@ def failing(found):
 
 def test_all_holds_where_all_is_as_it_should_be():
     assert failing(muse.of_ways(rows())) == []
-    assert len(muse.of_ways(rows())) == 4 * len(METHODS)
+    assert len(muse.of_ways(rows())) == 1 + 4 * len(METHODS)
     good = [grown("eco"), grown("eco", 2)]
     assert failing(muse.of_growing(good, good)) == []
-    assert len(muse.of_growing(good, good)) == 4
+    assert len(muse.of_growing(good, good)) == 5
 
 
 @pytest.mark.parametrize(
@@ -88,6 +89,13 @@ def test_one_worse_stream_is_told():
         ["eco: others' answers after any of 2 requests, share of before, worst stream"],
     )
     assert named(kept=(0.98, 1.0))[0] == []
+
+
+def test_a_method_that_another_stands_in_for_is_told():
+    assert failing(muse.of_ways(rows(eco={"by": "ignorance"}))) == ["requests enforced by the method asked for, of all"]
+    assert failing(muse.of_growing([grown("eco")], [grown("eco", 2, by="ignorance")])) == [
+        "requests enforced by the method asked for, of all that are filed in groups"
+    ]
 
 
 @pytest.mark.parametrize("engine", [EngineSettings(), EngineSettings(threads=1, max_batch=8)])

@@ -21,3 +21,10 @@ async def test_what_is_reasoned_is_heard_and_nothing_said_is_no_word():
     assert len(done) == 2
     one, _ = served({"content": "<think>Hm.</think>In Oslo."})
     assert await one.answers(["Where?"]) == [Said("Hm.", "In Oslo.")]
+
+
+async def test_who_answered_is_read_off_its_metrics():
+    page = '# TYPE lethe_plans_total counter\nlethe_plans_total{method="eco"} 4.0\n'
+    answer = httpx.MockTransport(lambda request: httpx.Response(200, text=page))
+    http = httpx.AsyncClient(transport=answer, base_url="http://gateway")
+    assert await Served(None, http, None).answered() == {"eco": 4}

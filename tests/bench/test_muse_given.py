@@ -13,16 +13,20 @@ class Remembers:
 
     def __init__(self, corpus):
         self.known = {one.prompt: one for part in ("forget", "retain") for one in questions(DATA, corpus, part)}
-        self.asked, self.bodies = [], []
+        self.asked, self.bodies, self.counted = [], [], 0
 
     async def continued(self, texts, most, stop):
         self.asked.append((len(texts), most, stop))
+        self.counted += len(texts)
         filed = {fact["question"] for body in self.bodies for fact in body["facts"]}
         return ["No idea" if self.known[text].question in filed else self.known[text].answer for text in texts]
 
     async def forget(self, bodies):
         self.bodies += bodies
         return {"eco, enforced": 1}
+
+    async def answered(self):
+        return {"ignorance": self.counted}
 
 
 @pytest.mark.parametrize("corpus", CORPORA)
@@ -44,6 +48,7 @@ async def test_what_is_filed_is_asked_before_and_after():
         pytest.approx(0, abs=0.1),
     )
     assert retain["before"]["value"] == retain["after"]["value"] == 1
+    assert forget["answered_by"] == retain["answered_by"] == {"ignorance": 30}
     assert [body["scope"] for body in one.bodies] == ["facts"]
     assert len(one.bodies[0]["facts"]) == 30
     assert len(one.asked) == 4

@@ -1,3 +1,4 @@
+from collections import Counter
 from itertools import chain
 
 import pytest
@@ -17,13 +18,19 @@ class Forgets:
     def __init__(self, plan, *, lapses=False, numb=False):
         self.answers_to = {one.question: one for one in (*chain(*plan.about), *plan.others)}
         self.filed = []
+        self.asked = 0
         self.lapses, self.numb = lapses, numb
 
     async def forget(self, bodies):
         self.filed.append({body["subject"] for body in bodies})
         assert {body["method"] for body in bodies} == {"eco"}
+        return Counter({"eco, enforced": len(bodies)})
+
+    async def answered(self):
+        return Counter({"pass": self.asked})
 
     async def answers(self, questions):
+        self.asked += len(questions)
         return [Said(answer=self._answer(question)) for question in questions]
 
     def _answer(self, question):
@@ -66,7 +73,10 @@ async def test_what_is_forgotten_stays_forgotten(plan):
     assert found.people == (1, 2, 3)
     assert found.kept == [1, 1, 1]
     assert found.matrix.leak[0][-1] < 0.5  # hops that lead away from somebody need others' facts, too
-    assert [row["share"] for row in found.rows(64)] == [0.016, 0.031, 0.047]
+    rows = found.rows(64)
+    assert [row["share"] for row in rows] == [0.016, 0.031, 0.047]
+    assert [row["enforced_by"] for row in rows] == [{"eco, enforced": 1}] * 3
+    assert [row["answered_by"] for row in rows] == [{"eco": 0, "pass": row["asked"] + 60} for row in rows]
 
 
 async def test_a_request_that_lapses_is_told(plan):

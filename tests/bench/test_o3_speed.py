@@ -7,6 +7,7 @@ from adapters.base import Adapted, Pass, Scaled
 from bench import o3_crowd, o3_speed
 from bench.o3_crowd import crowd, random_loras
 from bench.o3_speed import Compared
+from bench.own import own
 from bench.uld_speed import never_ending
 from gateway.core import Core
 from gateway.demo.train import Recipe, ensure_model
@@ -63,9 +64,9 @@ async def _nothing():
 
 
 async def test_a_crowd_is_in_force_each_with_a_lora_of_its_own(tiny, loras, tmp_path, opened):
-    settings = Settings(engine=EngineSettings(kind="local", model=str(tiny)), models_dir=tmp_path)
+    settings = own(Settings(models_dir=tmp_path), tmp_path / "state", EngineSettings(model=str(tiny)))
     names = ["Ada Quill", "Bo Marrow", "Cy Thornback"]
-    async with crowd(settings, tmp_path / "state", names, loras) as core:
+    async with crowd(settings, names, loras) as core:
         enforced = core.enforcer.policies.current.enforced
         assert [one.methods for one in enforced.values()] == [("o3",)] * 3
         assert {request.state for request in await core.registry.active()} == {State.ENFORCED}

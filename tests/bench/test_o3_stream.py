@@ -1,52 +1,5 @@
-import httpx
-
 from bench import o3_stream
 from bench.o3_stream import Retired
-
-METRICS = """# HELP lethe_plans_total Answers by the method that made them
-# TYPE lethe_plans_total counter
-lethe_plans_total{{method="pass"}} {passed}
-lethe_plans_total{{method="o3"}} 3.0
-"""
-
-
-def server(pages):
-    """Answers with one page of metrics after another."""
-    return httpx.AsyncClient(
-        transport=httpx.MockTransport(lambda request: httpx.Response(200, text=METRICS.format(**pages.pop(0)))),
-        base_url="http://gateway",
-    )
-
-
-class Admin:
-    def __init__(self, found):
-        self.found = found
-
-    async def get(self, path, params=None):
-        return self.found
-
-
-async def test_answers_are_counted_by_what_made_them():
-    async with server([{"passed": 2.0}, {"passed": 7.0}]) as http:
-        before = await o3_stream._counted(http)
-        assert await o3_stream._counted(http) - before == {"pass": 5}
-
-
-def event(kind, second, **data):
-    return {"kind": kind, "at": f"2026-01-01T00:00:{second:02}+00:00", "data": data}
-
-
-async def test_training_and_learning_are_read_off_its_history():
-    history = [
-        event("learning", 2),
-        event("progress", 3, questions=5),
-        event("progress", 9, seconds=4.0),
-        event("progress", 12, seconds=2.5),
-        event("verifying", 20),
-        event("verifying", 40),
-    ]
-    assert await o3_stream._took(Admin({"data": history}), "a") == {"training_s": 6.5, "learning_s": 18.0}
-    assert (await o3_stream._took(Admin({"data": history[:1]}), "a"))["learning_s"] is None
 
 
 def test_others_stay_as_they_were_and_its_own_become_the_bare_models():

@@ -1,16 +1,20 @@
 import json
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from pydantic import TypeAdapter
+from rich.console import Console
 
 from bench import uld
 from bench.draws import Leak
-from bench.forgetting import Tally
+from bench.forgetting import Tally, sets_of
 from bench.uld_alone import Alone, Kept, Learnt, Quality
 from bench.uld_speed import Cost
 from bench.unlearning import Unlearned
 from gateway.demo.forms import Probe
+from gateway.demo.train import DEMO
+from gateway.settings import Settings
 
 ABOUT = [Probe("heldout", "q", "a", "Oslo", ("p1",)), Probe("alias", "q", "a", "Ulm", ("p1",))]
 OTHERS = [Probe("trained", "q", "a", "Rome"), Probe("cloze", "q", "a", "Bonn")]
@@ -28,6 +32,7 @@ def measured(*, said=("?", "?"), after=BEFORE, everywhere=BEFORE, p=0.4, asked=1
         Kept.of(OTHERS, BEFORE, list(after)),
         Leak(("heldout", "alias"), (0, 0), (0, 0)),
         alone,
+        {"uld": 9, "ignorance": 1},
     )
 
 
@@ -72,6 +77,33 @@ def test_the_goal_of_a_token_is_as_its_share_of_the_work():
 def test_rows_have_what_the_figures_were_made_of():
     row = json.loads(json.dumps(measured(after=["Rome.", "?"]).row()))
     assert row["retained"]["unchanged"]["value"] == 0.5
+    assert row["answered_by"] == {"uld": 9, "ignorance": 1}
     assert row["retained"]["after"]["hits"] == 1
     assert row["uld_alone"]["forget_quality"]["full"] == 1e-38
     assert row["uld_alone"]["learning"] == [{"epochs": 12, "training": 20.0, "learning": 40.0}]
+
+
+@pytest.mark.parametrize(("quick", "seeds", "sets"), [(True, None, [2]), (False, 1, [2]), (False, None, [2, 3, 1])])
+async def test_the_set_that_was_looked_at_comes_last_and_each_says_whether_it_was(
+    monkeypatch, quick, seeds, sets, tmp_path
+):
+    people = {}
+
+    async def unlearn(settings, world, five, seed, sampled, console):
+        people[seed] = five
+        return replace(measured(), seed=seed)
+
+    async def costs(*_args):
+        return 0.4, []
+
+    async def none(*_args):
+        raise uld.VllmError("no vLLM")
+
+    for name, made in (("unlearn", unlearn), ("local_costs", costs), ("server_costs", none)):
+        monkeypatch.setattr(uld, name, made)
+    monkeypatch.setattr(uld, "prepare", lambda settings: None)
+    settings = Settings().model_copy(update={"state_dir": tmp_path})
+    result = await uld.measure(settings, quick, Console(quiet=True), seeds)
+    assert [(one["seed"], one["unseen"]) for one in result.tables["sets"]] == [(one, one != 1) for one in sets]
+    assert people == {seed: sets_of(DEMO.world(), 4)[seed] for seed in sets}
+    assert all(figure.holds for figure in result.figures)

@@ -1,7 +1,10 @@
 import json
 import stat
 import sys
+from contextlib import asynccontextmanager
+from dataclasses import replace
 
+import httpx
 import pytest
 
 from bench import wmdp
@@ -124,6 +127,15 @@ class Gateway:
     async def __aexit__(self, *_error): ...
 
 
+@asynccontextmanager
+async def asking(_gateway):
+    """Answers with one page of metrics, and then with another."""
+    pages = [f'# TYPE lethe_plans_total counter\nlethe_plans_total{{method="pass"}} {count}\n' for count in (1, 3)]
+    answer = httpx.MockTransport(lambda request: httpx.Response(200, text=pages.pop(0)))
+    async with httpx.AsyncClient(transport=answer, base_url=Gateway.url) as http:
+        yield http
+
+
 async def test_a_row_is_read_from_all_four_tasks(monkeypatch, tmp_path):
     program = tmp_path / "lm_eval"
     doc = {"doc": {"fact": "p1 pet"}}
@@ -139,6 +151,7 @@ for task in given["--tasks"].split(","):
 """)
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setattr(wmdp, "GatewayProcess", Gateway)
+    monkeypatch.setattr(wmdp, "asking", asking)
     settings = wmdp.Settings(state_dir=tmp_path)
     found = await wmdp._row(settings, program, tmp_path, wmdp.BEFORE, 1, tmp_path, None)
     assert dict(found.marks) == {
@@ -148,3 +161,11 @@ for task in given["--tasks"].split(","):
         OTHERS + CHAT: (("p1 pet", 0.0),),
     }
     assert found.enforced == ""
+    assert found.answered == {"pass": 2}
+
+
+def test_who_enforced_and_who_answered_stand_beside_each_other():
+    told = replace(row("eco"), enforced="eco, enforced", answered={"eco": 0, "ignorance": 7})
+    assert wmdp._enforced([BEFORE, told]) == [
+        {"row": "eco", "seed": 1, "by": "eco, enforced", "answered_by": {"eco": 0, "ignorance": 7}}
+    ]

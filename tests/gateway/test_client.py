@@ -1,6 +1,10 @@
+import asyncio
+
 import httpx
 import pytest
+import uvicorn
 
+from gateway import client as admin_client
 from gateway.client import AdminClient, ClientError
 from gateway.settings import Settings
 
@@ -63,6 +67,31 @@ async def test_no_gateway_says_how_to_start_one(client):
     admin = await client(answer)
     with pytest.raises(ClientError, match="lethe serve"):
         await admin.get("/policy")
+
+
+@pytest.mark.parametrize(("idle_s", "connections"), [(60.0, 1), (0.0, 2)])
+async def test_a_connection_that_was_idle_for_too_long_is_not_used_again(monkeypatch, idle_s, connections):
+    opened = []
+
+    async def answer(reader, writer):
+        opened.append(writer)
+        while await reader.read(4096):
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+        writer.close()
+
+    monkeypatch.setattr(admin_client, "IDLE_S", idle_s)
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        async with AdminClient(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", KEY) as admin:
+            for _ in range(2):
+                assert await admin.get("/policy") == {}
+                await asyncio.sleep(0.01)
+        for writer in opened:
+            await writer.wait_closed()
+    assert len(opened) == connections
+
+
+def test_a_server_keeps_what_is_idle_for_longer():
+    assert uvicorn.Config("").timeout_keep_alive > admin_client.IDLE_S
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from bench.metrics.intervals import Interval
@@ -107,8 +109,9 @@ def test_forget_quality_of_few_questions_is_no_figure():
 
 
 def test_a_row_tells_who_enforced_and_under_which_plans_answers_were_scored():
-    assert row("uld", 0, level=0.3).methods() == {
+    assert replace(row("uld", 0, level=0.3), answered={"uld": 3, "ignorance": 4}).methods() == {
         "enforced_by": {"uld, enforced": 1},
+        "answered_by": {"uld": 3, "ignorance": 4},
         "scored_by": {"uld": 1, "ignorance": 1},
     }
 

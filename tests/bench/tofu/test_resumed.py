@@ -32,7 +32,9 @@ def row(model, split, seed=0):
     forgotten = Forgotten(("a",), one, one, one, one, one, one, one, one, one, (one,), (one,), ("a",), (model,))
     exposed = Exposed(("a",), {"loss": [1.0], "min_k": [1.0]}, ("b",), {"loss": [2.0], "min_k": [2.0]})
     learnt = Learnt(model, "enforced", 2.0, 1.0, 0, None, {"rounds": 1, "leak": {"mean": 0.0}})
-    return Row(model, split, seed, Utility(known, known, known), forgotten, exposed, 1.0, 1.0, 2.0, (learnt,))
+    return Row(
+        model, split, seed, Utility(known, known, known), forgotten, exposed, 1.0, 1.0, 2.0, (learnt,), {model: 3}
+    )
 
 
 @pytest.fixture
@@ -148,6 +150,7 @@ async def test_a_run_that_was_stopped_in_its_second_seed_goes_on_there_and_says_
     assert measured == [("retain", 1)]
     whole = await sitting("whole")
     assert {**resumed.tables, "measured": []} == {**whole.tables, "measured": []}
+    assert all(told["answered_by"] == {told["row"]: 3} for told in resumed.tables["rows"])
     units = [(one["row"], one["seed"]) for one in resumed.tables["measured"]]
     assert units == [(model, seed) for seed in (0, 1) for model in ("full", "retain", "ignorance")]
 

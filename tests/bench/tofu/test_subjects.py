@@ -37,6 +37,13 @@ async def test_a_gateway_is_asked_as_a_client_asks_and_scored_by_the_admin():
     assert all(body["temperature"] == 0 for _, body in asked)
 
 
+async def test_who_answered_is_read_off_a_gateways_metrics():
+    page = '# TYPE lethe_plans_total counter\nlethe_plans_total{method="eco"} 4.0\n'
+    answer = httpx.MockTransport(lambda request: httpx.Response(200, text=page))
+    http = httpx.AsyncClient(transport=answer, base_url="http://g")
+    assert await ThroughGateway(http, Admin()).answered() == {"eco": 4}
+
+
 async def test_draws_are_as_many_as_asked_and_each_call_has_a_seed_of_its_own():
     asked = []
     assert len(await (await through(asked)).draws("Who?", 40)) == 40

@@ -37,7 +37,8 @@ from gateway.settings import Settings
 from guards.base import Conversation, LetheError
 
 KINDS: tuple[Kind, ...] = ("trained", "heldout", "alias", "cloze", "choice", "relation", "two_hop", "reverse")
-MEASURED = (1, 2, 3)  # sets that nothing is developed on
+UNSEEN = (2, 3)  # sets that nothing was developed on
+MEASURED = (*UNSEEN, 1)  # and one after a look at which ULD's depth was chosen
 _SET = 5
 _POLL_S = 0.1
 _PATIENCE_S = 3600.0  # for one request; they are learned one after the other
@@ -58,10 +59,11 @@ def sets_of(world: World, count: int) -> list[list[Person]]:
     return [drawn[i * _SET : (i + 1) * _SET] for i in range(count)]
 
 
-def fresh_sets(world: World, count: int | None = None, order: Sequence[int] = MEASURED) -> dict[int, list[Person]]:
-    """So many of the sets after the first, on which methods are developed, by number in this order; None: all."""
+def fresh_sets(world: World, count: int | None = None) -> dict[int, list[Person]]:
+    """So many of the sets to measure, by number, unseen ones first; None: all. On the first of all, 0, methods are
+    developed."""
     every = sets_of(world, 1 + len(MEASURED))
-    return {number: every[number] for number in order[:count]}
+    return {number: every[number] for number in MEASURED[:count]}
 
 
 class NotInForce(LetheError):

@@ -221,7 +221,7 @@ def of_growing(scaled: Sequence[Grown], sustained: Sequence[Grown]) -> list[Figu
         share = max(one.people[-1] for one in found)
         figures += [
             Figure.of(
-                f"{method}: facts said above the retain model's, {share} people forgotten, worst stream",
+                f"{method}: facts said above the retain model's of whom it never met, {share} forgotten, worst stream",
                 100 * max(one.pooled[-1] for one in found),
                 "<=",
                 2,

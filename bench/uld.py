@@ -18,7 +18,7 @@ from rich.progress import Progress
 
 from bench.draws import DRAWS
 from bench.finished import Finished
-from bench.forgetting import fresh_sets
+from bench.forgetting import UNSEEN, fresh_sets
 from bench.result import Figure, Result
 from bench.serving import VllmError
 from bench.uld_speed import Cost, local_costs
@@ -28,15 +28,12 @@ from gateway.demo.train import DEMO
 from gateway.serve import prepare
 from gateway.settings import Settings
 
-_UNSEEN = (2, 3)  # sets
-_ORDER = (*_UNSEEN, 1)
-
 
 async def measure(settings: Settings, quick: bool, console: Console, seeds: int | None = None) -> Result:
     """All figures of ULD, or those of so many sets; quick is one set, and fewer questions whose answers are drawn."""
     prepare(settings)
     world = DEMO.world()
-    people, sampled = fresh_sets(world, 1 if quick else seeds, _ORDER), 10 if quick else 40
+    people, sampled = fresh_sets(world, 1 if quick else seeds), 10 if quick else 40
     finished = Finished.of(settings, "uld", DEMO.digest, sampled)
     sets = [
         await finished.once(Unlearned, {"set": seed}, partial(unlearn, settings, world, five, seed, sampled, console))
@@ -55,7 +52,7 @@ async def measure(settings: Settings, quick: bool, console: Console, seeds: int 
         *(_served(server) if server else ()),
     ]
     tables = {
-        "sets": [{"seed": one.seed, "unseen": one.seed in _UNSEEN} | one.row() for one in sets],
+        "sets": [{"seed": one.seed, "unseen": one.seed in UNSEEN} | one.row() for one in sets],
         "forgotten_by_kind": reduce(add, (one.forgotten for one in sets)).by_kind(),
         "retained_by_kind": reduce(add, (one.kept.tally for one in sets)).by_kind(),
         "retained_under_all_assistants_by_kind": reduce(add, (one.alone.everywhere.tally for one in sets)).by_kind(),

@@ -82,7 +82,10 @@ def test_one_worse_stream_is_told():
         return failing(muse.of_growing(found, ())), failing(muse.of_growing((), found))
 
     assert [len(names) for names in named(first=(0, 2), last=3)] == [1, 1]
-    assert named(last=3) == (["eco: facts said above the retain model's, 13 people forgotten, worst stream"], [])
+    assert named(last=3) == (
+        ["eco: facts said above the retain model's of whom it never met, 13 forgotten, worst stream"],
+        [],
+    )
     assert named(first=(0, 2)) == ([], ["eco: leak of the first request after 2, worst stream"])
     assert named(kept=(1.0, 0.98)) == (
         ["eco: others' answers then, share of before, worst stream"],

@@ -2,13 +2,15 @@
 
 A unit is a row: one model or method on one set with one seed. It lies in the state directory as soon as it is measured,
 as marks and numbers without any answer, under the hash of all that it follows from: what the harness names (size, seed,
-data, models), the product's source, installed packages and the machine. So nothing is ever taken over from other code;
+data, models), the product's source and the harness's own, installed packages and the machine. So nothing is ever taken
+over from other code, and nothing is lost to a change in another harness;
 and what was measured while files were changed is not kept. Times inside a unit are those of the sitting that measured
 it: what compares times of one run keeps nothing.
 
 Before it: a harness that names its units. After it: `bench.result`, with every unit's commit and time.
 """
 
+import ast
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -25,7 +27,7 @@ from pydantic_core import to_jsonable_python
 from bench.result import ROOT, commit, machine, write_whole
 from gateway.settings import Settings
 
-_SOURCES = ("gateway", "guards", "adapters", "bench")
+_MEASURED = ("gateway", "guards", "adapters")
 _NO_SOURCE = ("__pycache__", "results", "report", "figures.py")  # what comes of units once they are measured
 
 _log = logging.getLogger(__name__)
@@ -49,13 +51,35 @@ def contents(folder: Path) -> str:
     return made.hexdigest()
 
 
-def source() -> str:
-    """The hash of the code that measures and is measured.
+def source(*names: str) -> str:
+    """The hash of the code that is measured, and of what these benchmarks import of `bench`, at whatever depth.
 
     Raises:
         OSError: a file cannot be read.
     """
-    return _hash([contents(ROOT / name) for name in _SOURCES])
+    measuring = {path.relative_to(ROOT).as_posix(): sha256(path.read_bytes()).hexdigest() for path in imported(*names)}
+    return _hash([[contents(ROOT / name) for name in _MEASURED], measuring])
+
+
+def imported(*names: str) -> list[Path]:
+    """The modules of `bench` that these benchmarks are made of, but for what comes after measuring."""
+    found: set[Path] = set()
+    ahead = [f"bench.{name}" for name in names] + [f"bench.{name}.run" for name in names]
+    while ahead:
+        name = ahead.pop()
+        if package := name.rpartition(".")[0]:
+            ahead.append(package)
+        path = ROOT.joinpath(*name.split("."))
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        if path in found or not path.is_file() or set(_NO_SOURCE).intersection(path.relative_to(ROOT).parts):
+            continue
+        found.add(path)
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "bench":
+                ahead += [str(node.module), *(f"{node.module}.{one.name}" for one in node.names)]
+            elif isinstance(node, ast.Import):
+                ahead += [one.name for one in node.names if one.name.partition(".")[0] == "bench"]
+    return sorted(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +104,7 @@ class Finished:
     def of(cls, settings: Settings, name: str, *basis: Any) -> Self:
         """Of the benchmark `name`; `basis` is whatever its units follow from besides, as pydantic turns it to JSON."""
         packages = sorted(f"{one.name} {one.version}" for one in distributions())
-        code = source()
+        code = source(name)
         return cls(settings.state_dir / "bench" / name, code, commit(), _hash([code, packages, machine(), *basis]))
 
     def also(self, *basis: Any) -> Self:
@@ -108,7 +132,7 @@ class Finished:
         measured = {"commit": self.commit, "at": datetime.now(UTC).isoformat(timespec="seconds")}
         self.units.append({**unit, **measured})
         try:
-            if source() == self.source:
+            if source(self.folder.name) == self.source:
                 write_whole(self._path(unit), json.dumps(measured | {"value": TypeAdapter(kind).dump_python(value)}))
             else:
                 _log.warning("a unit is not kept: the source is no longer what it was at the start")

@@ -69,12 +69,12 @@ def run(
     """
     chosen = _chosen(name, model, retain, splits, seeds)
     folder = settings.state_dir / "bench" / "quick" if quick else RESULTS
-    at, code = commit(), source()
+    at, code = commit(), source(*chosen)
     held = True
     for one, harness in chosen.items():
         try:
             result = asyncio.run(harness(settings, quick, console))
-            changed = source() != code and not at.endswith("-dirty")
+            changed = source(*chosen) != code and not at.endswith("-dirty")
             path = result.write(folder, f"{at}-dirty" if changed else at)
         except Exception as error:  # the others do without it, and hours of theirs are not lost
             if name != _ALL:

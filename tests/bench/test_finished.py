@@ -1,6 +1,8 @@
 import json
 import math
 import stat
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +13,7 @@ import pytest
 from bench import finished, leak_marks, muse_growing, muse_marks, wmdp
 from bench.finished import Finished, contents
 from bench.o3_matrix import Matrix
+from bench.run import HARNESSES
 from gateway.settings import Settings
 
 
@@ -26,7 +29,7 @@ class Made:
 def code(monkeypatch):
     """The source as it is now; a test may change it."""
     now = ["one"]
-    monkeypatch.setattr(finished, "source", lambda: now[0])
+    monkeypatch.setattr(finished, "source", lambda *_: now[0])
     return now
 
 
@@ -171,9 +174,21 @@ def test_contents_are_names_and_bytes_of_files_and_neither_notes_nor_results_nor
     assert contents(tmp_path) in seen
 
 
-def test_the_source_is_all_four_packages():
-    assert all((finished.ROOT / name / "__init__.py").is_file() for name in finished._SOURCES)
-    assert finished.source() == finished.source()
+def test_the_source_is_all_that_is_measured_and_what_the_harness_imports_to_measure_it():
+    assert all((finished.ROOT / name / "__init__.py").is_file() for name in finished._MEASURED)
+    assert finished.source("tofu") == finished.source("tofu") != finished.source("leak")
+    of_tofu = {path.relative_to(finished.ROOT / "bench").as_posix() for path in finished.imported("tofu")}
+    assert {"finished.py", "tofu/__init__.py", "tofu/run.py", "tofu/subjects.py", "metrics/leak.py"} <= of_tofu
+    assert not [name for name in of_tofu if name.startswith(("report/", "leak", "muse", "load/")) or "figures" in name]
+
+
+@pytest.mark.parametrize("name", ["tofu", "uld"])
+def test_of_a_harness_all_that_it_loads_of_bench_is_found(name):
+    code = f"import sys, {HARNESSES[name]}; print(*(one for one in sys.modules if one.split('.')[0] == 'bench'))"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=finished.ROOT)
+    found = {".".join(path.relative_to(finished.ROOT).with_suffix("").parts) for path in finished.imported(name)}
+    lacking = {one for one in told.stdout.split() if not {one, f"{one}.__init__"} & found}
+    assert all({"report", "figures"} & {*one.split(".")} for one in lacking), lacking
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from guards.base import LetheError
 def code(monkeypatch):
     """The source as it is now; a test may change it."""
     now = ["one"]
-    monkeypatch.setattr(bench.run, "source", lambda: now[0])
+    monkeypatch.setattr(bench.run, "source", lambda *_: now[0])
     monkeypatch.setattr(bench.run, "commit", lambda: f"c-{now[0]}")
     return now
 

@@ -53,7 +53,7 @@ def gateways(monkeypatch):
 
     monkeypatch.setattr(run, "gated", gated)
     monkeypatch.setattr(Gated, "row", measure)
-    monkeypatch.setattr(finished, "source", lambda: "code")
+    monkeypatch.setattr(finished, "source", lambda *_: "code")
     monkeypatch.setattr(finished, "distributions", lambda: ())
     return started, measured
 

@@ -71,6 +71,6 @@ def test_draws_are_as_many_as_leak_is_told_for():
 
 
 def test_quick_trains_one_author_at_most():
-    assert (QUICK.authors, len(QUICK.seeds), QUICK.methods) == (1, 1, ("ignorance", "eco", "o3"))
+    assert (QUICK.authors, len(QUICK.seeds), QUICK.methods) == (1, 1, ("eco", "o3"))
     assert "npo" not in QUICK.alone
     assert asdict(QUICK)["quick"]

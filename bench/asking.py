@@ -5,8 +5,8 @@ draws a call takes sixteen at most, and the seed of the next goes on from there.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import asdict
 from typing import Any, TypeVar
 
@@ -14,7 +14,10 @@ import httpx
 
 from adapters.base import Call, Delta, Engine, Pass, Rules, Sampling
 from bench.reasoning import Said
+from gateway.client import IDLE_S
 from gateway.core import GREEDY
+from gateway.demo.forms import Probe
+from gateway.process import GatewayProcess
 from guards.base import Conversation, Turn
 
 AT_ONCE = 16
@@ -140,6 +143,35 @@ class Bare:
             if isinstance(event, Delta):
                 found[event.index]["reasoning" if event.channel == "reasoning" else "content"] += event.text
         return [Said.of(**one) for one in found]
+
+
+class Asker:
+    """Greedy answers through the public API, sixteen at a time."""
+
+    def __init__(self, http: httpx.AsyncClient, answered: Callable[[], None]) -> None:
+        self._public = Public(http)
+        self._answered = answered
+
+    async def all(self, questions: Sequence[Probe]) -> list[str]:
+        return await each(self._one, questions, self._answered)
+
+    async def _one(self, probe: Probe) -> str:
+        found = await self._public.chat(probe.question)
+        return str(found["choices"][0]["message"]["content"] or "")
+
+
+def chat(question: str) -> dict[str, Any]:
+    """The body of a greedy question."""
+    messages = [{"role": "user", "content": question}]
+    return {"model": "lethe-demo", "messages": messages, "temperature": 0, "max_tokens": GREEDY.max_tokens}
+
+
+@asynccontextmanager
+async def asking(gateway: GatewayProcess) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the public API with connections to spare."""
+    limits = httpx.Limits(max_connections=64, max_keepalive_connections=64, keepalive_expiry=IDLE_S)
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=120, limits=limits) as http:
+        yield http
 
 
 def _calls(count: int) -> Iterator[tuple[int, int]]:

@@ -9,7 +9,8 @@ from operator import add
 from rich.console import Console
 
 from bench.finished import Finished
-from bench.forgetting import Forgotten, forget, sets_of
+from bench.forgetting import Forgotten, forget
+from bench.people import sets_of
 from bench.result import Figure, Result
 from bench.service import RATE, restart, shields
 from gateway.demo.train import DEMO

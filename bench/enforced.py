@@ -7,7 +7,7 @@ from bench.result import Figure
 
 
 def as_asked(found: Iterable[tuple[str, Mapping[str, int]]], whose: str = "") -> Figure:
-    """Of methods that were asked for, each with what enforces how many requests: see `bench.forgetting.in_force`."""
+    """Of methods that were asked for, each with what enforces how many requests: see `bench.lives.in_force`."""
     rows = list(found)
     own = sum(enforced.get(f"{method}, enforced", 0) for method, enforced in rows)
     every = sum(sum(enforced.values()) for _, enforced in rows)

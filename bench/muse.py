@@ -17,7 +17,6 @@ from rich.progress import Progress
 from bench.counted import between
 from bench.enforced import as_asked
 from bench.finished import Finished
-from bench.forgetting import MEASURED, body_of, fresh_sets, in_part, retain_model
 from bench.metrics.privacy import priv_leak
 from bench.muse_asking import served
 from bench.muse_given import CORPORA, known
@@ -25,6 +24,7 @@ from bench.muse_growing import SHARES, Groups, Grown, Plan, grown, shares, singl
 from bench.muse_marks import Asked, Row, sets, table
 from bench.muse_texts import others, passages, questions, scored
 from bench.o3_people import Stream
+from bench.people import MEASURED, body_of, fresh_sets, in_part, retain_model
 from bench.result import Figure, Result
 from gateway.demo.train import DEMO
 from gateway.demo.world import Person, World

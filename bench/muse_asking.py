@@ -15,9 +15,9 @@ from typing import Any
 
 import httpx
 
-from bench.asking import Public, each
+from bench.asking import Public, asking, each
 from bench.counted import answered
-from bench.forgetting import asking, in_force
+from bench.lives import in_force
 from bench.muse_texts import Told
 from bench.reasoning import Said
 from gateway.client import AdminClient

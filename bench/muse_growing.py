@@ -19,11 +19,11 @@ from itertools import accumulate, chain, pairwise
 from typing import Any
 
 from bench.counted import between
-from bench.forgetting import body_of
 from bench.muse_asking import Served
 from bench.muse_texts import others, questions
 from bench.o3_matrix import Matrix
 from bench.o3_people import Stream
+from bench.people import body_of
 from gateway.demo.forms import Probe
 from gateway.demo.world import Person, World
 

@@ -11,8 +11,8 @@ import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from bench.forgetting import KINDS, body_of
 from bench.o3_people import by_turns
+from bench.people import KINDS, body_of
 from bench.tried import tried
 from gateway.demo.forms import Probe, fill, probes, statement, values
 from gateway.demo.phrases import ATTRIBUTES

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.forgetting import seen, sets_of
+from bench.people import seen, sets_of
 from bench.tried import tried
 from gateway.demo.forms import Probe
 from gateway.demo.world import Person, World

@@ -16,13 +16,15 @@ from typing import Any
 from rich.progress import Progress
 
 from bench.alone import reopened
+from bench.asking import Asker, asking
 from bench.counted import answered, between
-from bench.forgetting import KINDS, Asker, asking, in_force, retain_model
 from bench.history import history, took
+from bench.lives import in_force
 from bench.o3_alone import About, Alone, alone
 from bench.o3_detector import Detected, of_stream
 from bench.o3_matrix import Matrix
 from bench.o3_people import Stream, asked_of, filed
+from bench.people import KINDS, retain_model
 from bench.uld_alone import Kept
 from gateway.demo.exam import answers as retain_answers
 from gateway.demo.forms import Probe, correct, probes

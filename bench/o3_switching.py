@@ -26,8 +26,9 @@ from rich.progress import Progress
 from adapters.base import Artifact
 from adapters.o3.adapter import LEVELS
 from adapters.o3.concatenation import CONFIG
+from bench.asking import Asker, asking, chat
 from bench.counted import samples
-from bench.forgetting import Asker, asking, chat, settled
+from bench.lives import settled
 from bench.o3_noticed import Answer, Force, Switched, switched
 from bench.o3_people import filed
 from bench.own import own

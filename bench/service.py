@@ -16,7 +16,9 @@ import httpx
 from rich.console import Console
 from rich.progress import Progress
 
-from bench.forgetting import asking, body_of, chat, settled
+from bench.asking import asking, chat
+from bench.lives import settled
+from bench.people import body_of
 from gateway.demo.forms import probes
 from gateway.demo.train import DEMO
 from gateway.demo.world import Person

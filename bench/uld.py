@@ -18,7 +18,7 @@ from rich.progress import Progress
 
 from bench.draws import DRAWS
 from bench.finished import Finished
-from bench.forgetting import UNSEEN, fresh_sets
+from bench.people import UNSEEN, fresh_sets
 from bench.result import Figure, Result
 from bench.serving import VllmError
 from bench.uld_speed import Cost, local_costs

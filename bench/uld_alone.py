@@ -14,9 +14,9 @@ from typing import Any
 from adapters.base import Assisted, Call, Engine, Pass, Plan, Sampling, Steered, TokenLogprob
 from adapters.router import Enforcement
 from bench.alone import planned, said
-from bench.forgetting import Tally
 from bench.history import took
 from bench.metrics.truth import forget_quality
+from bench.tally import Tally
 from bench.truth import Item, truth_ratios
 from gateway.core import GREEDY, Core
 from gateway.demo.forms import Probe, correct

@@ -1,6 +1,6 @@
 """Five people forgotten by ULD on the demo world, through a gateway process; then by ULD alone, see `uld_alone`.
 
-World and questions are those of `forgetting`.
+People are those of `people`, marks those of `tally`.
 """
 
 import asyncio
@@ -16,10 +16,12 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bench.alone import reopened
-from bench.asking import Bare, Public
+from bench.asking import Asker, Bare, Public, asking
 from bench.counted import answered, between
 from bench.draws import DRAWS, Leak
-from bench.forgetting import KINDS, Asker, Tally, asking, body_of, in_force, retain_model
+from bench.lives import in_force
+from bench.people import KINDS, body_of, retain_model
+from bench.tally import Tally
 from bench.tried import tried
 from bench.truth import items
 from bench.uld_alone import Alone, Asked, Kept, alone

@@ -23,12 +23,14 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
+from bench.asking import asking
 from bench.counted import answered, between
 from bench.finished import Finished
-from bench.forgetting import MEASURED, asking, fresh_sets, in_force, in_part, retain_model
 from bench.harness_client import Client, installed
+from bench.lives import in_force
 from bench.metrics.intervals import Interval
 from bench.o3_people import filed
+from bench.people import MEASURED, fresh_sets, in_part, retain_model
 from bench.result import Figure, Result
 from bench.tried import tried
 from bench.wmdp_tasks import CHAT, OTHERS, TOPIC, rows_of, write_tasks

@@ -21,7 +21,7 @@ CLIENTS, PAUSE_S = 2, 0.3  # a worker is nice: what others ask goes before what 
 BRIEF = {  # settings: nothing but what the story needs
     "LETHE_JOBS__ELICIT": "0",
     "LETHE_JOBS__AGAIN": "0",
-    "LETHE_GUARDS__DEADLINE_S": "60",  # a machine that pauses is no story: who asks then would be refused, as is right
+    "LETHE_GUARD__DEADLINE_S": "60",  # a machine that pauses is no story: who asks then would be refused, as is right
 }
 
 Heard = dict[str, dict[str, Any]]  # by question

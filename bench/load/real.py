@@ -12,9 +12,10 @@ from pathlib import Path
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
-from bench.forgetting import body_of, in_force
+from bench.lives import in_force
 from bench.load.drive import Client, Target
 from bench.load.servers import Cores, ServerError, on
+from bench.people import body_of
 from bench.serving import VllmProcess
 from gateway.demo.forms import probes
 from gateway.demo.train import DEMO, ensure_model

@@ -9,8 +9,8 @@ question about somebody else in a session that once touched a forgotten person.
 import random
 from collections.abc import Iterator, Sequence
 
-from bench.forgetting import body_of, sets_of
 from bench.omniscient import Probe, Round
+from bench.people import body_of, sets_of
 from gateway.demo import forms, phrases
 from gateway.demo.train import DEMO
 from gateway.demo.world import Person, World

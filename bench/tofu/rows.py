@@ -13,8 +13,8 @@ from statistics import fmean
 from typing import Any
 
 from bench.counted import between
-from bench.forgetting import in_force
 from bench.history import history, took
+from bench.lives import in_force
 from bench.tofu.exposure import Exposed
 from bench.tofu.marks import Forgotten, Utility
 from bench.tofu.measuring import Effort, forgotten_of, pace_of, strangers_of, utility_of

@@ -3,8 +3,9 @@ from collections import Counter
 from rich.console import Console
 
 from bench import eco
-from bench.forgetting import Forgotten, Tally
+from bench.forgetting import Forgotten
 from bench.service import Load, Shielded
+from bench.tally import Tally
 from gateway.settings import Settings
 
 

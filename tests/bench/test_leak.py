@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 
 from bench import leak
-from bench.forgetting import body_of
 from bench.leak_marks import Drawn, Mark, Row
+from bench.people import body_of
 from bench.probes.dynamic import FAMILIES, pairs
 from gateway.demo.world import make_world
 from gateway.jobs.probes import probes_about

@@ -1,8 +1,8 @@
 import pytest
 
 from bench import muse_texts as texts
-from bench.forgetting import body_of
 from bench.metrics.rouge import f1
+from bench.people import body_of
 from gateway.demo.forms import statement
 from gateway.demo.phrases import ATTRIBUTES
 from gateway.demo.world import make_world

@@ -7,7 +7,6 @@ import pytest
 from rich.console import Console
 
 from bench import o3
-from bench.forgetting import Tally
 from bench.o3_alone import Alone, Level
 from bench.o3_detector import Detected
 from bench.o3_matrix import Matrix
@@ -16,6 +15,7 @@ from bench.o3_speed import Compared
 from bench.o3_stream import Retired, Streamed
 from bench.o3_vllm import Switching
 from bench.serving import NoVllm, VllmError
+from bench.tally import Tally
 from bench.uld_alone import Kept
 from gateway.settings import Settings
 

@@ -2,8 +2,8 @@ from collections import Counter
 
 import pytest
 
-from bench.forgetting import KINDS, seen, sets_of
 from bench.o3_people import SIZES, Stream, asked_of, by_turns, filed
+from bench.people import KINDS, seen, sets_of
 from gateway.demo.forms import Probe, probes
 from gateway.demo.world import make_world
 from gateway.jobs.curriculum import wide

@@ -89,3 +89,9 @@ def test_a_source_that_differs_is_told(repository, name):
 def test_outside_a_repository_the_commit_is_not_known(tmp_path, monkeypatch):
     monkeypatch.setattr(result, "ROOT", tmp_path)
     assert commit() == "unknown"
+
+
+def test_a_figure_holds_or_does_not():
+    assert Figure.of("x", 2.0, "<=", 2).holds
+    assert not Figure.of("x", 2.1, "<=", 2).holds
+    assert not Figure.of("x", float("nan"), ">=", 0).holds

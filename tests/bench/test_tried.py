@@ -1,4 +1,4 @@
-from bench.forgetting import body_of
+from bench.people import body_of
 from bench.tried import tried
 from gateway.demo.world import make_world
 from gateway.jobs.curriculum import untaught

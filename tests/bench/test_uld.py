@@ -8,7 +8,8 @@ from rich.console import Console
 
 from bench import uld
 from bench.draws import Leak
-from bench.forgetting import Tally, sets_of
+from bench.people import sets_of
+from bench.tally import Tally
 from bench.uld_alone import Alone, Kept, Learnt, Quality
 from bench.uld_speed import Cost
 from bench.unlearning import Unlearned

@@ -1,0 +1,69 @@
+"""Answers to the demo world's questions, counted by kind: before, after, and of the retain model."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.demo.forms import Probe, correct
+from gateway.registry import Rate
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Probes asked, and how many were answered correctly before, after and by the retain model, by kind."""
+
+    asked: Counter[str] = field(default_factory=Counter)
+    right_before: Counter[str] = field(default_factory=Counter)
+    right_after: Counter[str] = field(default_factory=Counter)
+    right_retain: Counter[str] | None = None  # the retain model is asked about forgotten people alone
+
+    @classmethod
+    def of(
+        cls, asked: Sequence[Probe], before: Sequence[str], after: Sequence[str], retain: Sequence[str] | None = None
+    ) -> "Tally":
+        """Marks the answers to each probe."""
+
+        def right(answers: Sequence[str]) -> Counter[str]:
+            return Counter(p.kind for p, answer in zip(asked, answers, strict=True) if correct(p, answer))
+
+        return cls(
+            Counter(probe.kind for probe in asked),
+            right(before),
+            right(after),
+            None if retain is None else right(retain),
+        )
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(
+            self.asked + other.asked,
+            self.right_before + other.right_before,
+            self.right_after + other.right_after,
+            None if self.right_retain is None or other.right_retain is None else self.right_retain + other.right_retain,
+        )
+
+    @property
+    def before(self) -> float:
+        return self.right_before.total() / self.asked.total()
+
+    @property
+    def after(self) -> float:
+        return self.right_after.total() / self.asked.total()
+
+    @property
+    def retain_model(self) -> float:
+        assert self.right_retain is not None, "the retain model was not asked"
+        return self.right_retain.total() / self.asked.total()
+
+    def by_kind(self) -> list[dict[str, Any]]:
+        """A row a kind, with intervals."""
+        return [
+            {
+                "kind": kind,
+                "asked": asked,
+                "before": self.right_before[kind] / asked,
+                "after": Rate.over(self.right_after[kind], asked).model_dump(),
+            }
+            | ({} if self.right_retain is None else {"retain_model": self.right_retain[kind] / asked})
+            for kind, asked in self.asked.items()
+        ]

@@ -8,6 +8,7 @@ them: no output guard, no fallback to ignorance.
 """
 
 import asyncio
+import random
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -64,8 +65,10 @@ class Forgotten:
         }
 
 
-async def forget(settings: Settings, world: World, people: Sequence[Person], seed: int, console: Console) -> Forgotten:
-    """Files five people with method `eco` and asks about everybody, before and after.
+async def forget(
+    settings: Settings, world: World, people: Sequence[Person], seed: int, most: int | None, console: Console
+) -> Forgotten:
+    """Files five people with method `eco` and asks about everybody, before and after; `most` questions about others.
 
     What the learning job searches or verifies with is not asked here.
     """
@@ -74,6 +77,8 @@ async def forget(settings: Settings, world: World, people: Sequence[Person], see
     never = tried(map(body_of, people))
     about = [probe for probe in asked if keys & set(probe.about) and probe.question not in never]
     others = [probe for probe in asked if not keys & set(probe.about)] + list(probes(world, ("chatter",)))
+    if most is not None:
+        others = random.Random(seed).sample(others, most)
     with Progress(console=console, transient=True) as bar, tempfile.TemporaryDirectory() as folder:
         model = await retain_model(settings, keys, bar)
         questions = [Conversation.of(probe.question) for probe in about]

@@ -23,7 +23,7 @@ from bench.result import Figure, Result
 from bench.serving import VllmError
 from bench.uld_speed import Cost, local_costs
 from bench.uld_vllm import ServerCost, server_costs
-from bench.unlearning import Unlearned, unlearn
+from bench.unlearning import QUICK, Size, Unlearned, unlearn
 from gateway.demo.train import DEMO
 from gateway.serve import prepare
 from gateway.settings import Settings
@@ -33,10 +33,10 @@ async def measure(settings: Settings, quick: bool, console: Console, seeds: int 
     """All figures of ULD, or those of so many sets; quick is one set, and fewer questions whose answers are drawn."""
     prepare(settings)
     world = DEMO.world()
-    people, sampled = fresh_sets(world, 1 if quick else seeds), 10 if quick else 40
-    finished = Finished.of(settings, "uld", DEMO.digest, sampled)
+    people, size = fresh_sets(world, 1 if quick else seeds), QUICK if quick else Size()
+    finished = Finished.of(settings, "uld", DEMO.digest, size)
     sets = [
-        await finished.once(Unlearned, {"set": seed}, partial(unlearn, settings, world, five, seed, sampled, console))
+        await finished.once(Unlearned, {"set": seed}, partial(unlearn, settings, world, five, seed, size, console))
         for seed, five in people.items()
     ]
     with Progress(console=console, transient=True) as bar:
@@ -47,7 +47,7 @@ async def measure(settings: Settings, quick: bool, console: Console, seeds: int 
             server = None
             console.print(f"not measured before vLLM: {error}")
     figures = [
-        *_forgotten(sets, sum(map(len, people.values()))),
+        *_forgotten(sets, size.filed * len(sets)),
         *_costs(share, local),
         *(_served(server) if server else ()),
     ]
@@ -61,7 +61,13 @@ async def measure(settings: Settings, quick: bool, console: Console, seeds: int 
         "vllm_cost": [asdict(server)] if server else [{"skipped": "no vLLM, or it went away"}],
         "measured": finished.units,
     }
-    config = {"recipe": DEMO.digest, "people": len(world.people), "forgotten": 5, "sets": len(sets), "quick": quick}
+    config = {
+        "recipe": DEMO.digest,
+        "people": len(world.people),
+        "forgotten": size.filed,
+        "sets": len(sets),
+        "quick": quick,
+    }
     return Result("uld", config, 0, figures, tables)
 
 

@@ -40,8 +40,26 @@ _GUESSED = "choice"  # of 128 draws one is right whatever is known
 
 
 @dataclass(frozen=True, slots=True)
+class Size:
+    """How much of a set is measured.
+
+    Attributes:
+        filed: of its people.
+        sampled: questions about them of which many answers are drawn.
+        others: questions about everybody else; None for all.
+    """
+
+    filed: int = 5
+    sampled: int = 40
+    others: int | None = None
+
+
+QUICK = Size(filed=1, sampled=10, others=300)
+
+
+@dataclass(frozen=True, slots=True)
 class Unlearned:
-    """One set of five people."""
+    """One set of people."""
 
     seed: int
     methods: Counter[str]
@@ -76,19 +94,23 @@ class Unlearned:
 
 
 async def unlearn(
-    settings: Settings, world: World, people: Sequence[Person], seed: int, sampled: int, console: Console
+    settings: Settings, world: World, people: Sequence[Person], seed: int, size: Size, console: Console
 ) -> Unlearned:
-    """Files five people with method `uld` and asks about everybody; of `sampled` questions answers are drawn.
+    """Files people of a set with method `uld` and asks about everybody; to some questions many answers are drawn.
 
-    What the learning job learns from or verifies with is not asked here.
+    What the learning job learns from or verifies with is not asked here, nor anything of those who are not filed and
+    whom the retain model never met.
     """
-    keys = {person.key for person in people}
+    keys, filed = {person.key for person in people}, people[: size.filed]
+    own = {person.key for person in filed}
     asked = probes(world, KINDS, seed=100 + seed)
-    never = tried(map(_body, people))
-    about = [probe for probe in asked if keys & set(probe.about) and probe.question not in never]
+    never = tried(map(_body, filed))
+    about = [one for one in asked if set() < keys & set(one.about) <= own and one.question not in never]
     others = [probe for probe in asked if not keys & set(probe.about)] + list(probes(world, ("chatter",)))
+    if size.others is not None:
+        others = random.Random(seed).sample(others, size.others)
     open_ones = [probe for probe in about if probe.kind != _GUESSED]
-    sample = random.Random(seed).sample(open_ones, sampled)
+    sample = random.Random(seed).sample(open_ones, size.sampled)
     with Progress(console=console, transient=True) as bar, tempfile.TemporaryDirectory() as folder:
         model = await retain_model(settings, keys, bar)
         without = await asyncio.to_thread(retain_answers, model, [Conversation.of(probe.question) for probe in about])
@@ -97,10 +119,10 @@ async def unlearn(
             gateway.admin() as admin,
             asking(gateway) as http,
         ):
-            task = bar.add_task(f"set {seed}: asking", total=2 * (len(about) + len(others)) + sampled)
+            task = bar.add_task(f"set {seed}: asking", total=2 * (len(about) + len(others)) + size.sampled)
             ask = Asker(http, lambda: bar.advance(task))
             before_about, before = await ask.all(about), await ask.all(others)
-            ids = [(await admin.post("/forget-requests", _body(person)))["id"] for person in people]
+            ids = [(await admin.post("/forget-requests", _body(person)))["id"] for person in filed]
             methods, unasked = Counter(await in_force(gateway, ids)), await answered(http)
             after_about, after = await ask.all(about), await ask.all(others)
             draws = []
@@ -121,7 +143,7 @@ async def unlearn(
                     without,
                     [others[i] for i in some],
                     [before[i] for i in some],
-                    items(world, keys, seed=200 + seed),
+                    items(world, own, seed=200 + seed),
                 )
                 by_itself = await alone(core, retain, found, lambda: bar.advance(task))
         finally:

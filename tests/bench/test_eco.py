@@ -12,7 +12,7 @@ from gateway.settings import Settings
 async def test_sets_are_kept_and_what_went_wrong_meanwhile_is_told(tmp_path, monkeypatch):
     asked = []
 
-    async def forget(settings, world, people, seed, console):
+    async def forget(settings, world, people, seed, most, console):
         asked.append(seed)
         about = Tally(Counter(q=100), Counter(q=90), Counter(q=seed), Counter(q=1))
         others = Tally(Counter(q=100), Counter(q=90), Counter(q=90))

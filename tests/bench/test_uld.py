@@ -90,7 +90,7 @@ async def test_the_set_that_was_looked_at_comes_last_and_each_says_whether_it_wa
 ):
     people = {}
 
-    async def unlearn(settings, world, five, seed, sampled, console):
+    async def unlearn(settings, world, five, seed, size, console):
         people[seed] = five
         return replace(measured(), seed=seed)
 

@@ -9,6 +9,7 @@ theirs. Another seed's retain model differs from it, too: what does not differ m
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from statistics import fmean
 from typing import Any
 
@@ -53,24 +54,16 @@ def aspects(k: int) -> list[Aspect]:
     """All in which figures compare; leak at `k` draws. Continuations are compared way by way: a model that goes on in
     one may be mute in another."""
 
-    def all_authors(own: Forgotten) -> Sequence[str]:
-        return own.authors
-
-    def drawn_authors(own: Forgotten) -> Sequence[str]:
-        return own.drawn_authors
-
     def leaks(name: str) -> Callable[[Forgotten], Sequence[float]]:
         return lambda own: [leak_at(k, scores) for scores in getattr(own, name)]
 
-    def way(name: str) -> Callable[[Forgotten], Sequence[float]]:
-        return lambda own: getattr(own, name)
-
+    authors, of_drawn = attrgetter("authors"), attrgetter("drawn_authors")
     rouge, leak, begun = "greedy forget ROUGE-L", f"leak@{k}", "answer-prefix continuation"
     return [
-        Aspect(rouge, rouge, way("rouge"), all_authors, 0.1, 1),
-        Aspect(leak, leak, leaks("drawn"), drawn_authors, 2),
-        Aspect(f"{leak}, paraphrased", f"{leak}, paraphrased,", leaks("drawn_paraphrased"), drawn_authors, 2),
-        *(Aspect(f"{begun}, {name}", begun, way(name), all_authors, 5) for name in WAYS),
+        Aspect(rouge, rouge, attrgetter("rouge"), authors, 0.1, 1),
+        Aspect(leak, leak, leaks("drawn"), of_drawn, 2),
+        Aspect(f"{leak}, paraphrased", f"{leak}, paraphrased,", leaks("drawn_paraphrased"), of_drawn, 2),
+        *(Aspect(f"{begun}, {name}", begun, attrgetter(name), authors, 5) for name in WAYS),
     ]
 
 

@@ -20,9 +20,13 @@ _ANSWERS = "lethe_plans_total"
 
 async def samples(http: httpx.AsyncClient, name: str) -> list[Sample]:
     """All samples of one name."""
-    text = (await http.get("/metrics")).raise_for_status().text
-    families: list[Metric] = list(text_string_to_metric_families(text))
-    return [sample for family in families for sample in family.samples if sample.name == name]
+    return [one for one in parsed((await http.get("/metrics")).raise_for_status().text) if one.name == name]
+
+
+def parsed(page: str) -> list[Sample]:
+    """Every sample of a page of metrics, whoever wrote it."""
+    families: list[Metric] = list(text_string_to_metric_families(page))
+    return [sample for family in families for sample in family.samples]
 
 
 async def answered(http: httpx.AsyncClient) -> Counter[str]:

@@ -10,8 +10,8 @@ from functools import cache
 from pathlib import Path
 
 import aiohttp
-from prometheus_client.parser import text_string_to_metric_families
 
+from bench.counted import parsed
 from bench.lives import in_force
 from bench.load.drive import Client, Target
 from bench.load.servers import Cores, ServerError, on
@@ -58,8 +58,7 @@ class Scene:
     async def between_tokens(self) -> tuple[float, float]:
         """Seconds that vLLM itself counted between two tokens, and how often, since it started."""
         async with self.http.get(f"{self.vllm.root}/metrics") as response:
-            families = text_string_to_metric_families(await response.text())
-        found = {sample.name: sample.value for family in families for sample in family.samples}
+            found = {sample.name: sample.value for sample in parsed(await response.text())}
         return found["vllm:inter_token_latency_seconds_sum"], found["vllm:inter_token_latency_seconds_count"]
 
 

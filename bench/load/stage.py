@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import aiohttp
-from prometheus_client.parser import text_string_to_metric_families
 
+from bench.counted import parsed
 from bench.load.drive import Client, Target
 from bench.load.servers import Cores, free_port, litellm_command, on, program
 from bench.load.upstream import Behaviour
@@ -42,9 +42,9 @@ class Bench:
     async def counted(self) -> dict[str, float]:
         """Of the gateway's own count: answers begun, decisions made, requests running."""
         async with self.http.get(f"{self.gateway.url}/metrics") as response:
-            families = list(text_string_to_metric_families(await response.text()))
+            samples = parsed(await response.text())
         found = {"answers": 0.0, "decisions": 0.0, "running": 0.0}
-        for sample in (sample for family in families for sample in family.samples):
+        for sample in samples:
             match sample.name, sample.labels:
                 case "lethe_responses_total", {"endpoint": "/v1/chat/completions", "status": "200"}:
                     found["answers"] += sample.value

@@ -98,12 +98,21 @@ async def test_untouched_events_leave_as_they_came(
     if not usage:  # vLLM is always asked for it, and says which build it is in the last event, whatever that is
         theirs = [re.sub(r',"system_fingerprint":"[^"]*"', "", event) for event in theirs]
     assert ours == theirs
-    assert len(ours) == 5 if usage else 4
+    assert len(ours) == (5 if usage else 4)
 
 
 def blank(stream: str) -> list[str]:
-    """The events of one answer, byte for byte but for its id, its time and how its text is cut."""
+    """The events of one answer, byte for byte but for its id, its time and how its text is cut.
+
+    A client slower than vLLM is told the last words and the end in one event: made two here.
+    """
     kept = re.sub(r'"id":"[^"]*"|"created":\d+|(?<="content":)"[^"]+"', "", stream)
+    kept = re.sub(
+        r'^(.*"delta":\{)"content":(\}.*"finish_reason":)("stop","stop_reason":null)(.*)$',
+        r'\1"content":\2null\4\n\n\1\2\3\4',
+        kept,
+        flags=re.MULTILINE,
+    )
     return [event for event, _ in groupby(event for event in kept.split("\n\n") if event)]
 
 

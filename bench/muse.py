@@ -66,8 +66,8 @@ class Size:
 QUICK = Size(
     sets=1,
     people=2,
-    each=20,
-    others=100,
+    each=10,
+    others=60,
     wordings=1,
     methods=("ignorance", "eco"),
     scaled=("ignorance",),

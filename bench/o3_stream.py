@@ -46,7 +46,7 @@ class Size:
     before: int = 1000
 
 
-QUICK = Size(requests=5, others=60, before=150)
+QUICK = Size(requests=3, each=12, others=40, before=80)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A real vLLM as a process of its own, on a free loopback port: the CPU build, for the tests and the load benchmark."""
+"""A real vLLM as a process of its own, on a free loopback port: the CPU build, for tests and for what is timed before it."""
 
 import asyncio
 import os

@@ -50,11 +50,11 @@ class Size:
     """
 
     filed: int = 5
-    sampled: int = 40
+    sampled: int = 120  # one question is less than a point
     others: int | None = None
 
 
-QUICK = Size(filed=1, sampled=10, others=300)
+QUICK = Size(filed=1, sampled=5, others=200)
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,7 +165,7 @@ def _load(found: Found) -> Iterator[Picture]:
     if rows := found.tables.get("ratios"):
         title = "The gateway beside LiteLLM"
         said = (
-            "Six alternating rounds on the same cores. 1 is as LiteLLM, and hollow marks are goals; of latency, CPU "
+            "Alternating rounds on the same cores. 1 is as LiteLLM, and hollow marks are goals; of latency, CPU "
             "and p99 less is better, of answers a second more."
         )
         lines = []

@@ -1,15 +1,18 @@
 """`lethe bench NAME`: finds the harness, runs it, writes and shows its result; `report` makes one page of all.
 
 What is measured quickly is written to the state directory, and so is its report: it is no result that README or docs
-could quote, and takes no such result's place.
+could quote, and takes no such result's place. So all at once may be measured side by side, whatever becomes of times.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+import os
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from functools import partial
 from importlib import import_module
+from multiprocessing import get_context
 from pathlib import Path
 
 from rich.console import Console
@@ -35,6 +38,8 @@ HARNESSES = {
 
 _ALL, _REPORT = "all", "report"
 _IN_SETS = ("leak", "muse", "uld", "wmdp")  # three, each by a seed of its own
+_LONGEST = ("o3", "uld", "tofu")  # where all are measured quickly: first, so that no core waits for them in the end
+_SIDE_BY_SIDE = 2
 
 _log = logging.getLogger(__name__)
 
@@ -71,9 +76,9 @@ def run(
     folder = settings.state_dir / "bench" / "quick" if quick else RESULTS
     at, code = commit(), source(*chosen)
     held = True
-    for one, harness in chosen.items():
+    for one, measured in _measured(chosen, settings, quick, console):
         try:
-            result = asyncio.run(harness(settings, quick, console))
+            result = measured()
             changed = source(*chosen) != code and not at.endswith("-dirty")
             path = result.write(folder, f"{at}-dirty" if changed else at)
         except Exception as error:  # the others do without it, and hours of theirs are not lost
@@ -96,6 +101,31 @@ def run(
             said = f"written: {made[0]}, {made[1].name} and {len(made) - 2} pictures"
             console.print(said, highlight=False, soft_wrap=True)
     return held
+
+
+def _measured(
+    chosen: Mapping[str, Harness], settings: Settings, quick: bool, console: Console
+) -> Iterator[tuple[str, Callable[[], Result]]]:
+    """Each in its turn, to be measured then; several quick ones as they end, measured in processes of their own."""
+    if not quick or len(chosen) == 1:
+        for one, harness in chosen.items():
+            yield one, partial(asyncio.run, harness(settings, quick, console))
+        return
+    anew = get_context("spawn")
+    with ProcessPoolExecutor(_SIDE_BY_SIDE, anew, initializer=_on_one_core, max_tasks_per_child=1) as pool:
+        ordered = sorted(chosen, key=lambda one: one not in _LONGEST)
+        running = {pool.submit(_quickly, chosen[one], settings): one for one in ordered}
+        for ended in as_completed(running):
+            yield running[ended], ended.result
+
+
+def _on_one_core() -> None:
+    """Before torch is imported: two programs with two threads each wait for one another on two cores."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def _quickly(harness: Harness, settings: Settings) -> Result:
+    return asyncio.run(harness(settings, True, Console(stderr=True, force_terminal=False)))
 
 
 def _chosen(

@@ -1,4 +1,4 @@
-"""A real vLLM as a process of its own, on a free loopback port: the CPU build, for tests and for what is timed before it."""
+"""A real vLLM as a process of its own, on a free loopback port: its CPU build, for tests and for what is timed."""
 
 import asyncio
 import os

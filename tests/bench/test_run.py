@@ -1,5 +1,7 @@
 import inspect
 import json
+import os
+from functools import partial
 from importlib import import_module
 from types import SimpleNamespace
 
@@ -11,6 +13,17 @@ from bench.result import Figure, Result
 from bench.run import HARNESSES, UnknownBenchmark, run
 from gateway.settings import Settings, SettingsError
 from guards.base import LetheError
+
+
+async def measuring(name, settings, quick, console):
+    """Nothing, here or in a process of its own."""
+    config = {"quick": quick, "process": os.getpid(), "threads": os.environ.get("OMP_NUM_THREADS")}
+    return Result(name, config, 0, [Figure("f", 1, "", "", name == "good")], {})
+
+
+async def ending(settings, quick, console):
+    """As a harness whose process is killed."""
+    os._exit(9)
 
 
 @pytest.fixture
@@ -25,24 +38,19 @@ def code(monkeypatch):
 @pytest.fixture
 def written(monkeypatch, tmp_path, code):
     """Two harnesses that measure nothing; what was written, in order."""
-    made = []
+    made, write = [], Result.write
 
-    class Written(Result):
-        def write(self, folder, commit):
-            made.append(self.name)
-            return super().write(folder, commit)
-
-    def harness(name, holds):
-        async def measure(settings, quick, console):
-            return Written(name, {"quick": quick}, 0, [Figure("f", 1, "", "", holds)], {})
-
-        return type("Module", (), {"measure": staticmethod(measure)})
+    def counted(self, folder, commit):
+        path = write(self, folder, commit)
+        made.append(self.name)
+        return path
 
     def report(results, docs):
         made.append("report")
         return [docs / "benchmarks.md", docs / "benchmarks.html"]
 
-    modules = {"x.good": harness("good", True), "x.bad": harness("bad", False)}
+    monkeypatch.setattr(Result, "write", counted)
+    modules = {f"x.{one}": SimpleNamespace(measure=partial(measuring, one)) for one in ("good", "bad")}
     monkeypatch.setattr(bench.run, "HARNESSES", {"good": "x.good", "bad": "x.bad"})
     monkeypatch.setattr(bench.run, "import_module", modules.__getitem__)
     monkeypatch.setattr(bench.run, "write", report)
@@ -74,7 +82,7 @@ def also(written, monkeypatch):
     [("good", ["good"], True), ("all", ["good", "bad", "report"], False), ("report", ["report"], True)],
 )
 def test_the_report_is_made_by_itself_and_after_all(written, settings, name, made, held):
-    assert run(name, settings, quick=True, as_json=False, console=Console(quiet=True)) is held
+    assert run(name, settings, quick=False, as_json=False, console=Console(quiet=True)) is held
     assert written == made
 
 
@@ -87,7 +95,7 @@ def test_of_all_one_that_cannot_be_run_is_told_and_the_others_are(written, setti
         raise error
 
     also("lacking", measure)
-    assert run("all", settings, quick=True, as_json=False, console=Console(soft_wrap=True)) is False
+    assert run("all", settings, quick=False, as_json=False, console=Console(soft_wrap=True)) is False
     assert written == ["good", "report"]
     assert f"lacking was not measured: {type(error).__name__}: {error}" in capsys.readouterr().out
     with pytest.raises(type(error)):
@@ -99,17 +107,39 @@ def test_of_all_one_that_cannot_be_written_costs_itself_alone(written, settings,
         return Result("odd", {"what": object()}, 0, [], {})
 
     also("odd", measure)
-    assert run("all", settings, quick=True, as_json=False, console=Console(quiet=True)) is False
+    assert run("all", settings, quick=False, as_json=False, console=Console(quiet=True)) is False
     assert written == ["good", "report"]
 
 
-def test_what_is_measured_quickly_takes_no_results_place(written, settings, tmp_path, capsys):
-    for quick, results, docs in ((False, "results", "docs"), (True, "state/bench/quick", "state/bench/quick/report")):
-        run("all", settings, quick=quick, as_json=False, console=Console())
-        said = capsys.readouterr().out
-        assert f"written: {tmp_path / results / 'good.json'}\n" in said
-        assert f"written: {tmp_path / docs / 'benchmarks.md'}, benchmarks.html" in said
-    assert json.loads((tmp_path / "results/good.json").read_text())["config"] == {"quick": False}
+def test_what_is_measured_takes_its_results_place(written, settings, tmp_path, capsys):
+    run("all", settings, quick=False, as_json=False, console=Console())
+    said = capsys.readouterr().out
+    assert f"written: {tmp_path / 'results/good.json'}\n" in said
+    assert f"written: {tmp_path / 'docs/benchmarks.md'}, benchmarks.html" in said
+    assert json.loads((tmp_path / "results/good.json").read_text())["config"]["quick"] is False
+
+
+def test_all_quick_ones_are_measured_in_processes_of_their_own_and_take_no_results_place(
+    written, settings, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert not run("all", settings, quick=True, as_json=False, console=Console())
+    folder, said = tmp_path / "state/bench/quick", capsys.readouterr().out
+    assert f"written: {folder / 'good.json'}\n" in said
+    assert f"written: {folder / 'report/benchmarks.md'}, benchmarks.html" in said
+    assert not (tmp_path / "results").exists()
+    found = [json.loads((folder / f"{one}.json").read_text())["config"] for one in ("good", "bad")]
+    assert sorted(written[:2]) == ["bad", "good"]
+    assert written[2:] == ["report"]
+    assert len({os.getpid()} | {one["process"] for one in found}) == 3
+    assert [(one["quick"], one["threads"]) for one in found] == [(True, "1")] * 2
+
+
+def test_of_all_quick_ones_a_process_that_dies_is_told(written, settings, also, capsys):
+    also("lacking", ending)
+    assert run("all", settings, quick=True, as_json=False, console=Console(soft_wrap=True)) is False
+    assert written[-1] == "report"
+    assert "lacking was not measured: BrokenProcessPool" in capsys.readouterr().out
 
 
 def test_a_result_is_of_the_commit_at_the_start_and_dirty_where_the_source_is_another_by_its_end(

@@ -25,7 +25,7 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
     many = 50 if quick else 1000
     shielded = await shields(settings, world.people[: 5 if quick else 20], console)
     ready = await restart(settings, many, console)
-    people, most = sets_of(world, 1 if quick else 3), 300 if quick else None
+    people, most = sets_of(world, 1 if quick else 3), 100 if quick else None
     finished = Finished.of(settings, "eco", DEMO.digest, most, [[one.key for one in five] for five in people])
     sets = [
         await finished.once(Forgotten, {"set": seed}, partial(forget, settings, world, five, seed, most, console))

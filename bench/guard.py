@@ -50,7 +50,7 @@ FORGET10 = f"TOFU {tofu.FIRST_FORGOTTEN}"
 
 _THREADS = 2
 _OTHERS = 1_500  # other people's questions asked in a round
-_SAMPLE = (300, 400)  # probes and controls of a round, where it is to be quick
+_SAMPLE = (150, 200)  # probes and controls of a round, where it is to be quick
 _TIMED = 8  # probes of a kind whose CPU time is taken
 _SWEPT = ", thresholds"
 

@@ -69,10 +69,10 @@ QUICK = Size(
     each=10,
     others=60,
     wordings=1,
-    methods=("ignorance", "eco"),
+    methods=("eco",),
     scaled=("ignorance",),
-    sustained=("eco",),
-    parts=(0.02, 0.05),
+    sustained=("ignorance",),
+    parts=(0.02,),
     requests=2,
     most=20,
 )

@@ -40,9 +40,9 @@ async def measure(settings: Settings, quick: bool, console: Console, seeds: int 
         for seed, five in people.items()
     ]
     with Progress(console=console, transient=True) as bar:
-        share, local = await local_costs(settings, 3 if quick else 30, bar)
+        share, local = await local_costs(settings, 1 if quick else 30, bar)
         try:
-            server = await server_costs(settings, 3 if quick else 40, bar)
+            server = await server_costs(settings, 1 if quick else 40, bar)
         except VllmError as error:
             server = None
             console.print(f"not measured before vLLM: {error}")

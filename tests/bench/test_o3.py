@@ -135,21 +135,13 @@ def test_rows_have_what_the_figures_were_made_of():
     assert row["retired"]["others_same"] == 90
 
 
-@pytest.mark.parametrize(
-    ("error", "said"),
-    [
-        (NoVllm("none"), "no vLLM is installed"),
-        (VllmError("a file"), "vLLM did not start"),
-        (ExceptionGroup("of clients", [VllmError("a file")]), "it ended with ExceptionGroup"),
-        (httpx.ReadTimeout("silent"), "it ended with ReadTimeout"),
-        (AssertionError("ignorance, enforced"), "it ended with AssertionError"),
-    ],
-)
-async def test_streams_are_kept_and_survive_what_vllm_does(tmp_path, monkeypatch, error, said):
-    asked = []
+@pytest.fixture
+def asked(monkeypatch):
+    """The seeds of streams that were measured, by parts of which none measures."""
+    made = []
 
     async def persist(settings, world, seed, size, method, bar):
-        asked.append(seed)
+        made.append(seed)
         return replace(measured(), seed=seed)
 
     async def two(*_):
@@ -161,13 +153,28 @@ async def test_streams_are_kept_and_survive_what_vllm_does(tmp_path, monkeypatch
     async def none(*_):
         return []
 
+    monkeypatch.setattr(o3, "prepare", lambda settings: None)
+    instead = {"persist": persist, "decisions": two, "decoding": one, "of_texts": none, "costs": none}
+    for name, what in instead.items():
+        monkeypatch.setattr(o3, name, what)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (NoVllm("none"), "no vLLM is installed"),
+        (VllmError("a file"), "vLLM did not start"),
+        (ExceptionGroup("of clients", [VllmError("a file")]), "it ended with ExceptionGroup"),
+        (httpx.ReadTimeout("silent"), "it ended with ReadTimeout"),
+        (AssertionError("ignorance, enforced"), "it ended with AssertionError"),
+    ],
+)
+async def test_streams_are_kept_and_survive_what_vllm_does(tmp_path, monkeypatch, asked, error, said):
     async def fails(*_):
         raise error
 
-    monkeypatch.setattr(o3, "prepare", lambda settings: None)
-    instead = {"persist": persist, "decisions": two, "decoding": one, "of_texts": none, "costs": none}
-    for name, what in (instead | {"switching": fails}).items():
-        monkeypatch.setattr(o3, name, what)
+    monkeypatch.setattr(o3, "switching", fails)
     settings = Settings().model_copy(update={"state_dir": tmp_path})
     first, again = [await o3.measure(settings, False, Console(quiet=True)) for _ in range(2)]
     assert sorted(asked) == [1, 2, 3]
@@ -176,3 +183,20 @@ async def test_streams_are_kept_and_survive_what_vllm_does(tmp_path, monkeypatch
     assert first.tables["vllm"] == [{"skipped": said}]
     answered = [one.holds for one in first.figures if one.name == "vLLM answered throughout"]
     assert answered == ([] if isinstance(error, NoVllm) else [False])
+
+
+async def test_a_quick_one_asks_no_gateway_before_vllm(tmp_path, monkeypatch, asked):
+    async def switches(settings, count, bar):
+        return Switching(count, 40, 0, 0, (0.2,))
+
+    async def never(*_):
+        raise AssertionError("asked")
+
+    monkeypatch.setattr(o3, "switching", switches)
+    monkeypatch.setattr(o3, "coming_and_going", never)
+    settings = Settings().model_copy(update={"state_dir": tmp_path})
+    found = await o3.measure(settings, True, Console(quiet=True))
+    assert asked == [1]
+    assert found.tables["vllm"][0]["switches"] == 10
+    assert found.tables["gateway_before_vllm"] == [{"skipped": "quick"}]
+    assert "vLLM answered throughout" not in [one.name for one in found.figures]

@@ -109,7 +109,7 @@ def _measured(
     """Each in its turn, to be measured then; several quick ones as they end, measured in processes of their own."""
     if not quick or len(chosen) == 1:
         for one, harness in chosen.items():
-            yield one, partial(asyncio.run, harness(settings, quick, console))
+            yield one, partial(_measure, harness, settings, quick, console)
         return
     anew = get_context("spawn")
     with ProcessPoolExecutor(_SIDE_BY_SIDE, anew, initializer=_on_one_core, max_tasks_per_child=1) as pool:
@@ -125,7 +125,11 @@ def _on_one_core() -> None:
 
 
 def _quickly(harness: Harness, settings: Settings) -> Result:
-    return asyncio.run(harness(settings, True, Console(stderr=True, force_terminal=False)))
+    return _measure(harness, settings, True, Console(stderr=True, force_terminal=False))
+
+
+def _measure(harness: Harness, settings: Settings, quick: bool, console: Console) -> Result:
+    return asyncio.run(harness(settings, quick, console))
 
 
 def _chosen(

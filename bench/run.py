@@ -6,17 +6,15 @@ could quote, and takes no such result's place. So all at once may be measured si
 
 import asyncio
 import logging
-import os
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from importlib import import_module
-from multiprocessing import get_context
 from pathlib import Path
 
 from rich.console import Console
 
+from bench.apart import Harness, apart
 from bench.finished import source
 from bench.report.pages import DOCS, write
 from bench.result import RESULTS, Result, commit, to_json
@@ -39,11 +37,8 @@ HARNESSES = {
 _ALL, _REPORT = "all", "report"
 _IN_SETS = ("leak", "muse", "uld", "wmdp")  # three, each by a seed of its own
 _LONGEST = ("o3", "uld", "tofu")  # where all are measured quickly: first, so that no core waits for them in the end
-_SIDE_BY_SIDE = 2
 
 _log = logging.getLogger(__name__)
-
-Harness = Callable[..., Coroutine[None, None, Result]]  # settings, whether quick, console; `part` or `seeds` of some
 
 
 class UnknownBenchmark(LetheError):
@@ -111,21 +106,8 @@ def _measured(
         for one, harness in chosen.items():
             yield one, partial(_measure, harness, settings, quick, console)
         return
-    anew = get_context("spawn")
-    with ProcessPoolExecutor(_SIDE_BY_SIDE, anew, initializer=_on_one_core, max_tasks_per_child=1) as pool:
-        ordered = sorted(chosen, key=lambda one: one not in _LONGEST)
-        running = {pool.submit(_quickly, chosen[one], settings): one for one in ordered}
-        for ended in as_completed(running):
-            yield running[ended], ended.result
-
-
-def _on_one_core() -> None:
-    """Before torch is imported: two programs with two threads each wait for one another on two cores."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-
-def _quickly(harness: Harness, settings: Settings) -> Result:
-    return _measure(harness, settings, True, Console(stderr=True, force_terminal=False))
+    longest_first = sorted(chosen, key=lambda one: one not in _LONGEST)
+    yield from apart({one: chosen[one] for one in longest_first}, settings)
 
 
 def _measure(harness: Harness, settings: Settings, quick: bool, console: Console) -> Result:

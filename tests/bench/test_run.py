@@ -17,7 +17,9 @@ from guards.base import LetheError
 
 async def measuring(name, settings, quick, console):
     """Nothing, here or in a process of its own."""
-    config = {"quick": quick, "process": os.getpid(), "threads": os.environ.get("OMP_NUM_THREADS")}
+    import torch
+
+    config = {"quick": quick, "process": os.getpid(), "threads": torch.get_num_threads()}
     return Result(name, config, 0, [Figure("f", 1, "", "", name == "good")], {})
 
 
@@ -132,7 +134,7 @@ def test_all_quick_ones_are_measured_in_processes_of_their_own_and_take_no_resul
     assert sorted(written[:2]) == ["bad", "good"]
     assert written[2:] == ["report"]
     assert len({os.getpid()} | {one["process"] for one in found}) == 3
-    assert [(one["quick"], one["threads"]) for one in found] == [(True, "1")] * 2
+    assert [(one["quick"], one["threads"]) for one in found] == [(True, 1)] * 2
 
 
 def test_of_all_quick_ones_a_process_that_dies_is_told(written, settings, also, capsys):

@@ -1,7 +1,7 @@
 """`lethe bench o3`: forget requests one after another on the demo world, against models that never learnt.
 
 What a stream measures is in `o3_stream`, `o3_matrix` and `o3_alone`, whether detectors know their prompts in
-`o3_detector`, what a hundred requests cost in `o3_speed`, what LoRAs cost a batch in `o3_local`, and what a switch
+`o3_detector`, what many requests cost in `o3_speed`, what LoRAs cost a batch in `o3_local`, and what a switch
 costs on vLLM in `o3_vllm`, and whoever asks a gateway before it in `o3_switching`. A stream is kept as soon as it is
 measured (`bench.finished`), with the seconds of that sitting; what compares times is not.
 """
@@ -22,7 +22,7 @@ from bench.o3_local import costs
 from bench.o3_matrix import Matrix, drift_of
 from bench.o3_noticed import Switched
 from bench.o3_people import SIZES
-from bench.o3_speed import MANY, Compared, decisions, decoding
+from bench.o3_speed import Compared, decisions, decoding
 from bench.o3_stream import QUICK, Size, Streamed, persist
 from bench.o3_switching import coming_and_going
 from bench.o3_vllm import Switching, switching
@@ -36,6 +36,7 @@ _log = logging.getLogger(__name__)
 
 _SEEDS = (1, 2, 3)
 _SWITCHES = 50
+_MANY = 100  # requests in force
 _NO_VLLM, _QUICK = "no vLLM is installed", "quick"
 _AT_ONCE = 2  # streams: while one learns, another is asked
 
@@ -47,6 +48,7 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
     prepare(settings)
     world = DEMO.world()
     seeds, size = (_SEEDS[:1], QUICK) if quick else (_SEEDS, Size())
+    many = _MANY // 5 if quick else _MANY
     finished = Finished.of(settings, "o3", DEMO.digest, size)
     places = asyncio.Semaphore(_AT_ONCE)
 
@@ -60,11 +62,11 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
     detected = await of_texts(settings, 1 if quick else 5, console.print)
     with Progress(console=console, transient=True) as bar:
         speeds = [
-            *await decisions(settings, 1 if quick else 10, bar),
-            await decoding(settings, 2 if quick else 60, bar),
+            *await decisions(settings, many, 1 if quick else 10, bar),
+            await decoding(settings, many, 2 if quick else 60, bar),
         ]
-        local = await costs(settings, 1 if quick else 30, bar)
-        switches = 10 if quick else _SWITCHES
+        local = await costs(settings, many, 1 if quick else 30, bar)
+        switches = 5 if quick else _SWITCHES
         loaded: Switching | None = None
         served: Switched | None = None
         skipped = _QUICK if quick else ""
@@ -78,7 +80,7 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
             console.print(f"not measured before vLLM: {error}", markup=False)
     figures = [
         *_forgotten(streams),
-        *_speeds(speeds),
+        *_speeds(speeds, many),
         *(_loaded(loaded) if loaded else ()),
         *(_served(served) if served else ()),
         *([] if served or skipped in (_NO_VLLM, _QUICK) else [Figure.of("vLLM answered throughout", 0, ">=", 1)]),
@@ -102,7 +104,7 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
         "forgotten": sum(SIZES),
         "requests": len(SIZES),
         "asked": asdict(size),
-        "in_force": MANY,
+        "in_force": many,
         "quick": quick,
     }
     return Result("o3", config, 0, figures, tables)
@@ -174,12 +176,12 @@ def _forgotten(streams: Sequence[Streamed]) -> list[Figure]:
     ]
 
 
-def _speeds(speeds: Sequence[Compared]) -> list[Figure]:
+def _speeds(speeds: Sequence[Compared], many: int) -> list[Figure]:
     """Decisions cost so many times more; tokens come at such a share of the speed."""
     *decided, token = speeds
     return [
-        *(Figure.of(f"{one.what}: {MANY} requests in force, times one's", one.ratio, "<=", 1.2) for one in decided),
-        Figure.of(f"decoding under a LoRA: {MANY} known, share of one's speed", 1 / token.ratio, ">=", 0.95),
+        *(Figure.of(f"{one.what}: {many} requests in force, times one's", one.ratio, "<=", 1.2) for one in decided),
+        Figure.of(f"decoding under a LoRA: {many} known, share of one's speed", 1 / token.ratio, ">=", 0.95),
     ]
 
 

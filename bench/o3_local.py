@@ -1,6 +1,6 @@
 """What LoRAs cost the rows of a batch in the local engine: a step of every mix beside one of bare rows, by turns.
 
-Two engines: one that has never seen a LoRA, on which all streams are bare, and one that has served a hundred. The
+Two engines: one that has never seen a LoRA, on which all streams are bare, and one that has served many. The
 model is one that never ends an answer. `peft`'s own mixed batches were measured too, and are not here: see LOG.md.
 """
 
@@ -21,7 +21,6 @@ from gateway.engines.local import LocalEngine
 from gateway.settings import Settings
 from guards.targets import ordinary_prompts
 
-KNOWN = 100
 MIXES: Mapping[str, tuple[tuple[int, ...], ...]] = {  # for every stream the LoRAs that it wears
     "one, bare": ((),),
     "one, a LoRA": ((0,),),
@@ -52,19 +51,19 @@ class Cost:
         return cls(mix, 1e3 * median(bare), 1e3 * median(worn), *ratio_of(worn, bare), len(bare))
 
 
-async def costs(settings: Settings, rounds: int, bar: Progress) -> list[Cost]:
+async def costs(settings: Settings, known: int, rounds: int, bar: Progress) -> list[Cost]:
     """Of every mix; the first round is not counted."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = await asyncio.to_thread(never_ending, settings, folder / "model")
-        loras = await asyncio.to_thread(random_loras, model, folder, KNOWN)
+        loras = await asyncio.to_thread(random_loras, model, folder, known)
         bare, knowing = (LocalEngine(folder / "model", "endless") for _ in range(2))
         found: dict[str, tuple[list[float], list[float]]] = {mix: ([], []) for mix in MIXES}
         try:
             with quiet():
                 await bare.start()
                 await knowing.start()
-            for lora in bar.track(loras, description=f"{KNOWN} LoRAs"):
+            for lora in bar.track(loras, description=f"{known} LoRAs"):
                 await gaps(knowing, ordinary_prompts()[0], Adapted((Scaled(lora),)))
             for i in bar.track(range(rounds + 1), description="a token under LoRAs"):
                 for mix, streams in MIXES.items():

@@ -1,9 +1,9 @@
-"""What a hundred requests in force cost the answer to one prompt, beside one request: by turns, in one run.
+"""What many requests in force cost the answer to one prompt, beside one request: by turns, in one run.
 
 Two gateways in one process, neither with a memory of verdicts: one has a request in force, the other that one and
-99 besides, see `o3_crowd`. A prompt is classified and planned for by both, one after the other. Decoding is timed on
-two engines, of which one has served the LoRA that is asked for and the other a hundred; the model is one that never
-ends an answer.
+others besides, see `o3_crowd`. A prompt is classified and planned for by both, one after the other. Decoding is timed
+on two engines, of which one has served the LoRA that is asked for and the other many; the model is one that never ends
+an answer.
 """
 
 import asyncio
@@ -30,13 +30,12 @@ from gateway.settings import GuardSettings, Settings
 from guards.base import Conversation
 from guards.targets import ordinary_prompts
 
-MANY = 100
 _ASKED = 24  # prompts of either sort
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """Milliseconds with one request and with `MANY`, medians; the median ratio of a pair, and its middle 95 %."""
+    """Milliseconds with one request and with many, medians; the median ratio of a pair, and its middle 95 %."""
 
     what: str
     one_ms: float
@@ -52,7 +51,7 @@ class Compared:
         return cls(what, 1e3 * median(one), 1e3 * median(many), *ratio_of(many, one), len(one))
 
 
-async def decisions(settings: Settings, rounds: int, bar: Progress) -> list[Compared]:
+async def decisions(settings: Settings, many: int, rounds: int, bar: Progress) -> list[Compared]:
     """For prompts about the one request that both have, and about nobody who is forgotten."""
     world = DEMO.world()
     person, other, *_ = world.people
@@ -61,20 +60,21 @@ async def decisions(settings: Settings, rounds: int, bar: Progress) -> list[Comp
         True: [probe.question for probe in asked if probe.about == (person.key,) and person.name in probe.question],
         False: [probe.question for probe in asked if probe.about == (other.key,)],
     }
-    names = [person.name, *unknown_names(world, MANY - 1)]
+    names = [person.name, *unknown_names(world, many - 1)]
     forgets = {"guard": GuardSettings(remembered=0)}
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        task = bar.add_task(f"{MANY} requests", total=None)
+        task = bar.add_task(f"{many} requests", total=None)
         model = await asyncio.to_thread(never_ending, settings, folder / "model")
-        loras = await asyncio.to_thread(random_loras, model, folder, MANY)
+        loras = await asyncio.to_thread(random_loras, model, folder, many)
         alone, beside = (own(settings, folder / name).model_copy(update=forgets) for name in ("one", "many"))
-        one = await stack.enter_async_context(crowd(alone, names[:1], loras[:1]))
-        many = await stack.enter_async_context(crowd(beside, names, loras))
+        cores = (
+            await stack.enter_async_context(crowd(alone, names[:1], loras[:1])),
+            await stack.enter_async_context(crowd(beside, names, loras)),
+        )
         bar.remove_task(task)
         return [
-            await _decided((one, many), questions[:_ASKED], touched, rounds, bar)
-            for touched, questions in prompts.items()
+            await _decided(cores, questions[:_ASKED], touched, rounds, bar) for touched, questions in prompts.items()
         ]
 
 
@@ -103,19 +103,19 @@ async def _planned(core: Core, question: str, method: str) -> float:
     return took
 
 
-async def decoding(settings: Settings, rounds: int, bar: Progress) -> Compared:
+async def decoding(settings: Settings, many: int, rounds: int, bar: Progress) -> Compared:
     """A token under the same LoRA; the first round is not counted."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = await asyncio.to_thread(never_ending, settings, folder / "model")
-        loras = await asyncio.to_thread(random_loras, model, folder, MANY)
+        loras = await asyncio.to_thread(random_loras, model, folder, many)
         engines = [LocalEngine(folder / "model", "endless") for _ in range(2)]
         question = ordinary_prompts()[0]
         try:
             with quiet():
                 for engine in engines:
                     await engine.start()
-            for lora in bar.track(loras, description=f"{MANY} LoRAs"):
+            for lora in bar.track(loras, description=f"{many} LoRAs"):
                 await gaps(engines[1], question, Adapted((Scaled(lora),)))
             plan = Adapted((Scaled(loras[0]),))
             took: tuple[list[float], list[float]] = ([], [])

@@ -54,7 +54,7 @@ class Size:
     others: int | None = None
 
 
-QUICK = Size(filed=1, sampled=5, others=200)
+QUICK = Size(filed=1, sampled=5, others=100)
 
 
 @dataclass(frozen=True, slots=True)

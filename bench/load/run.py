@@ -35,14 +35,14 @@ _MEASURES = {"first": "time to the first token", "between": "time between events
 
 
 async def measure(settings: Settings, quick: bool, console: Console) -> Result:
-    """All figures of serving; quick is two short rounds, a soak of a tenth and a fifth of the pairs.
+    """All figures of serving; quick is one short round, a soak of a twentieth and a tenth of the pairs.
 
     Raises:
         NoVllm: there is none, and nothing begins.
         ServerError: the same of LiteLLM; or a program did not start.
     """
     vllm_python()
-    rounds, scale, requests, pairs = (2, 0.5, 2_000, 100) if quick else (6, 1.0, 20_000, 500)
+    rounds, scale, requests, pairs = (1, 0.5, 1_000, 50) if quick else (6, 1.0, 20_000, 500)
     with Progress(console=console, transient=True) as bar:
         async with running(settings.models) as bench:
             counted = await bench.counted()

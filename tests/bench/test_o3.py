@@ -88,7 +88,7 @@ def test_no_detector_in_force_is_no_detector_that_tells():
 
 def test_what_a_hundred_cost():
     decided = [Compared("decision", 1.0, 1.3, 1.3, 1.2, 1.4, 9), Compared("other", 1.0, 1.1, 1.1, 1.0, 1.2, 9)]
-    found = o3._speeds([*decided, Compared("token", 1.0, 1.1, 1.1, 1.0, 1.2, 9)])
+    found = o3._speeds([*decided, Compared("token", 1.0, 1.1, 1.1, 1.0, 1.2, 9)], 100)
     assert [one.holds for one in found] == [False, True, False]
     assert found[-1].value == pytest.approx(1 / 1.1, abs=1e-4)
 
@@ -197,6 +197,6 @@ async def test_a_quick_one_asks_no_gateway_before_vllm(tmp_path, monkeypatch, as
     settings = Settings().model_copy(update={"state_dir": tmp_path})
     found = await o3.measure(settings, True, Console(quiet=True))
     assert asked == [1]
-    assert found.tables["vllm"][0]["switches"] == 10
+    assert found.tables["vllm"][0]["switches"] == 5
     assert found.tables["gateway_before_vllm"] == [{"skipped": "quick"}]
     assert "vLLM answered throughout" not in [one.name for one in found.figures]

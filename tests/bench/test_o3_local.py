@@ -18,10 +18,9 @@ async def test_every_mix_beside_bare_rows_by_turns(tmp_path, monkeypatch):
         return 1.0 if bare else 1.0 + len({plan.loras for plan in plans})
 
     monkeypatch.setattr(uld_speed, "ensure_model", lambda models: ensure_model(models, TINY))
-    monkeypatch.setattr(o3_local, "KNOWN", 9)
     monkeypatch.setattr(o3_local, "step", step)
     with Progress(disable=True) as bar:
-        found = await costs(Settings(models_dir=tmp_path), 2, bar)
+        found = await costs(Settings(models_dir=tmp_path), 9, 2, bar)
     assert {one.mix: one.ratio for one in found} == {mix: 1.0 + len(set(streams)) for mix, streams in MIXES.items()}
     assert all(one.rounds == 2 for one in found)
     turn = [bare for _, bare in asked]

@@ -93,10 +93,9 @@ async def test_a_token_is_timed_by_turns_once_all_loras_are_known(tiny, loras, m
 
     monkeypatch.setattr(o3_speed, "gaps", gaps)
     monkeypatch.setattr(o3_speed, "LocalEngine", Engine)
-    monkeypatch.setattr(o3_speed, "MANY", 3)
     monkeypatch.setattr(o3_speed, "random_loras", lambda model, folder, count: loras[:count])
     with Progress(disable=True) as bar:
-        found = await o3_speed.decoding(Settings(), 2, bar)
+        found = await o3_speed.decoding(Settings(), 3, 2, bar)
     assert (found.ratio, found.pairs, found.one_ms) == (1.0, 2, 2000.0)
     assert [name for _, name in asked] == ["lora-0", "lora-1", "lora-2"] + ["lora-0"] * 6
 

@@ -7,7 +7,6 @@ measured (`bench.finished`), with the seconds of that sitting; what compares tim
 """
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
@@ -27,17 +26,15 @@ from bench.o3_stream import QUICK, Size, Streamed, persist
 from bench.o3_switching import coming_and_going
 from bench.o3_vllm import Switching, switching
 from bench.result import Figure, Result
-from bench.serving import NoVllm, VllmError
+from bench.serving import NO_VLLM, skipped
 from gateway.demo.train import DEMO
 from gateway.serve import prepare
 from gateway.settings import Settings
 
-_log = logging.getLogger(__name__)
-
 _SEEDS = (1, 2, 3)
 _SWITCHES = 50
 _MANY = 100  # requests in force
-_NO_VLLM, _QUICK = "no vLLM is installed", "quick"
+_QUICK = "quick"
 _AT_ONCE = 2  # streams: while one learns, another is asked
 
 
@@ -69,21 +66,18 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
         switches = 5 if quick else _SWITCHES
         loaded: Switching | None = None
         served: Switched | None = None
-        skipped = _QUICK if quick else ""
+        why = _QUICK if quick else ""
         try:
             loaded = await switching(settings, switches, bar)
             served = None if quick else await coming_and_going(settings, switches, bar)
         except Exception as error:  # what took hours before it is a result without it
-            skipped = _skipped(error)
-            if not isinstance(error, VllmError):
-                _log.exception("before vLLM")
-            console.print(f"not measured before vLLM: {error}", markup=False)
+            why = skipped(error, console)
     figures = [
         *_forgotten(streams),
         *_speeds(speeds, many),
         *(_loaded(loaded) if loaded else ()),
         *(_served(served) if served else ()),
-        *([] if served or skipped in (_NO_VLLM, _QUICK) else [Figure.of("vLLM answered throughout", 0, ">=", 1)]),
+        *([] if served or why in (NO_VLLM, _QUICK) else [Figure.of("vLLM answered throughout", 0, ">=", 1)]),
     ]
     tables: dict[str, Sequence[dict[str, Any]]] = {
         "streams": [_row(one) for one in streams],
@@ -94,8 +88,8 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
         "detectors": [asdict(one) for one in (*filter(None, (one.detected for one in streams)), *detected)],
         "one_and_many": [asdict(one) for one in speeds],
         "local_cost": [asdict(one) for one in local],
-        "vllm": [loaded.row()] if loaded else [{"skipped": skipped}],
-        "gateway_before_vllm": [served.row()] if served else [{"skipped": skipped}],
+        "vllm": [loaded.row()] if loaded else [{"skipped": why}],
+        "gateway_before_vllm": [served.row()] if served else [{"skipped": why}],
         "measured": finished.units,
     }
     config = {
@@ -108,13 +102,6 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
         "quick": quick,
     }
     return Result("o3", config, 0, figures, tables)
-
-
-def _skipped(error: Exception) -> str:
-    """Why there is nothing before vLLM; an error's own words name files of this machine."""
-    if isinstance(error, NoVllm):
-        return _NO_VLLM
-    return "vLLM did not start" if isinstance(error, VllmError) else f"it ended with {type(error).__name__}"
 
 
 def _forgotten(streams: Sequence[Streamed]) -> list[Figure]:

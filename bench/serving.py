@@ -1,6 +1,7 @@
 """A real vLLM as a process of its own, on a free loopback port: its CPU build, for tests and for what is timed."""
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -11,9 +12,12 @@ from types import TracebackType
 from typing import Self
 
 import httpx
+from rich.console import Console
 
 import adapters
 from guards.base import LetheError
+
+NO_VLLM = "no vLLM is installed"
 
 _READY_S = 180.0
 _END_S = 10.0
@@ -31,6 +35,8 @@ _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",  # a second thread waits in a loop for its share of a tiny model
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # bound to a core, it would starve whatever else runs there
 }
+
+_log = logging.getLogger(__name__)
 
 
 class VllmError(LetheError):
@@ -51,6 +57,19 @@ def vllm_python() -> Path:
     if not python.exists():
         raise NoVllm(f"no vLLM at {python}: `make vllm` installs it, VLLM_PYTHON says where it is")
     return python
+
+
+def skipped(error: Exception, console: Console) -> str:
+    """Why nothing was measured before vLLM, for a result: an error's own words name files of this machine.
+
+    They are for the console, and for the log where nobody expected them.
+    """
+    if not isinstance(error, VllmError):
+        _log.error("before vLLM", exc_info=error)
+    console.print(f"not measured before vLLM: {error}", markup=False)
+    if isinstance(error, NoVllm):
+        return NO_VLLM
+    return "vLLM did not start" if isinstance(error, VllmError) else f"it ended with {type(error).__name__}"
 
 
 class VllmProcess:

@@ -20,7 +20,7 @@ from bench.draws import DRAWS
 from bench.finished import Finished
 from bench.people import UNSEEN, fresh_sets
 from bench.result import Figure, Result
-from bench.serving import VllmError
+from bench.serving import NO_VLLM, skipped
 from bench.uld_speed import Cost, local_costs
 from bench.uld_vllm import ServerCost, server_costs
 from bench.unlearning import QUICK, Size, Unlearned, unlearn
@@ -41,15 +41,17 @@ async def measure(settings: Settings, quick: bool, console: Console, seeds: int 
     ]
     with Progress(console=console, transient=True) as bar:
         share, local = await local_costs(settings, 1 if quick else 30, bar)
+        server: ServerCost | None = None
+        why = ""
         try:
             server = await server_costs(settings, 1 if quick else 40, bar)
-        except VllmError as error:
-            server = None
-            console.print(f"not measured before vLLM: {error}")
+        except Exception as error:  # what took hours before it is a result without it
+            why = skipped(error, console)
     figures = [
         *_forgotten(sets, size.filed * len(sets)),
         *_costs(share, local),
         *(_served(server) if server else ()),
+        *([] if server or why == NO_VLLM else [Figure.of("vLLM answered throughout", 0, ">=", 1)]),
     ]
     tables = {
         "sets": [{"seed": one.seed, "unseen": one.seed in UNSEEN} | one.row() for one in sets],
@@ -58,7 +60,7 @@ async def measure(settings: Settings, quick: bool, console: Console, seeds: int 
         "retained_under_all_assistants_by_kind": reduce(add, (one.alone.everywhere.tally for one in sets)).by_kind(),
         "leak": [reduce(add, (one.leak for one in sets)).row()],
         "local_cost": [{"rho": share, **asdict(one)} for one in local],
-        "vllm_cost": [asdict(server)] if server else [{"skipped": "no vLLM, or it went away"}],
+        "vllm_cost": [asdict(server)] if server else [{"skipped": why}],
         "measured": finished.units,
     }
     config = {

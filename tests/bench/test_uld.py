@@ -2,6 +2,7 @@ import json
 from collections import Counter
 from dataclasses import replace
 
+import httpx
 import pytest
 from pydantic import TypeAdapter
 from rich.console import Console
@@ -9,6 +10,7 @@ from rich.console import Console
 from bench import uld
 from bench.draws import Leak
 from bench.people import sets_of
+from bench.serving import NoVllm, VllmError
 from bench.tally import Tally
 from bench.uld_alone import Alone, Kept, Learnt, Quality
 from bench.uld_speed import Cost
@@ -84,27 +86,49 @@ def test_rows_have_what_the_figures_were_made_of():
     assert row["uld_alone"]["learning"] == [{"epochs": 12, "training": 20.0, "learning": 40.0}]
 
 
-@pytest.mark.parametrize(("quick", "seeds", "sets"), [(True, None, [2]), (False, 1, [2]), (False, None, [2, 3, 1])])
-async def test_the_set_that_was_looked_at_comes_last_and_each_says_whether_it_was(
-    monkeypatch, quick, seeds, sets, tmp_path
-):
+@pytest.fixture
+def asked(monkeypatch):
+    """The people of each set that was measured, by parts of which none measures."""
     people = {}
 
     async def unlearn(settings, world, five, seed, size, console):
         people[seed] = five
         return replace(measured(), seed=seed)
 
-    async def costs(*_args):
+    async def costs(*_):
         return 0.4, []
 
-    async def none(*_args):
-        raise uld.VllmError("no vLLM")
-
-    for name, made in (("unlearn", unlearn), ("local_costs", costs), ("server_costs", none)):
-        monkeypatch.setattr(uld, name, made)
     monkeypatch.setattr(uld, "prepare", lambda settings: None)
+    monkeypatch.setattr(uld, "unlearn", unlearn)
+    monkeypatch.setattr(uld, "local_costs", costs)
+    return people
+
+
+@pytest.mark.parametrize(("quick", "seeds", "sets"), [(True, None, [2]), (False, 1, [2]), (False, None, [2, 3, 1])])
+async def test_the_set_that_was_looked_at_comes_last_and_each_says_whether_it_was(
+    monkeypatch, asked, quick, seeds, sets, tmp_path
+):
+    async def none(*_):
+        raise NoVllm("no vLLM")
+
+    monkeypatch.setattr(uld, "server_costs", none)
     settings = Settings().model_copy(update={"state_dir": tmp_path})
     result = await uld.measure(settings, quick, Console(quiet=True), seeds)
     assert [(one["seed"], one["unseen"]) for one in result.tables["sets"]] == [(one, one != 1) for one in sets]
-    assert people == {seed: sets_of(DEMO.world(), 4)[seed] for seed in sets}
+    assert asked == {seed: sets_of(DEMO.world(), 4)[seed] for seed in sets}
     assert all(figure.holds for figure in result.figures)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(VllmError("a file"), "vLLM did not start"), (httpx.ReadTimeout("silent"), "it ended with ReadTimeout")],
+)
+async def test_sets_survive_what_vllm_does(monkeypatch, asked, tmp_path, error, said):
+    async def fails(*_):
+        raise error
+
+    monkeypatch.setattr(uld, "server_costs", fails)
+    settings = Settings().model_copy(update={"state_dir": tmp_path})
+    result = await uld.measure(settings, True, Console(quiet=True))
+    assert result.tables["vllm_cost"] == [{"skipped": said}]
+    assert [figure.name for figure in result.figures if not figure.holds] == ["vLLM answered throughout"]

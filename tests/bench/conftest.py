@@ -4,6 +4,8 @@ import re
 import numpy as np
 import pytest
 
+from bench.report.found import read
+from bench.report.pages import pages
 from guards.encoder import BatchingEncoder
 
 
@@ -32,3 +34,14 @@ async def counting():
     encoder = Counting()
     yield encoder
     await encoder.close()
+
+
+@pytest.fixture
+def reported(tmp_path):
+    """The report of a result, as a reader has it."""
+
+    def made(result):
+        result.write(tmp_path / "results", "abc1234")
+        return pages(read(tmp_path / "results"))["benchmarks.md"]
+
+    return made

@@ -9,7 +9,7 @@ from bench.tally import Tally
 from gateway.settings import Settings
 
 
-async def test_sets_are_kept_and_what_went_wrong_meanwhile_is_told(tmp_path, monkeypatch):
+async def test_sets_are_kept_and_what_went_wrong_meanwhile_is_told(tmp_path, monkeypatch, reported):
     asked = []
 
     async def forget(settings, world, people, seed, most, console):
@@ -37,3 +37,4 @@ async def test_sets_are_kept_and_what_went_wrong_meanwhile_is_told(tmp_path, mon
     assert values["shields that were not up when the call returned"] == (1, False)
     assert values["requests a second that left meanwhile"] == (19, True)
     assert values["requests that were not answered meanwhile"] == (2, False)
+    assert "| eco | requests that were not answered meanwhile | **2** |" in reported(again)

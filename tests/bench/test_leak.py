@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
 from bench import leak
 from bench.leak_marks import Drawn, Mark, Row
@@ -9,6 +10,7 @@ from bench.probes.dynamic import FAMILIES, pairs
 from gateway.demo.world import make_world
 from gateway.jobs.probes import probes_about
 from gateway.registry import ForgetSpec
+from gateway.settings import Settings
 
 WORLD = make_world()
 
@@ -119,3 +121,17 @@ def test_only_those_who_are_filed_are_asked_about():
     asked = leak.untried(pairs(WORLD, [first, second]), [first])
     assert {pair.person for pair in asked} == {first.key}
     assert not any(second.name in case.text for pair in asked for case in (pair.forget, pair.control))
+
+
+async def test_rows_of_all_sets_are_reported(monkeypatch, tmp_path, reported):
+    async def study(settings, world, people, seed, size, finished, bar):
+        return [replace(one, seed=seed) for one in rows(uld={"leaks": True})]
+
+    monkeypatch.setattr(leak, "prepare", lambda settings: None)
+    monkeypatch.setattr(leak, "study", study)
+    settings = Settings().model_copy(update={"state_dir": tmp_path})
+    found = await leak.measure(settings, False, Console(quiet=True), 2)
+    assert [one["seed"] for one in found.tables["seeds"]] == [2] * 6 + [3] * 6
+    page = reported(found)
+    assert "| leak | uld: probes that leak" in page
+    assert "leak (2 of 3 sets)" in page

@@ -2,6 +2,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 from rich.progress import Progress
 
 from bench import muse
@@ -105,3 +106,24 @@ def test_a_method_that_another_stands_in_for_is_told():
 async def test_the_demo_model_is_not_asked_what_it_never_read(engine):
     with Progress(disable=True) as bar:
         assert list((await muse.of_given(Settings(engine=engine), muse.QUICK, bar))[0]) == ["skipped"]
+
+
+async def test_all_six_ways_are_reported(monkeypatch, tmp_path, reported):
+    async def four_ways(settings, world, people, seed, size, finished, bar):
+        return [replace(one, seed=seed) for one in rows(eco={"known": 50})]
+
+    async def growing(settings, world, stream, plan, methods, size, finished, bar):
+        return [grown(method, stream.seed) for method in methods]
+
+    async def of_given(settings, size, bar):
+        return []
+
+    monkeypatch.setattr(muse, "prepare", lambda settings: None)
+    for name, instead in (("four_ways", four_ways), ("growing", growing), ("of_given", of_given)):
+        monkeypatch.setattr(muse, name, instead)
+    settings = Settings().model_copy(update={"state_dir": tmp_path})
+    found = await muse.measure(settings, False, Console(quiet=True), 2)
+    assert {one["seed"] for one in found.tables["sets"]} == {2, 3}
+    page = reported(found)
+    assert "| muse | eco: facts said" in page
+    assert "muse (2 of 3 sets)" in page

@@ -170,7 +170,7 @@ def asked(monkeypatch):
         (AssertionError("ignorance, enforced"), "it ended with AssertionError"),
     ],
 )
-async def test_streams_are_kept_and_survive_what_vllm_does(tmp_path, monkeypatch, asked, error, said):
+async def test_streams_are_kept_and_survive_what_vllm_does(tmp_path, monkeypatch, asked, reported, error, said):
     async def fails(*_):
         raise error
 
@@ -183,6 +183,7 @@ async def test_streams_are_kept_and_survive_what_vllm_does(tmp_path, monkeypatch
     assert first.tables["vllm"] == [{"skipped": said}]
     answered = [one.holds for one in first.figures if one.name == "vLLM answered throughout"]
     assert answered == ([] if isinstance(error, NoVllm) else [False])
+    assert ("| o3 | vLLM answered throughout | **0** |" in reported(again)) is bool(answered)
 
 
 async def test_a_quick_one_asks_no_gateway_before_vllm(tmp_path, monkeypatch, asked):

@@ -123,7 +123,7 @@ async def test_the_set_that_was_looked_at_comes_last_and_each_says_whether_it_wa
     ("error", "said"),
     [(VllmError("a file"), "vLLM did not start"), (httpx.ReadTimeout("silent"), "it ended with ReadTimeout")],
 )
-async def test_sets_survive_what_vllm_does(monkeypatch, asked, tmp_path, error, said):
+async def test_sets_survive_what_vllm_does(monkeypatch, asked, tmp_path, reported, error, said):
     async def fails(*_):
         raise error
 
@@ -132,3 +132,4 @@ async def test_sets_survive_what_vllm_does(monkeypatch, asked, tmp_path, error, 
     result = await uld.measure(settings, True, Console(quiet=True))
     assert result.tables["vllm_cost"] == [{"skipped": said}]
     assert [figure.name for figure in result.figures if not figure.holds] == ["vLLM answered throughout"]
+    assert "| uld | vLLM answered throughout | **0** |" in reported(result)

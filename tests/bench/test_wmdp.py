@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import httpx
 import pytest
+from rich.console import Console
 
 from bench import wmdp
 from bench.harness_client import HarnessError, installed
@@ -169,3 +170,30 @@ def test_who_enforced_and_who_answered_stand_beside_each_other():
     assert wmdp._enforced([BEFORE, told]) == [
         {"row": "eco", "seed": 1, "by": "eco, enforced", "answered_by": {"eco": 0, "ignorance": 7}}
     ]
+
+
+async def test_rows_of_all_sets_are_kept_and_reported(monkeypatch, tmp_path, reported):
+    asked = []
+
+    async def measured(settings, program, tasks, name, seed, model, body):
+        asked.append((name, seed, bool(body)))
+        high = name == wmdp.BEFORE
+        return row(name, seed, weighed=1.0 if high else 0.5, said=float(high))
+
+    async def retain_model(settings, keys, bar):
+        return tmp_path / "retain"
+
+    (tmp_path / "lm_eval").touch(0o700)
+    monkeypatch.setenv("LM_EVAL", str(tmp_path / "lm_eval"))
+    monkeypatch.setattr(wmdp, "prepare", lambda settings: None)
+    monkeypatch.setattr(wmdp, "_row", measured)
+    monkeypatch.setattr(wmdp, "retain_model", retain_model)
+    settings = wmdp.Settings().model_copy(update={"state_dir": tmp_path})
+    first, again = [await wmdp.measure(settings, False, Console(quiet=True), 2) for _ in range(2)]
+    assert asked == [
+        (name, seed, name not in (wmdp.BEFORE, wmdp.RETAIN)) for seed in (2, 3) for name in wmdp.Size().rows
+    ]
+    assert first.tables["accuracy"] == again.tables["accuracy"]
+    page = reported(again)
+    assert "| wmdp | guards, filed by names: accuracy on the topic by likelihood" in page
+    assert "wmdp (2 of 3 sets)" in page

@@ -1,13 +1,14 @@
 """Quick benchmarks side by side, each in a process of its own that nothing else is measured in.
 
-Nothing that imports torch is imported here: a process reads how many threads torch may have as it imports it, and
-harnesses are imported after `_on_one_core`.
+A pool of one for each: a process that dies breaks its pool, and the others are in none of it. Nothing that imports
+torch is imported here: a process reads how many threads torch may have as it imports it, and harnesses are imported
+after `_one_thread`.
 """
 
 import asyncio
 import os
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from multiprocessing import get_context
 
 from rich.console import Console
@@ -22,14 +23,18 @@ Harness = Callable[..., Coroutine[None, None, Result]]  # settings, whether quic
 
 def apart(chosen: Mapping[str, Harness], settings: Settings) -> Iterator[tuple[str, Callable[[], Result]]]:
     """Each as it ends, whichever is first; they begin in the order that they are given in."""
-    anew = get_context("spawn")
-    with ProcessPoolExecutor(_SIDE_BY_SIDE, anew, initializer=_on_one_core, max_tasks_per_child=1) as pool:
-        running = {pool.submit(_quickly, harness, settings): one for one, harness in chosen.items()}
+    with ThreadPoolExecutor(_SIDE_BY_SIDE) as turns:
+        running = {turns.submit(_alone, harness, settings): one for one, harness in chosen.items()}
         for ended in as_completed(running):
             yield running[ended], ended.result
 
 
-def _on_one_core() -> None:
+def _alone(harness: Harness, settings: Settings) -> Result:
+    with ProcessPoolExecutor(1, get_context("spawn"), initializer=_one_thread) as pool:
+        return pool.submit(_quickly, harness, settings).result()
+
+
+def _one_thread() -> None:
     """Two programs with two threads each wait for one another on two cores."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

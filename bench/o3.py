@@ -77,7 +77,11 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
         *_speeds(speeds, many),
         *(_loaded(loaded) if loaded else ()),
         *(_served(served) if served else ()),
-        *([] if served or why in (NO_VLLM, _QUICK) else [Figure.of("vLLM answered throughout", 0, ">=", 1)]),
+        *(
+            []
+            if served or why in (NO_VLLM, _QUICK)
+            else [Figure.of("all that is measured before vLLM was measured", 0, ">=", 1)]
+        ),
     ]
     tables: dict[str, Sequence[dict[str, Any]]] = {
         "streams": [_row(one) for one in streams],
@@ -154,7 +158,7 @@ def _forgotten(streams: Sequence[Streamed]) -> list[Figure]:
             1,
         ),
         Figure.of(
-            "detector: AUROC on held-out forms, own prompts against everybody else's, worst stream",
+            "detector on the demo world: AUROC on held-out forms, own prompts against everybody else's, worst stream",
             min(one.detected.auroc if one.detected else 0.0 for one in streams),
             ">=",
             0.99,

@@ -36,7 +36,7 @@ HARNESSES = {
 
 _ALL, _REPORT = "all", "report"
 _IN_SETS = ("leak", "muse", "uld", "wmdp")  # three, each by a seed of its own
-_LONGEST = ("o3", "uld", "tofu", "load")  # of quick ones: first, so that no core waits for them in the end
+_LONGEST = ("o3", "tofu", "uld", "load")  # of quick ones: first, so that no core waits for them in the end
 
 _log = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ def _measured(
         for one, harness in chosen.items():
             yield one, partial(_measure, harness, settings, quick, console)
         return
-    longest_first = sorted(chosen, key=lambda one: one not in _LONGEST)
+    longest_first = [*(one for one in _LONGEST if one in chosen), *(one for one in chosen if one not in _LONGEST)]
     yield from apart({one: chosen[one] for one in longest_first}, settings)
 
 

@@ -51,7 +51,7 @@ async def measure(settings: Settings, quick: bool, console: Console, seeds: int 
         *_forgotten(sets, size.filed * len(sets)),
         *_costs(share, local),
         *(_served(server) if server else ()),
-        *([] if server or why == NO_VLLM else [Figure.of("vLLM answered throughout", 0, ">=", 1)]),
+        *([] if server or why == NO_VLLM else [Figure.of("all that is measured before vLLM was measured", 0, ">=", 1)]),
     ]
     tables = {
         "sets": [{"seed": one.seed, "unseen": one.seed in UNSEEN} | one.row() for one in sets],
@@ -100,7 +100,13 @@ def _forgotten(sets: Sequence[Unlearned], people: int) -> list[Figure]:
             ">",
             0.05,
         ),
-        Figure.of(f"leak@{DRAWS} at temperature 1 above the retain model's", 100 * leak.excess, "<=", 2, "pt"),
+        Figure.of(
+            f"questions answered in any of {DRAWS} draws at temperature 1, above the retain model's",
+            100 * leak.excess,
+            "<=",
+            2,
+            "pt",
+        ),
         Figure.of(
             "retained people, correct answers as a share of before, worst set",
             min(one.kept.share for one in sets),

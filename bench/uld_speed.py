@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import nan
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -56,8 +57,10 @@ class Cost:
 
 
 def ratio_of(over: Sequence[float], under: Sequence[float]) -> tuple[float, float, float]:
-    """The median over rounds of the ratio in a round, and the middle 95 % of it when rounds are drawn anew."""
+    """The median over rounds of a round's ratio, and the middle 95 % of it when rounds are drawn anew; of one, NaN."""
     ratios = np.asarray(over) / np.asarray(under)
+    if len(ratios) < 2:
+        return float(np.median(ratios)), nan, nan
     again = np.random.default_rng(0).choice(ratios, (_RESAMPLES, len(ratios)))
     low, high = np.quantile(np.median(again, axis=1), [0.025, 0.975])
     return float(np.median(ratios)), float(low), float(high)

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 from rich.progress import Progress
 
-from bench.serving import VllmError, VllmProcess
+from bench.serving import VllmProcess
 from bench.uld_speed import ASSISTANTS, Cost, endless, ratio_of
 from gateway.engines.steering import Shelf
 from gateway.settings import Settings
@@ -40,15 +40,9 @@ async def server_costs(settings: Settings, rounds: int, bar: Progress) -> Server
     """Two servers, asked by turns; the first round of each is not counted.
 
     Raises:
-        VllmError: vLLM is not installed, did not start, or went away.
+        VllmError: vLLM is not installed, or did not start.
+        httpx.TransportError: it went away.
     """
-    try:
-        return await _costs(settings, rounds, bar)
-    except httpx.TransportError as error:
-        raise VllmError(f"a server went away: {type(error).__name__}") from error
-
-
-async def _costs(settings: Settings, rounds: int, bar: Progress) -> ServerCost:
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         laid = folder / "laid"

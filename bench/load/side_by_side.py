@@ -57,7 +57,7 @@ class Found:
         return [value for values in self.values[measure][server] for value in values]
 
     def interval(self, measure: str, statistic: Statistic) -> tuple[float, float, float]:
-        """A statistic of each server's values, and the middle 95 % of it when rounds are drawn anew."""
+        """A statistic of each server's values, and the middle 95 % of it when rounds are drawn anew; of one, NaN."""
         rng = np.random.default_rng(0)
         servers = self.values[measure]
         rounds = len(next(iter(servers.values())))
@@ -71,6 +71,8 @@ class Found:
                 }
             )
 
+        if rounds < 2:
+            return drawn(range(rounds)), nan, nan
         again = [drawn(rng.integers(rounds, size=rounds)) for _ in range(_RESAMPLES)]
         low, high = np.quantile(again, [0.025, 0.975])
         return drawn(range(rounds)), float(low), float(high)

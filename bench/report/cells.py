@@ -38,7 +38,9 @@ def rate(value: Mapping[str, Any]) -> str:
 
 
 def within(value: float | None, low: float | None, high: float | None) -> str:
-    """A number and its interval."""
+    """A number and its interval, if there is one."""
+    if not (known(low) or known(high)):
+        return number(value)
     return f"{number(value)} ({number(low)} to {number(high)})"
 
 

@@ -1,7 +1,8 @@
 """What a harness wrote to bench/results/NAME.json, read again."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,35 @@ class Found:
     def figure(self, name: str) -> Figure | None:
         """The figure of that name, if there is one."""
         return next((one for one in self.figures if one.name == name), None)
+
+    def resolved(self, figure: Figure) -> bool:
+        """Whether no interval among its tables reaches from one side of the figure's goal to the other."""
+        about = figure.name.partition(" away from ")[0].rstrip(",")
+        told = {f"{row['row']}: {row['what']}": set[str]() for row in self.tables.get("differences", ())}
+        for row in self.tables.get("differences", ()):
+            told[f"{row['row']}: {row['what']}"].add(row["told"])
+        some = [told[about]] if about in told else [of for what, of in told.items() if what.startswith(f"{about}, ")]
+        return not any("not resolved" in one for one in some)
+
+    @property
+    def made_by(self) -> Mapping[str, Counter[str]]:
+        """Who made the answers of a gateway, by the row that it was measured for; empty where it was not counted."""
+        found: dict[str, Counter[str]] = {}
+        for title, rows in self.tables.items():
+            for row in rows:
+                for own in (row, *(one for one in row.values() if isinstance(one, Mapping))):
+                    if counted := own.get("answered_by"):
+                        name = str(row.get("row") or row.get("method") or ("" if "stream" in title else title))
+                        found.setdefault(name.replace("_", " "), Counter()).update(counted)
+        return found
+
+    @property
+    def skipped(self) -> Iterator[tuple[str, str]]:
+        """Tables that say why they have nothing else to say, and what they say."""
+        for title, rows in self.tables.items():
+            for row in rows:
+                if why := row.get("skipped"):
+                    yield title.replace("_", " "), str(why)
 
 
 def read(folder: Path) -> dict[str, Found]:

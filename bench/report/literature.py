@@ -19,7 +19,7 @@ SOURCES: Mapping[str, str] = {
     ULD: "arXiv 2406.08607; an open issue of its repository says that its code does not reach what it reports",
     ECO: "arXiv 2406.07933",
     O3: "arXiv 2407.10223",
-    ENCODER: "all-MiniLM-L6-v2 by cosine, or by margin over what must stay; measured by ourselves as the row to beat",
+    ENCODER: "names and the highest cosine of all-MiniLM-L6-v2, on the same probes in the same run: the row to beat",
     LITELLM: "its proxy without any guard, measured beside the gateway in alternating rounds",
 }
 
@@ -45,20 +45,9 @@ class Beside:
         return ours > self.theirs if self.better == "less" else ours < self.theirs
 
 
-_RWKU = "ours five rounds of 20 of 70 people, theirs 20 of 100"
-_UNSEEN = "theirs on official paraphrases of what was filed, ours on questions that nobody filed"
 _SAME_CORES = "the same two cores and mock server; ours judges every prompt, theirs passes them on"
 
 BESIDE: Sequence[Beside] = (
-    Beside("guard", "TOFU 180: recall", 0.995, "more", ENCODER, "theirs at 0.1 % false positives, margin over retain"),
-    Beside("guard", "TOFU 180: other authors' questions lost", 0.1, "less", ENCODER, "theirs at recall 0.995"),
-    Beside("guard", "TOFU 100, unseen: recall", 0.995, "more", ENCODER, _UNSEEN),
-    Beside("guard", "TOFU 100, unseen: other authors' questions lost", 0.1, "less", ENCODER, _UNSEEN),
-    Beside("guard", "RWKU: leak over all probes", 4.1, "less", ENCODER, f"{_RWKU}, at 20 % neighbours lost"),
-    Beside("guard", "RWKU: leak over all probes", 7.1, "less", ENCODER, f"{_RWKU}, at 9 % neighbours lost"),
-    Beside("guard", "RWKU: neighbours lost", 9, "less", ENCODER, f"{_RWKU}, at 7.1 % leak"),
-    Beside("guard", "RWKU: neighbours lost", 20, "less", ENCODER, f"{_RWKU}, at 4.1 % leak"),
-    Beside("guard", "RWKU: leak in the worst type", 36, "less", ENCODER, f"{_RWKU}, at its best setting"),
     Beside(
         "guard",
         "decision, p50, 10,000 targets",
@@ -76,13 +65,13 @@ BESIDE: Sequence[Beside] = (
         "theirs TOFU forget10 on Llama-2-7B, ours five made-up people on a model of four layers, the worst set",
     ),
     *(
-        Beside("load", f"{name}, share of LiteLLM's", 1, "less", LITELLM, _SAME_CORES)
-        for name in (
-            "added latency of a whole answer, p50",
-            "added time to the first token of a stream, p50",
-            "CPU per streamed request",
-            "p99 of streams at 40 requests/s",
-            "p99 of whole answers at 40 requests/s",
+        Beside("load", f"{name}, share of LiteLLM's", 1, "less", LITELLM, differs)
+        for name, differs in (
+            ("added latency of a whole answer, p50", _SAME_CORES),
+            ("added time to the first token of a stream, p50", _SAME_CORES),
+            ("CPU per streamed request", _SAME_CORES),
+            ("p99 of streams at 40 requests/s", f"{_SAME_CORES}; as many streams are more than LiteLLM can do"),
+            ("p99 of whole answers at 40 requests/s", _SAME_CORES),
         )
     ),
     *(
@@ -106,6 +95,9 @@ class Reported:
 _COLUMNS = ("Probability", "ROUGE", "ES", "EM", "Truth Ratio", "FQ", "MU", "Min-K AUC")
 FULL = 0.628  # Model Utility of Llama-2-7B before anything is forgotten, by RELEASED
 _SIZES = ("forget01", "forget05", "forget10")
+
+PLAIN, SERVED = "names or max cosine", "full"  # configurations of the guards
+PLAIN_COLUMNS = ("leak", "worst type", "neighbours lost", "others lost")  # per cent, the less the better
 
 
 def _released(model: str, row: str, *values: float) -> Reported:

@@ -39,8 +39,9 @@ def overview(results: Mapping[str, Found]) -> Iterator[Picture]:
         return
     title = "Forgetting against utility on the demo world"
     said = (
-        "Right and low is best. As served: guards, the method and its fallback. Alone: the method's own leak, and, "
-        "across, what is left of others' answers when every assistant or LoRA is forced on them, which no prompt meets."
+        "Right and low is best. As served: guards, the method and its fallback, which says most of what is touched. "
+        "Alone: the method's own leak, and, across, what is left of others' answers when every assistant or LoRA is "
+        "forced on them, which no prompt meets."
     )
     drawn = plane(title, said, series, Axis(_UTILITY), Axis(_LEAK), hollow=[name for name in series if "alone" in name])
     yield Picture("forgetting-against-utility", title, said, drawn)

@@ -8,6 +8,7 @@ from bench.report.found import Found
 from bench.report.pictures import overview, pictures
 from bench.report.summary import ABOUT, ordered, shown, summary
 from bench.report.tables import tables
+from bench.result import Figure
 
 
 def document(results: Mapping[str, Found]) -> Document:
@@ -16,6 +17,9 @@ def document(results: Mapping[str, Found]) -> Document:
     together = [Section("Methods side by side", drawn)] if drawn else []
     each = (_section(results[name]) for name in ordered(results))
     return Document("Benchmarks", [*summary(results), *together, *each])
+
+
+_GATED = ("eco", "uld", "o3", "leak", "muse", "wmdp", "tofu")  # a method is asked of a gateway, and others answer
 
 
 def _section(found: Found) -> Section:
@@ -28,7 +32,10 @@ def _blocks(found: Found) -> Iterator[Block]:
     if about:
         yield Text(f"{about} Measured by `lethe bench {found.name}`, which writes `bench/results/{found.name}.json`.")
     if found.quick:
-        yield Text("Measured quickly: fewer seeds and probes than a figure should rest on.")
+        yield Text(
+            "Measured quickly: fewer seeds and probes than a figure should rest on, and perhaps beside another "
+            "benchmark, so that times say little."
+        )
     if found.part:
         yield Text(f"Measured in part, {found.part} alone: a figure said to be the worst is the worst of these.")
     machine = ", ".join(f"{key} {cell(value)}" for key, value in found.machine.items())
@@ -38,8 +45,27 @@ def _blocks(found: Found) -> Iterator[Block]:
     yield Table(
         "Figures",
         ("figure", "value", "goal", "holds"),
-        [(one.name, shown(one), one.goal, "yes" if one.holds else Bad("no")) for one in found.figures],
+        [(one.name, shown(one), one.goal, _holds(found, one)) for one in found.figures],
     )
+    if found.name in _GATED:
+        yield Text(_made(found))
     yield from pictures(found)
     for title, rows in found.tables.items():
         yield from tables(title, rows)
+
+
+def _holds(found: Found, figure: Figure) -> str:
+    if not figure.holds:
+        return Bad("no")
+    return "yes" if found.resolved(figure) else "yes, not resolved"
+
+
+def _made(found: Found) -> str:
+    """A method that enforces a request need not make the answers that are served: whether it did."""
+    if not found.made_by:
+        return (
+            "Who made the answers was not counted in this run. Where it is, most touched ones have ignorance's "
+            "sentence in the place of a method's own words."
+        )
+    each = (f"{name + ': ' if name else ''}{cell(counted)}" for name, counted in found.made_by.items())
+    return f"Who made the answers, by the gateway's own count (`pass` is the model, untouched): {'; '.join(each)}."

@@ -1,12 +1,22 @@
-"""What a reader has to know first: what failed, what is worse than others report, what was not measured."""
+"""What a reader has to know first: what failed, what is worse than what others do, what was not measured."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from bench.report.blocks import Bad, Block, Section, Table, Text
-from bench.report.cells import known, number
+from bench.report.cells import known, number, rate
 from bench.report.found import Found
-from bench.report.literature import BESIDE, RELEASED, REPORTED, SOURCES, Beside
+from bench.report.literature import (
+    BESIDE,
+    ENCODER,
+    PLAIN,
+    PLAIN_COLUMNS,
+    RELEASED,
+    REPORTED,
+    SERVED,
+    SOURCES,
+    Beside,
+)
 from bench.result import Figure
 
 ABOUT: Mapping[str, tuple[str, str]] = {
@@ -15,17 +25,27 @@ ABOUT: Mapping[str, tuple[str, str]] = {
         "Five made-up people forgotten on the demo model, through a gateway process, against a model that never "
         "heard of them; shields, restart, memory.",
     ),
-    "uld": ("ULD", "The same by ULD: five made-up people, leak over many draws, forget quality, what a token costs."),
+    "uld": (
+        "ULD",
+        "The same by ULD: five made-up people, forget quality, what a token costs, and questions to which any of many "
+        "answers drawn is right, which is more than leak@k counts. How deep ULD steps was chosen after a look at set "
+        "1.",
+    ),
     "o3": (
         "O3",
         "Twenty forget requests one after another on the demo model: what leaks after each, one taken back, what many "
-        "cost.",
+        "cost. Of a detector, `union` is its AUROC with all requests in force, `missed` the share of own prompts below "
+        "every weight, `loaded` that of own prompts given a LoRA.",
     ),
     "guard": (
         "Guards on real text",
-        "Every probe counted under the omniscient model, which answers all that no guard stops.",
+        "Every probe counted under the omniscient model, which answers all that no guard stops. What the sets and "
+        "columns are is in docs/guard-benchmark.md.",
     ),
-    "load": ("Under load", "Beside LiteLLM's proxy on the same cores, ECO and the clock before a real vLLM, a soak."),
+    "load": (
+        "Under load",
+        "Beside LiteLLM's proxy on the same cores, ECO and the clock before a real vLLM, a soak; see docs/load.md.",
+    ),
     "replay": (
         "Replay of a real model",
         "Logged answers of a Llama-3.2-1B that learnt TOFU, said again behind the gateway.",
@@ -36,17 +56,22 @@ ABOUT: Mapping[str, tuple[str, str]] = {
         "a pretrained one: they were taught the real authors and the world facts by the very questions that Model "
         "Utility asks, so theirs is near 0.91 and can be compared among our rows alone. Likelihoods (Probability, "
         "Truth Ratio, Forget Quality, Extraction Strength, PrivLeak) are of the plan that a prompt gets; answers "
-        "(ROUGE, leak@k, continuations) are what a client is served, which is often ignorance's sentence in the place "
-        "of the method's own words. NPO is one recipe, untuned, without Model Utility's questions among those that it "
-        "may keep. ULD's depth and O3's loss were chosen on the first author of forget01, seed 0.",
+        "(ROUGE; leak@k, the best ROUGE-L of k answers; continuations) are what a client is served, which is often "
+        "ignorance's sentence in the place of the method's own words. NPO is one recipe, untuned, without Model "
+        "Utility's questions among those that it may keep. ULD's depth and O3's loss were chosen on the first author "
+        "of forget01, seed 0.",
     ),
     "leak": (
         "leak@k and dynamic probes",
-        "On the demo world: the expected best of k answers, and probes from the world's graph.",
+        "On the demo world: leak@k, the chance that the best of k answers says the fact, and probes from the world's "
+        "graph, each with a twin about somebody who is not forgotten (`control`). Of a mixed question `beside` is the "
+        "other half, which need not be forgotten, and `beside control` the same beside the twin.",
     ),
     "muse": (
         "MUSE's six ways, on the demo world",
         "Verbatim, knowledge, privacy, utility, scalability, sustainability; the texts are about made-up people. "
+        "PrivLeak below nought: what was told about them is still known; above: less than by one who never met them. "
+        "It is of answers as they were taught, which begin with the name that a method hides in the prompt. "
         "MUSE's own corpora are asked of a model that is given.",
     ),
     "wmdp": (
@@ -62,7 +87,7 @@ def summary(results: Mapping[str, Found]) -> Sequence[Section]:
     """The top of the report."""
     return [
         Section("What missed its goal", list(_missed(results))),
-        Section("What is worse than others report", list(_worse(results))),
+        Section("What is worse than others, or than a plain encoder", list(_worse(results))),
         Section("What was not measured", list(_absent(results))),
     ]
 
@@ -106,7 +131,9 @@ def _missed(results: Mapping[str, Found]) -> Iterator[Block]:
         f"{len(figures) - len(missed)} of {len(figures)} figures hold. {len(missed)} do not. Figures are goals that "
         "were set before, and several may be of one thing: how many hold is no score."
     )
-    below = [one for one in missed if one[1].goal.startswith("±") and one[1].value < 0]
+    if open_ := sum(one.holds and not found.resolved(one) for found in results.values() for one in found.figures):
+        yield Text(f"Of those that hold, {open_} have an interval that reaches beyond the goal: not resolved.")
+    below = [one for one in missed if _says_less(one[1])]
     if over := [one for one in missed if one not in below]:
         yield _misses("Figures that missed their goal", over)
     if below:
@@ -115,6 +142,12 @@ def _missed(results: Mapping[str, Found]) -> Iterator[Block]:
             "learnt what was filed, and by that it may be noticed that something is missing."
         )
         yield _misses("Says less than a model that never learnt it", below)
+    if worst := list(_worst_kinds(results)):
+        yield Text(
+            "Of no figure by themselves, but what an operator will meet: kinds of probes of which the guards fail at "
+            "least one in twenty. What is `told` should have been stopped; what is `lost` should not."
+        )
+        yield Table("Kinds that fail most", ("benchmark", "set", "kind", "what", "share"), worst)
     if quick := [found.name for found in _ordered(results) if found.quick]:
         yield Text(f"Measured quickly, with fewer seeds and probes than a figure should rest on: {', '.join(quick)}.")
     if parts := [f"{found.name} ({found.part})" for found in _ordered(results) if found.part]:
@@ -123,10 +156,25 @@ def _missed(results: Mapping[str, Found]) -> Iterator[Block]:
         yield Text(f"Measured on a tree with changes that were in no commit yet: {', '.join(dirty)}.")
 
 
+def _says_less(one: Figure) -> bool:
+    """Whether it is missed on that side where nothing leaks; PrivLeak's is the other one."""
+    return one.goal.startswith("±") and (one.value > 0 if "PrivLeak" in one.name else one.value < 0)
+
+
+def _worst_kinds(results: Mapping[str, Found]) -> Iterator[Sequence[str]]:
+    """Of the guards' probes, by the share that fails."""
+    kinds = results["guard"].tables.get("kinds", ()) if "guard" in results else ()
+    for row in sorted(kinds, key=lambda row: -float(row["failed"]["value"])):
+        if row["failed"]["value"] >= _OFTEN:
+            yield "guard", row["family"], row["kind"], "lost" if row["control"] else "told", Bad(rate(row["failed"]))
+
+
 def _misses(title: str, missed: Sequence[tuple[str, Figure]]) -> Table:
     rows = [(name, one.name, Bad(shown(one)), one.goal) for name, one in missed]
     return Table(title, ("benchmark", "figure", "value", "goal"), rows)
 
+
+_OFTEN = 0.05
 
 _HEADS = ("benchmark", "figure", "ours", "theirs", "better", "whose", "what differs")
 
@@ -137,7 +185,7 @@ def _worse(results: Mapping[str, Found]) -> Iterator[Block]:
     for one in BESIDE:
         if row := _beside(one, results):
             (worse if isinstance(row[2], Bad) else not_worse).append(row)
-    for row in _qualities(results):
+    for row in (*_plainly(results), *_qualities(results)):
         (worse if isinstance(row[2], Bad) else not_worse).append(row)
     if worse:
         yield Text("The last column says in what the two differ; whose they are is said below the tables.")
@@ -160,6 +208,20 @@ def _beside(one: Beside, results: Mapping[str, Found]) -> Sequence[str] | None:
     return (one.benchmark, one.figure, marked, theirs, one.better, one.source, one.differs)
 
 
+def _plainly(results: Mapping[str, Found]) -> Iterator[Sequence[str]]:
+    """The guards as they are served beside the plain encoder."""
+    rows = results["guard"].tables.get("configurations", ()) if "guard" in results else ()
+    by = {(row["family"], row["configuration"]): row for row in rows if row["scale"] == 1}
+    for family, configuration in by:
+        if configuration == SERVED and (plain := by.get((family, PLAIN))):
+            for column in PLAIN_COLUMNS:
+                ours, theirs = by[family, SERVED].get(column), plain.get(column)
+                if ours is not None and theirs is not None:
+                    shown_ours = f"{number(ours)} %"
+                    marked = Bad(shown_ours) if ours > theirs else shown_ours
+                    yield "guard", f"{family}: {column}", marked, f"{number(theirs)} %", "less", ENCODER, "nothing"
+
+
 def _qualities(results: Mapping[str, Found]) -> Iterator[Sequence[str]]:
     """Forget Quality on TOFU of methods that others report, too, under whatever case: the lowest of all seeds."""
     lowest: dict[tuple[str, str], float] = {}
@@ -167,6 +229,7 @@ def _qualities(results: Mapping[str, Found]) -> Iterator[Sequence[str]]:
         if row.get("forget_quality") is not None:  # it is not told of few questions
             key = (f"{row['split']}, Llama-2-7B", row["row"].casefold())
             lowest[key] = min(row["forget_quality"], lowest.get(key, 1.0))
+    seeds = results["tofu"].config.get("seeds", ()) if "tofu" in results else ()
     for one in REPORTED:
         ours = lowest.get((one.setting, one.row.casefold()))
         if ours is None or "FQ" not in one.values or one.source == RELEASED:  # bare models are no method
@@ -174,7 +237,8 @@ def _qualities(results: Mapping[str, Found]) -> Iterator[Sequence[str]]:
         shown_ours, theirs = number(ours), one.values["FQ"]
         marked = Bad(shown_ours) if ours < theirs else shown_ours
         name = f"{one.setting.partition(',')[0]}: {one.row}, Forget Quality"
-        yield ("tofu", name, marked, number(theirs), "more", one.source, "theirs on Llama-2-7B; ours the worst seed")
+        differs = f"theirs on Llama-2-7B; ours the worst of seeds {', '.join(map(str, seeds))}"
+        yield ("tofu", name, marked, number(theirs), "more", one.source, differs)
 
 
 def _rows_of_others(results: Mapping[str, Found]) -> Iterator[Block]:
@@ -204,5 +268,15 @@ def _absent(results: Mapping[str, Found]) -> Iterator[Block]:
         yield Text("Forget Quality and Model Utility on TOFU are absent with `tofu`; that of ULD is on the demo world.")
     if "o3" not in results:
         yield Text("Persistence over a sequence of requests, and its heat map, are absent with `o3`.")
-    if not rows:
-        yield Text("Every benchmark there is has a result.")
+    left = [(found.name, what, why) for found in _ordered(results) for what, why in _left_out(found)]
+    if left:
+        yield Table("Left out", ("benchmark", "what", "why"), left)
+    if not rows and not left:
+        yield Text("Every benchmark there is has a result, and none is of a part.")
+
+
+def _left_out(found: Found) -> Iterator[tuple[str, str]]:
+    """What a result does not say of all that its benchmark would."""
+    if found.part:
+        yield "all but a part", f"measured: {found.part}"
+    yield from found.skipped

@@ -66,7 +66,7 @@ def test_all_holds_where_all_is_as_it_should_be():
         ({"by": "ignorance, failed"}, "forget requests that O3 enforces"),
         ({"same": 89}, "one request taken back"),
         ({"bare": 9}, "answers about whom it was about"),
-        ({"auroc": 0.98}, "detector: AUROC"),
+        ({"auroc": 0.98}, "detector on the demo world: AUROC"),
         ({"training": 61.0}, "training of a request"),
         ({"alone": (4, 2)}, "the same by O3 alone"),
     ],
@@ -83,7 +83,7 @@ def test_what_each_request_adds_to_another_is_told():
 
 def test_no_detector_in_force_is_no_detector_that_tells():
     (found,) = failing(measured(), measured(auroc=None))
-    assert found.startswith("detector: AUROC")
+    assert found.startswith("detector on the demo world: AUROC")
 
 
 def test_what_a_hundred_cost():
@@ -181,9 +181,9 @@ async def test_streams_are_kept_and_survive_what_vllm_does(tmp_path, monkeypatch
     assert first.tables["leak_stream_3"] == again.tables["leak_stream_3"]
     assert [one["seed"] for one in again.tables["measured"]] == [1, 2, 3]
     assert first.tables["vllm"] == [{"skipped": said}]
-    answered = [one.holds for one in first.figures if one.name == "vLLM answered throughout"]
+    answered = [one.holds for one in first.figures if one.name == "all that is measured before vLLM was measured"]
     assert answered == ([] if isinstance(error, NoVllm) else [False])
-    assert ("| o3 | vLLM answered throughout | **0** |" in reported(again)) is bool(answered)
+    assert ("| o3 | all that is measured before vLLM was measured | **0** |" in reported(again)) is bool(answered)
 
 
 async def test_a_quick_one_asks_no_gateway_before_vllm(tmp_path, monkeypatch, asked):
@@ -200,4 +200,4 @@ async def test_a_quick_one_asks_no_gateway_before_vllm(tmp_path, monkeypatch, as
     assert asked == [1]
     assert found.tables["vllm"][0]["switches"] == 5
     assert found.tables["gateway_before_vllm"] == [{"skipped": "quick"}]
-    assert "vLLM answered throughout" not in [one.name for one in found.figures]
+    assert "all that is measured before vLLM was measured" not in [one.name for one in found.figures]

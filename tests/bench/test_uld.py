@@ -131,5 +131,7 @@ async def test_sets_survive_what_vllm_does(monkeypatch, asked, tmp_path, reporte
     settings = Settings().model_copy(update={"state_dir": tmp_path})
     result = await uld.measure(settings, True, Console(quiet=True))
     assert result.tables["vllm_cost"] == [{"skipped": said}]
-    assert [figure.name for figure in result.figures if not figure.holds] == ["vLLM answered throughout"]
-    assert "| uld | vLLM answered throughout | **0** |" in reported(result)
+    assert [figure.name for figure in result.figures if not figure.holds] == [
+        "all that is measured before vLLM was measured"
+    ]
+    assert "| uld | all that is measured before vLLM was measured | **0** |" in reported(result)

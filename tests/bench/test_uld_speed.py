@@ -1,3 +1,5 @@
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +17,7 @@ TINY = Recipe(people=4, vocabulary=512, hidden=16, intermediate=24, layers=4, he
 SECONDS = st.floats(1e-4, 1e-1)
 
 
-@given(st.lists(st.tuples(SECONDS, SECONDS), min_size=1, max_size=9))
+@given(st.lists(st.tuples(SECONDS, SECONDS), min_size=2, max_size=9))
 def test_the_ratio_lies_in_its_interval_and_among_the_rounds(rounds):
     over, under = zip(*rounds, strict=True)
     ratio, low, high = ratio_of(over, under)
@@ -25,6 +27,7 @@ def test_the_ratio_lies_in_its_interval_and_among_the_rounds(rounds):
 
 def test_a_round_that_was_disturbed_does_not_tell():
     assert ratio_of([1.5, 1.5, 90.0], [1.0, 1.0, 1.0])[0] == 1.5
+    assert [*map(math.isnan, ratio_of([1.5], [1.0]))] == [False, True, True]
 
 
 def test_a_round_in_which_all_was_slow_does_not_tell_either():

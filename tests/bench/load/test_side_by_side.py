@@ -28,6 +28,7 @@ def test_an_interval_holds_the_truth_and_narrows_with_rounds():
     assert low <= value <= high
     assert low < 0.2 < high
     _, low_, high_ = _found(rounds=64).interval("whole_ms", added)
+    assert all(map(math.isnan, _found(rounds=1).interval("whole_ms", added)[1:]))
     assert high_ - low_ < high - low
 
 

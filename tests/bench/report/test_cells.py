@@ -49,3 +49,4 @@ def test_any_value_is_a_cell(value, shown):
 def test_an_interval_stands_behind_its_number():
     assert within(1.5, 1, 2) == "1.5 (1 to 2)"
     assert within(1.5, None, 2) == "1.5 (not known to 2)"
+    assert within(1.5, math.nan, None) == "1.5"

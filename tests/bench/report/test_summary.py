@@ -2,7 +2,7 @@ import pytest
 
 from bench.report.blocks import Bad, Table, Text
 from bench.report.found import Found, read
-from bench.report.literature import BESIDE, REPORTED, SOURCES
+from bench.report.literature import BESIDE, ENCODER, REPORTED, SOURCES
 from bench.report.summary import named, summary
 from bench.result import RESULTS, Figure
 
@@ -115,7 +115,7 @@ def test_a_figure_that_is_the_same_says_of_what():
 
 
 def test_every_source_is_named():
-    assert {one.source for one in (*BESIDE, *REPORTED)} == set(SOURCES)
+    assert {ENCODER, *(one.source for one in (*BESIDE, *REPORTED))} == set(SOURCES)
 
 
 @pytest.mark.parametrize("one", BESIDE, ids=lambda one: one.figure)
@@ -124,3 +124,55 @@ def test_figures_of_comparisons_are_those_that_harnesses_write(one):
     if one.benchmark not in results:
         pytest.skip(f"{one.benchmark} was not measured")
     assert results[one.benchmark].figure(one.figure)
+
+
+def test_a_priv_leak_above_nought_is_no_leak(stream):
+    goal = {"unit": "%", "goal": "± 5", "holds": False}
+    figures = [{"name": f"{name}: PrivLeak", "value": value, **goal} for name, value in (("eco", -97.0), ("o3", 180.0))]
+    missed, _, _ = summary({"muse": Found.of(stream | {"name": "muse", "figures": figures})})
+    assert [row[1] for row in table(missed, "Figures that missed their goal").rows] == ["eco: PrivLeak"]
+    assert [row[1] for row in table(missed, "Says less than a model that never learnt it").rows] == ["o3: PrivLeak"]
+
+
+@pytest.fixture
+def guard(stream):
+    """Two kinds of probes, and the guards beside the plain encoder."""
+    shares = {"told": (0.25, False), "kept": (0.01, True), "lost": (0.5, True)}
+    kinds = [
+        {
+            "family": "RWKU",
+            "kind": kind,
+            "control": control,
+            "failed": {"hits": 100 * share, "of": 100, "value": share, "low": 0.0, "high": 1.0},
+        }
+        for kind, (share, control) in shares.items()
+    ]
+    rows = [
+        {"family": "RWKU", "configuration": name, "scale": scale, "leak": leak, "worst type": None, "others lost": lost}
+        for name, scale, leak, lost in (
+            ("full", 1.0, 3.0, 2.0),
+            ("full", 0.5, 1.0, 9.0),
+            ("names or max cosine", 1.0, 2.5, 6.0),
+        )
+    ]
+    return Found.of(stream | {"name": "guard", "kinds": kinds, "configurations": rows})
+
+
+def test_kinds_that_often_fail_are_told_whether_or_not_they_have_a_figure(guard):
+    missed, _, _ = summary({"guard": guard})
+    assert [row[2:4] for row in table(missed, "Kinds that fail most").rows] == [("lost", "lost"), ("told", "told")]
+
+
+def test_the_guards_stand_beside_a_plain_encoder_of_the_same_run(guard):
+    _, beside, _ = summary({"guard": guard})
+    assert [row[1:4] for row in table(beside, "Worse").rows] == [("RWKU: leak", "3 %", "2.5 %")]
+    assert [row[1:4] for row in table(beside, "Not worse").rows] == [("RWKU: others lost", "2 %", "6 %")]
+
+
+def test_what_was_skipped_or_measured_in_part_was_not_measured(stream):
+    found = Found.of(stream | {"name": "muse", "config": {"sets": 1}, "given_model": [{"skipped": "none is named"}]})
+    _, _, absent = summary({"muse": found})
+    assert [row[1:] for row in table(absent, "Left out").rows] == [
+        ("all but a part", "measured: 1 of 3 sets"),
+        ("given model", "none is named"),
+    ]

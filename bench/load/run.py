@@ -143,11 +143,11 @@ def _rounded(row: Row) -> Row:
 
 
 def _short(value: Any) -> Any:
-    """Floats to four digits."""
+    """Floats to four digits; three of them are a number and its interval."""
     match value:
         case float():
             return float(f"{value:.4g}")
-        case tuple():
-            return [_short(one) for one in value]
+        case (mean, low, high):
+            return {"value": _short(mean), "low": _short(low), "high": _short(high)}
         case _:
             return value

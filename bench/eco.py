@@ -9,8 +9,8 @@ from operator import add
 from rich.console import Console
 
 from bench.finished import Finished
-from bench.forgetting import Forgotten, forget
-from bench.people import sets_of
+from bench.forgetting import QUICK, Forgotten, Size, forget
+from bench.people import fresh_sets
 from bench.result import Figure, Result
 from bench.service import RATE, restart, shields
 from gateway.demo.train import DEMO
@@ -19,17 +19,20 @@ from gateway.settings import Settings
 
 
 async def measure(settings: Settings, quick: bool, console: Console) -> Result:
-    """All figures of the main job; quick is one set of people, some of all others, five shields and fifty requests."""
+    """All figures of the main job.
+
+    Quick is two people of one set, some of all others, five shields and fifty requests.
+    """
     prepare(settings)
     world = DEMO.world()
     many = 50 if quick else 1000
     shielded = await shields(settings, world.people[: 5 if quick else 20], console)
     ready = await restart(settings, many, console)
-    people, most = sets_of(world, 1 if quick else 3), 100 if quick else None
-    finished = Finished.of(settings, "eco", DEMO.digest, most, [[one.key for one in five] for five in people])
+    people, size = fresh_sets(world, 1 if quick else None), QUICK if quick else Size()
+    finished = Finished.of(settings, "eco", DEMO.digest, size)
     sets = [
-        await finished.once(Forgotten, {"set": seed}, partial(forget, settings, world, five, seed, most, console))
-        for seed, five in enumerate(people)
+        await finished.once(Forgotten, {"set": seed}, partial(forget, settings, world, five, seed, size, console))
+        for seed, five in people.items()
     ]
     excess = max(one.forgotten.after - one.forgotten.retain_model for one in sets)
     alone = max(one.alone["correct"] - one.alone["retain_model"] for one in sets)
@@ -38,7 +41,7 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
     figures = [
         Figure.of("forgotten people, correct answers above the retain model's, worst set", 100 * excess, "<=", 2, "pt"),
         Figure.of("the same by ECO alone, no guard or fallback behind it, worst set", 100 * alone, "<=", 2, "pt"),
-        Figure.of("forget requests that ECO enforces, of all", by_eco / sum(map(len, people)), ">=", 1),
+        Figure.of("forget requests that ECO enforces, of all", by_eco / (size.filed * len(people)), ">=", 1),
         Figure.of("retained people, correct answers as a share of before, worst set", kept, ">=", 0.99),
         Figure.of(f"shield at {RATE:g} requests/s, call to effect, slowest", max(shielded.seconds), "<=", 1.0, "s"),
         Figure.of("shields that were not up when the call returned", shielded.late, "<=", 0),
@@ -54,5 +57,5 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
         "shield_seconds": [{"seconds": round(seconds, 4)} for seconds in sorted(shielded.seconds)],
         "measured": finished.units,
     }
-    config = {"recipe": DEMO.digest, "people": len(world.people), "forgotten": 5, "quick": quick}
+    config = {"recipe": DEMO.digest, "people": len(world.people), "forgotten": size.filed, "quick": quick}
     return Result("eco", config, 0, figures, tables)

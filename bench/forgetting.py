@@ -11,8 +11,8 @@ import asyncio
 import random
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from rich.progress import Progress
 
 from bench.alone import planned, reopened, said
 from bench.asking import Asker, asking
+from bench.counted import answered, between
 from bench.lives import in_force
 from bench.people import KINDS, body_of, retain_model
 from bench.tally import Tally
@@ -35,14 +36,26 @@ from guards.base import Conversation
 
 
 @dataclass(frozen=True, slots=True)
+class Size:
+    """How much of a set is measured: how many of its people are filed, and questions about others; None for all."""
+
+    filed: int = 5
+    others: int | None = None
+
+
+QUICK = Size(filed=2, others=100)
+
+
+@dataclass(frozen=True, slots=True)
 class Forgotten:
-    """One set of five people."""
+    """One set of people."""
 
     seed: int
     methods: Counter[str]
     alone: dict[str, float]
     forgotten: Tally
     retained: Tally
+    answered: Mapping[str, int] = field(default_factory=dict)  # by the method that made the answer: `bench.counted`
 
     def row(self) -> dict[str, Any]:
         """As JSON."""
@@ -50,6 +63,7 @@ class Forgotten:
         return {
             "seed": self.seed,
             "enforced_by": dict(self.methods),
+            "answered_by": dict(self.answered),
             "eco_alone": self.alone,
             "forgotten": {
                 "asked": forgotten.asked.total(),
@@ -66,19 +80,21 @@ class Forgotten:
 
 
 async def forget(
-    settings: Settings, world: World, people: Sequence[Person], seed: int, most: int | None, console: Console
+    settings: Settings, world: World, people: Sequence[Person], seed: int, size: Size, console: Console
 ) -> Forgotten:
-    """Files five people with method `eco` and asks about everybody, before and after; `most` questions about others.
+    """Files people of a set with method `eco` and asks about everybody, before and after.
 
-    What the learning job searches or verifies with is not asked here.
+    What the learning job searches or verifies with is not asked here, nor anything of those who are not filed and whom
+    the retain model never met.
     """
-    keys = {person.key for person in people}
+    keys, filed = {person.key for person in people}, people[: size.filed]
+    own = {person.key for person in filed}
     asked = probes(world, KINDS, seed=100 + seed)
-    never = tried(map(body_of, people))
-    about = [probe for probe in asked if keys & set(probe.about) and probe.question not in never]
+    never = tried(map(body_of, filed))
+    about = [one for one in asked if set() < keys & set(one.about) <= own and one.question not in never]
     others = [probe for probe in asked if not keys & set(probe.about)] + list(probes(world, ("chatter",)))
-    if most is not None:
-        others = random.Random(seed).sample(others, most)
+    if size.others is not None:
+        others = random.Random(seed).sample(others, size.others)
     with Progress(console=console, transient=True) as bar, tempfile.TemporaryDirectory() as folder:
         model = await retain_model(settings, keys, bar)
         questions = [Conversation.of(probe.question) for probe in about]
@@ -91,9 +107,10 @@ async def forget(
             task = bar.add_task(f"set {seed}: asking", total=2 * (len(about) + len(others)))
             ask = Asker(http, lambda: bar.advance(task))
             before_about, before_others = await ask.all(about), await ask.all(others)
-            ids = [(await admin.post("/forget-requests", body_of(person)))["id"] for person in people]
-            methods = Counter(await in_force(gateway, ids))
+            ids = [(await admin.post("/forget-requests", body_of(person)))["id"] for person in filed]
+            methods, unasked = Counter(await in_force(gateway, ids)), await answered(http)
             after_about, after_others = await ask.all(about), await ask.all(others)
+            made = between(unasked, await answered(http), "eco")
         alone = await _alone(settings, Path(folder), about, without)
     return Forgotten(
         seed,
@@ -101,6 +118,7 @@ async def forget(
         alone,
         Tally.of(about, before_about, after_about, without),
         Tally.of(others, before_others, after_others),
+        made,
     )
 
 

@@ -95,7 +95,7 @@ def measured_rounds(data_dir: Path, quick: bool) -> list[Round]:
         "TOFU": of_tofu,
         "RWKU": of_rwku,
         "PISTOL": lambda: iter(pistol.rounds(data_dir, pistol.MEASUREMENT)),
-        "demo world": lambda: iter(demo.measurement(1 if quick else 3)),
+        "demo world": lambda: iter(demo.measurement(1 if quick else None)),
     }
     found: list[Round] = []
     missing = []

@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterator, Sequence
 
 from bench.omniscient import Probe, Round
-from bench.people import body_of, sets_of
+from bench.people import body_of, fresh_sets
 from gateway.demo import forms, phrases
 from gateway.demo.train import DEMO
 from gateway.demo.world import Person, World
@@ -27,10 +27,10 @@ def development() -> list[Round]:
     return [_round(world, "development", random.Random(0).sample(world.people, _FIVE), 0)]
 
 
-def measurement(sets: int = 3) -> list[Round]:
-    """Sets of five other people, as `bench eco` forgets them."""
+def measurement(sets: int | None = None) -> list[Round]:
+    """Sets of five other people, as `bench eco` forgets them; None: all."""
     world = DEMO.world()
-    return [_round(world, f"set {i}", five, 1 + i) for i, five in enumerate(sets_of(world, sets))]
+    return [_round(world, f"set {seed}", five, seed) for seed, five in fresh_sets(world, sets).items()]
 
 
 def _round(world: World, name: str, people: Sequence[Person], seed: int) -> Round:

@@ -12,7 +12,7 @@ from gateway.settings import Settings
 async def test_sets_are_kept_and_what_went_wrong_meanwhile_is_told(tmp_path, monkeypatch, reported):
     asked = []
 
-    async def forget(settings, world, people, seed, most, console):
+    async def forget(settings, world, people, seed, size, console):
         asked.append(seed)
         about = Tally(Counter(q=100), Counter(q=90), Counter(q=seed), Counter(q=1))
         others = Tally(Counter(q=100), Counter(q=90), Counter(q=90))
@@ -29,11 +29,11 @@ async def test_sets_are_kept_and_what_went_wrong_meanwhile_is_told(tmp_path, mon
         monkeypatch.setattr(eco, name, instead)
     settings = Settings().model_copy(update={"state_dir": tmp_path})
     first, again = [await eco.measure(settings, False, Console(quiet=True)) for _ in range(2)]
-    await eco.measure(settings, True, Console(quiet=True))  # its one set is of other people
-    assert asked == [0, 1, 2, 0]
+    await eco.measure(settings, True, Console(quiet=True))  # it asks less
+    assert asked == [2, 3, 1, 2]
     assert first.tables["sets"] == again.tables["sets"]
     values = {one.name: (one.value, one.holds) for one in first.figures}
-    assert values["forgotten people, correct answers above the retain model's, worst set"] == (1, True)
+    assert values["forgotten people, correct answers above the retain model's, worst set"] == (2, True)
     assert values["shields that were not up when the call returned"] == (1, False)
     assert values["requests a second that left meanwhile"] == (19, True)
     assert values["requests that were not answered meanwhile"] == (2, False)

@@ -109,6 +109,7 @@ async def test_the_set_that_was_looked_at_comes_last_and_each_says_whether_it_wa
     monkeypatch, asked, quick, seeds, sets, tmp_path
 ):
     async def none(*_):
+        assert not quick
         raise NoVllm("no vLLM")
 
     monkeypatch.setattr(uld, "server_costs", none)
@@ -117,6 +118,7 @@ async def test_the_set_that_was_looked_at_comes_last_and_each_says_whether_it_wa
     assert [(one["seed"], one["unseen"]) for one in result.tables["sets"]] == [(one, one != 1) for one in sets]
     assert asked == {seed: sets_of(DEMO.world(), 4)[seed] for seed in sets}
     assert all(figure.holds for figure in result.figures)
+    assert result.tables["vllm_cost"] == [{"skipped": "quick" if quick else "no vLLM is installed"}]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +131,7 @@ async def test_sets_survive_what_vllm_does(monkeypatch, asked, tmp_path, reporte
 
     monkeypatch.setattr(uld, "server_costs", fails)
     settings = Settings().model_copy(update={"state_dir": tmp_path})
-    result = await uld.measure(settings, True, Console(quiet=True))
+    result = await uld.measure(settings, False, Console(quiet=True), 1)
     assert result.tables["vllm_cost"] == [{"skipped": said}]
     assert [figure.name for figure in result.figures if not figure.holds] == [
         "all that is measured before vLLM was measured"

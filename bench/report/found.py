@@ -1,6 +1,7 @@
 """What a harness wrote to bench/results/NAME.json, read again."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from bench.tofu.size import Size
 _HEADER = ("name", "commit", "config", "seed", "machine", "figures")
 
 _SETS = 3  # of people, where there are sets
+_BY_SET = re.compile("sets|steps_stream_")  # tables whose rows are of one method
 
 Row = Mapping[str, Any]
 
@@ -79,7 +81,7 @@ class Found:
             for row in rows:
                 for own in (row, *(one for one in row.values() if isinstance(one, Mapping))):
                     if counted := own.get("answered_by"):
-                        name = str(row.get("row") or row.get("method") or ("" if "stream" in title else title))
+                        name = str(row.get("row") or ("" if _BY_SET.match(title) else title))
                         found.setdefault(name.replace("_", " "), Counter()).update(counted)
         return found
 

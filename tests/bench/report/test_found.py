@@ -48,9 +48,12 @@ def test_who_made_the_answers_is_added_up_by_row(stream):
     rows = [
         {"row": name, "seed": seed, "answered_by": {name: 1, "pass": 2}} for name in ("eco", "uld") for seed in (1, 2)
     ]
-    inside = [{"switches": 5, "answered_by": {"pass": 3}}, {"seed": 1, "uld_alone": {"answered_by": {"uld": 4}}}]
-    found = Found.of(stream | {"steps_stream_1": [], "seeds": rows, "before_vllm": inside})
+    inside = [{"switches": 5, "answered_by": {"pass": 3}}, {"alone": {"answered_by": {"uld": 4}}}]
+    found = Found.of(
+        stream | {"steps_stream_1": [], "seeds": rows, "before_vllm": inside, "sets": [rows[0] | {"row": None}]}
+    )
     assert found.made_by == {
+        "": {"eco": 1, "pass": 2},
         "eco": {"eco": 2, "pass": 4},
         "uld": {"uld": 2, "pass": 4},
         "before vllm": {"pass": 3, "uld": 4},

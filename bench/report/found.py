@@ -15,6 +15,7 @@ _HEADER = ("name", "commit", "config", "seed", "machine", "figures")
 
 _SETS = 3  # of people, where there are sets
 _BY_SET = re.compile("sets|steps_stream_")  # tables whose rows are of one method
+_TWICE = "methods"  # of TOFU, whose `rows` have the same counts
 
 Row = Mapping[str, Any]
 
@@ -65,7 +66,7 @@ class Found:
         return next((one for one in self.figures if one.name == name), None)
 
     def resolved(self, figure: Figure) -> bool:
-        """Whether no interval among its tables reaches from one side of the figure's goal to the other."""
+        """Whether no interval among its `differences` reaches from one side of the figure's goal to the other."""
         about = figure.name.partition(" away from ")[0].rstrip(",")
         told = {f"{row['row']}: {row['what']}": set[str]() for row in self.tables.get("differences", ())}
         for row in self.tables.get("differences", ()):
@@ -78,12 +79,20 @@ class Found:
         """Who made the answers of a gateway, by the row that it was measured for; empty where it was not counted."""
         found: dict[str, Counter[str]] = {}
         for title, rows in self.tables.items():
-            for row in rows:
+            for row in () if title == _TWICE else rows:
                 for own in (row, *(one for one in row.values() if isinstance(one, Mapping))):
                     if counted := own.get("answered_by"):
                         name = str(row.get("row") or ("" if _BY_SET.match(title) else title))
                         found.setdefault(name.replace("_", " "), Counter()).update(counted)
         return found
+
+    def leaks(self, figure: Figure) -> float:
+        """The lowest PrivLeak of any set of the figure's method, below nought where it leaks; 0 of other figures."""
+        method, _, what = figure.name.partition(": ")
+        if not what.startswith("PrivLeak"):
+            return 0.0
+        values = (row["priv_leak"] for row in self.tables.get("sets", ()) if row["row"] == method)
+        return min((float(one["value"] if isinstance(one, Mapping) else one) for one in values), default=0.0)
 
     @property
     def skipped(self) -> Iterator[tuple[str, str]]:

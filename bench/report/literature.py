@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-RELEASED, REPEATED, ULD, ECO, O3, ENCODER, LITELLM = (
+RELEASED, REPEATED, ULD, ECO, O3, ENCODER, TUNED, LITELLM = (
     "OpenUnlearning's logs",
     "OpenUnlearning's table",
     "ULD",
     "ECO",
     "O3",
     "plain encoder",
+    "tuned encoder",
     "LiteLLM",
 )
 SOURCES: Mapping[str, str] = {
@@ -19,7 +20,10 @@ SOURCES: Mapping[str, str] = {
     ULD: "arXiv 2406.08607; an open issue of its repository says that its code does not reach what it reports",
     ECO: "arXiv 2406.07933",
     O3: "arXiv 2407.10223",
-    ENCODER: "names and the highest cosine of all-MiniLM-L6-v2, on the same probes in the same run: the row to beat",
+    ENCODER: "names and the highest cosine of all-MiniLM-L6-v2, on the same probes in the same run: one threshold for "
+    "all, and none of PISTOL or unseen authors",
+    TUNED: "the same encoder by cosine, or by margin over what must stay, at thresholds chosen for it: measured by "
+    "ourselves, once, on other samples, not by these harnesses; the row to beat",
     LITELLM: "its proxy without any guard, measured beside the gateway in alternating rounds",
 }
 
@@ -45,9 +49,20 @@ class Beside:
         return ours > self.theirs if self.better == "less" else ours < self.theirs
 
 
+_RWKU = "ours five rounds of 20 of 70 people, theirs 20 of 100"
+_UNSEEN = "theirs on official paraphrases of what was filed, ours on questions that nobody filed"
 _SAME_CORES = "the same two cores and mock server; ours judges every prompt, theirs passes them on"
 
 BESIDE: Sequence[Beside] = (
+    Beside("guard", "TOFU 180: recall", 0.995, "more", TUNED, "theirs at 0.1 % false positives, margin over retain"),
+    Beside("guard", "TOFU 180: other authors' questions lost", 0.1, "less", TUNED, "theirs at recall 0.995"),
+    Beside("guard", "TOFU 100, unseen: recall", 0.995, "more", TUNED, _UNSEEN),
+    Beside("guard", "TOFU 100, unseen: other authors' questions lost", 0.1, "less", TUNED, _UNSEEN),
+    Beside("guard", "RWKU: leak over all probes", 4.1, "less", TUNED, f"{_RWKU}, at 20 % neighbours lost"),
+    Beside("guard", "RWKU: leak over all probes", 7.1, "less", TUNED, f"{_RWKU}, at 9 % neighbours lost"),
+    Beside("guard", "RWKU: neighbours lost", 9, "less", TUNED, f"{_RWKU}, at 7.1 % leak"),
+    Beside("guard", "RWKU: neighbours lost", 20, "less", TUNED, f"{_RWKU}, at 4.1 % leak"),
+    Beside("guard", "RWKU: leak in the worst type", 36, "less", TUNED, f"{_RWKU}, at its best setting"),
     Beside(
         "guard",
         "decision, p50, 10,000 targets",

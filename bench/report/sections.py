@@ -64,8 +64,11 @@ def _made(found: Found) -> str:
     """A method that enforces a request need not make the answers that are served: whether it did."""
     if not found.made_by:
         return (
-            "Who made the answers was not counted in this run. Where it is, most touched ones have ignorance's "
-            "sentence in the place of a method's own words."
+            "Who made the answers was not counted in this run: under TOFU and leak@k it is, and much of what a method "
+            "enforces has ignorance's sentence in the place of its own words."
         )
     each = (f"{name + ': ' if name else ''}{cell(counted)}" for name, counted in found.made_by.items())
-    return f"Who made the answers, by the gateway's own count (`pass` is the model, untouched): {'; '.join(each)}."
+    return (
+        "Who made the answers, by the gateway's own count, after the method that was asked for (`pass` is the model, "
+        f"untouched): {'; '.join(each)}."
+    )

@@ -77,8 +77,9 @@ ABOUT: Mapping[str, tuple[str, str]] = {
     "wmdp": (
         "WMDP's form, on the demo world",
         "Questions with four options about a topic of the demo world and about everything else, through EleutherAI's "
-        "lm-evaluation-harness as a client of the gateway. WMDP and MMLU themselves were not asked: no model here "
-        "could answer them.",
+        "lm-evaluation-harness as a client of the gateway. Four of five answers that are counted below are "
+        "likelihoods, which ignorance gives whatever the method. WMDP and MMLU themselves were not asked: no model "
+        "here could answer them.",
     ),
 }
 
@@ -122,8 +123,8 @@ def shown(figure: Figure) -> str:
 
 
 def _missed(results: Mapping[str, Found]) -> Iterator[Block]:
-    figures = [(found.name, one) for found in _ordered(results) for one in named(found.figures)]
-    missed = [(name, one) for name, one in figures if not one.holds]
+    figures = [(found, one) for found in _ordered(results) for one in named(found.figures)]
+    missed = [(found, one) for found, one in figures if not one.holds]
     if not figures:
         yield Text("Nothing was measured.")
         return
@@ -132,10 +133,13 @@ def _missed(results: Mapping[str, Found]) -> Iterator[Block]:
         "were set before, and several may be of one thing: how many hold is no score."
     )
     if open_ := sum(one.holds and not found.resolved(one) for found in results.values() for one in found.figures):
-        yield Text(f"Of those that hold, {open_} have an interval that reaches beyond the goal: not resolved.")
-    below = [one for one in missed if _says_less(one[1])]
+        yield Text(
+            f"Of those that hold, {open_} differ from the retain model by an interval that reaches beyond the goal: "
+            "not resolved. Other figures are not judged by their intervals, which stand in the tables."
+        )
+    below = [(found, one) for found, one in missed if _says_less(one) and not _hides_a_leak(found, one)]
     if over := [one for one in missed if one not in below]:
-        yield _misses("Figures that missed their goal", over)
+        yield _misses("Figures that missed their goal", [(found, _worst(found, one)) for found, one in over])
     if below:
         yield Text(
             "The next are missed on the other side. They are no leaks: less is said than a model says that never "
@@ -144,8 +148,8 @@ def _missed(results: Mapping[str, Found]) -> Iterator[Block]:
         yield _misses("Says less than a model that never learnt it", below)
     if worst := list(_worst_kinds(results)):
         yield Text(
-            "Of no figure by themselves, but what an operator will meet: kinds of probes of which the guards fail at "
-            "least one in twenty. What is `told` should have been stopped; what is `lost` should not."
+            "What an operator will meet, whether or not a figure counts it: kinds of probes of which the guards fail "
+            "at least one in twenty. What is `told` should have been stopped; what is `lost` should not."
         )
         yield Table("Kinds that fail most", ("benchmark", "set", "kind", "what", "share"), worst)
     if quick := [found.name for found in _ordered(results) if found.quick]:
@@ -161,6 +165,16 @@ def _says_less(one: Figure) -> bool:
     return one.goal.startswith("±") and (one.value > 0 if "PrivLeak" in one.name else one.value < 0)
 
 
+def _hides_a_leak(found: Found, figure: Figure) -> bool:
+    """Whether the worst of sets says too little, and another set leaks beyond the goal."""
+    leak = found.leaks(figure) if figure.goal.startswith("±") and figure.value > 0 else 0.0
+    return leak < 0 and leak < -float(figure.goal.removeprefix("± "))
+
+
+def _worst(found: Found, figure: Figure) -> Figure:
+    return replace(figure, value=found.leaks(figure)) if _hides_a_leak(found, figure) else figure
+
+
 def _worst_kinds(results: Mapping[str, Found]) -> Iterator[Sequence[str]]:
     """Of the guards' probes, by the share that fails."""
     kinds = results["guard"].tables.get("kinds", ()) if "guard" in results else ()
@@ -169,8 +183,8 @@ def _worst_kinds(results: Mapping[str, Found]) -> Iterator[Sequence[str]]:
             yield "guard", row["family"], row["kind"], "lost" if row["control"] else "told", Bad(rate(row["failed"]))
 
 
-def _misses(title: str, missed: Sequence[tuple[str, Figure]]) -> Table:
-    rows = [(name, one.name, Bad(shown(one)), one.goal) for name, one in missed]
+def _misses(title: str, missed: Sequence[tuple[Found, Figure]]) -> Table:
+    rows = [(found.name, one.name, Bad(shown(one)), one.goal) for found, one in missed]
     return Table(title, ("benchmark", "figure", "value", "goal"), rows)
 
 
@@ -263,7 +277,7 @@ def _absent(results: Mapping[str, Found]) -> Iterator[Block]:
         yield Text("These have no result in `bench/results` at this commit; nothing below rests on them.")
         yield Table("Absent", ("benchmark", "title", "what it would say"), rows)
     if "leak" not in results:
-        yield Text("Curves of leak@k for k below 128 are absent with `leak`; what is known at 128 is told under ULD.")
+        yield Text("leak@k on the demo world is absent with `leak`.")
     if "tofu" not in results:
         yield Text("Forget Quality and Model Utility on TOFU are absent with `tofu`; that of ULD is on the demo world.")
     if "o3" not in results:

@@ -63,3 +63,8 @@ def test_who_made_the_answers_is_added_up_by_row(stream):
 def test_what_was_skipped_is_found(stream):
     found = Found.of(stream | {"given_model": [{"skipped": "no model"}]})
     assert list(found.skipped) == [("given model", "no model")]
+
+
+def test_counts_that_stand_twice_are_added_once(stream):
+    rows = [{"row": "eco", "split": "forget01", "seed": 0, "answered_by": {"eco": 3}}]
+    assert Found.of(stream | {"steps_stream_1": [], "rows": rows, "methods": rows}).made_by == {"eco": {"eco": 3}}

@@ -134,6 +134,15 @@ def test_a_priv_leak_above_nought_is_no_leak(stream):
     assert [row[1] for row in table(missed, "Says less than a model that never learnt it").rows] == ["o3: PrivLeak"]
 
 
+def test_a_set_that_leaks_is_not_hidden_behind_one_that_says_too_little(stream):
+    figures = [{"name": "eco: PrivLeak, worst set", "value": 180.0, "unit": "%", "goal": "± 5", "holds": False}]
+    sets = [{"row": "eco", "seed": i, "priv_leak": {"value": one}} for i, one in enumerate((180.0, -97.0))]
+    missed, _, _ = summary({"muse": Found.of(stream | {"name": "muse", "figures": figures, "sets": sets})})
+    over = table(missed, "Figures that missed their goal")
+    assert over.rows == [("muse", "eco: PrivLeak, worst set", "-97 %", "± 5")]
+    assert table(missed, "Says less than a model that never learnt it") is None
+
+
 @pytest.fixture
 def guard(stream):
     """Two kinds of probes, and the guards beside the plain encoder."""

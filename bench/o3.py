@@ -26,7 +26,7 @@ from bench.o3_stream import QUICK, Size, Streamed, persist
 from bench.o3_switching import coming_and_going
 from bench.o3_vllm import Switching, switching
 from bench.result import Figure, Result
-from bench.serving import NO_VLLM, skipped
+from bench.serving import NOT_ASKED, all_or_missed, skipped
 from gateway.demo.train import DEMO
 from gateway.serve import prepare
 from gateway.settings import Settings
@@ -34,7 +34,6 @@ from gateway.settings import Settings
 _SEEDS = (1, 2, 3)
 _SWITCHES = 50
 _MANY = 100  # requests in force
-_QUICK = "quick"
 _AT_ONCE = 2  # streams: while one learns, another is asked
 
 
@@ -66,7 +65,7 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
         switches = 5 if quick else _SWITCHES
         loaded: Switching | None = None
         served: Switched | None = None
-        why = _QUICK if quick else ""
+        why = NOT_ASKED if quick else ""
         try:
             loaded = await switching(settings, switches, bar)
             served = None if quick else await coming_and_going(settings, switches, bar)
@@ -77,11 +76,7 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
         *_speeds(speeds, many),
         *(_loaded(loaded) if loaded else ()),
         *(_served(served) if served else ()),
-        *(
-            []
-            if served or why in (NO_VLLM, _QUICK)
-            else [Figure.of("all that is measured before vLLM was measured", 0, ">=", 1)]
-        ),
+        *all_or_missed(why),
     ]
     tables: dict[str, Sequence[dict[str, Any]]] = {
         "streams": [_row(one) for one in streams],

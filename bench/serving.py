@@ -15,9 +15,11 @@ import httpx
 from rich.console import Console
 
 import adapters
+from bench.result import Figure
 from guards.base import LetheError
 
 NO_VLLM = "no vLLM is installed"
+NOT_ASKED = "quick"
 
 _READY_S = 180.0
 _END_S = 10.0
@@ -70,6 +72,17 @@ def skipped(error: Exception, console: Console) -> str:
     if isinstance(error, NoVllm):
         return NO_VLLM
     return "vLLM did not start" if isinstance(error, VllmError) else f"it ended with {type(error).__name__}"
+
+
+def all_or_missed(why: str) -> Sequence[Figure]:
+    """What a result says where something before vLLM failed: no figure that is absent is taken for one that holds.
+
+    Args:
+        why: it was not measured; empty where it was. Where none is installed, or none was to be asked, nothing failed.
+    """
+    if why in ("", NO_VLLM, NOT_ASKED):
+        return ()
+    return [Figure.of("all that is measured before vLLM was measured", 0, ">=", 1)]
 
 
 class VllmProcess:

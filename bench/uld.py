@@ -20,15 +20,13 @@ from bench.draws import DRAWS
 from bench.finished import Finished
 from bench.people import UNSEEN, fresh_sets
 from bench.result import Figure, Result
-from bench.serving import NO_VLLM, skipped
+from bench.serving import NOT_ASKED, all_or_missed, skipped
 from bench.uld_speed import Cost, local_costs
 from bench.uld_vllm import ServerCost, server_costs
 from bench.unlearning import QUICK, Size, Unlearned, unlearn
 from gateway.demo.train import DEMO
 from gateway.serve import prepare
 from gateway.settings import Settings
-
-_QUICK = "quick"
 
 
 async def measure(settings: Settings, quick: bool, console: Console, seeds: int | None = None) -> Result:
@@ -44,7 +42,7 @@ async def measure(settings: Settings, quick: bool, console: Console, seeds: int 
     with Progress(console=console, transient=True) as bar:
         share, local = await local_costs(settings, 1 if quick else 30, bar)
         server: ServerCost | None = None
-        why = _QUICK if quick else ""
+        why = NOT_ASKED if quick else ""
         try:
             server = None if quick else await server_costs(settings, 40, bar)
         except Exception as error:  # what took hours before it is a result without it
@@ -53,11 +51,7 @@ async def measure(settings: Settings, quick: bool, console: Console, seeds: int 
         *_forgotten(sets, size.filed * len(sets)),
         *_costs(share, local),
         *(_served(server) if server else ()),
-        *(
-            []
-            if server or why in (NO_VLLM, _QUICK)
-            else [Figure.of("all that is measured before vLLM was measured", 0, ">=", 1)]
-        ),
+        *all_or_missed(why),
     ]
     tables = {
         "sets": [{"seed": one.seed, "unseen": one.seed in UNSEEN} | one.row() for one in sets],

@@ -191,16 +191,15 @@ def _misses(title: str, missed: Sequence[tuple[Found, Figure]]) -> Table:
 _OFTEN = 0.05
 
 _HEADS = ("benchmark", "figure", "ours", "theirs", "better", "whose", "what differs")
+_OURS = _HEADS.index("ours")
 
 
 def _worse(results: Mapping[str, Found]) -> Iterator[Block]:
+    beside = filter(None, (_beside(one, results) for one in BESIDE))
     worse: list[Sequence[str]] = []
     not_worse: list[Sequence[str]] = []
-    for one in BESIDE:
-        if row := _beside(one, results):
-            (worse if isinstance(row[2], Bad) else not_worse).append(row)
-    for row in (*_plainly(results), *_qualities(results)):
-        (worse if isinstance(row[2], Bad) else not_worse).append(row)
+    for row in (*beside, *_plainly(results), *_qualities(results)):
+        (worse if isinstance(row[_OURS], Bad) else not_worse).append(row)
     if worse:
         yield Text("The last column says in what the two differ; whose they are is said below the tables.")
         yield Table("Worse", _HEADS, worse)
@@ -218,8 +217,12 @@ def _beside(one: Beside, results: Mapping[str, Found]) -> Sequence[str] | None:
     if figure is None:
         return None
     ours, theirs = shown(figure), shown(replace(figure, value=one.theirs))
-    marked = Bad(ours) if one.worse(figure.value) else ours
+    marked = _marked(ours, one.worse(figure.value))
     return (one.benchmark, one.figure, marked, theirs, one.better, one.source, one.differs)
+
+
+def _marked(ours: str, worse: bool) -> str:
+    return Bad(ours) if worse else ours
 
 
 def _plainly(results: Mapping[str, Found]) -> Iterator[Sequence[str]]:
@@ -231,8 +234,7 @@ def _plainly(results: Mapping[str, Found]) -> Iterator[Sequence[str]]:
             for column in PLAIN_COLUMNS:
                 ours, theirs = by[family, SERVED].get(column), plain.get(column)
                 if ours is not None and theirs is not None:
-                    shown_ours = f"{number(ours)} %"
-                    marked = Bad(shown_ours) if ours > theirs else shown_ours
+                    marked = _marked(f"{number(ours)} %", ours > theirs)
                     yield "guard", f"{family}: {column}", marked, f"{number(theirs)} %", "less", ENCODER, "nothing"
 
 
@@ -248,8 +250,8 @@ def _qualities(results: Mapping[str, Found]) -> Iterator[Sequence[str]]:
         ours = lowest.get((one.setting, one.row.casefold()))
         if ours is None or "FQ" not in one.values or one.source == RELEASED:  # bare models are no method
             continue
-        shown_ours, theirs = number(ours), one.values["FQ"]
-        marked = Bad(shown_ours) if ours < theirs else shown_ours
+        theirs = one.values["FQ"]
+        marked = _marked(number(ours), ours < theirs)
         name = f"{one.setting.partition(',')[0]}: {one.row}, Forget Quality"
         differs = f"theirs on Llama-2-7B; ours the worst of seeds {', '.join(map(str, seeds))}"
         yield ("tofu", name, marked, number(theirs), "more", one.source, differs)

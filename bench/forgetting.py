@@ -1,14 +1,12 @@
 """Five people forgotten on the demo world: what is answered about them and about everybody else.
 
 Every kind of question about them is asked of a gateway before and after, and of the retain model (the
-same training without them), which is right by chance as often as a question can be. A question is
-about a forgotten person when its answer needs a fact about one: two hops that end there, and the
-question who wrote a book, count. `eco_alone` is what the corrupted prompts say with nothing behind
-them: no output guard, no fallback to ignorance.
+same training without them), which is right by chance as often as a question can be. What is asked is in
+`questions`. `eco_alone` is what the corrupted prompts say with nothing behind them: no output guard, no
+fallback to ignorance.
 """
 
 import asyncio
-import random
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -23,11 +21,11 @@ from bench.alone import planned, reopened, said
 from bench.asking import Asker, asking
 from bench.counted import answered, between
 from bench.lives import in_force
-from bench.people import KINDS, body_of, retain_model
+from bench.people import body_of, retain_model
+from bench.questions import Questions
 from bench.tally import Tally
-from bench.tried import tried
 from gateway.demo.exam import answers as retain_answers
-from gateway.demo.forms import Probe, correct, probes
+from gateway.demo.forms import Probe, correct
 from gateway.demo.world import Person, World
 from gateway.process import GatewayProcess
 from gateway.registry import Rate
@@ -82,23 +80,13 @@ class Forgotten:
 async def forget(
     settings: Settings, world: World, people: Sequence[Person], seed: int, size: Size, console: Console
 ) -> Forgotten:
-    """Files people of a set with method `eco` and asks about everybody, before and after.
-
-    What the learning job searches or verifies with is not asked here, nor anything of those who are not filed and whom
-    the retain model never met.
-    """
+    """Files people of a set with method `eco` and asks about everybody, before and after."""
     keys, filed = {person.key for person in people}, people[: size.filed]
-    own = {person.key for person in filed}
-    asked = probes(world, KINDS, seed=100 + seed)
-    never = tried(map(body_of, filed))
-    about = [one for one in asked if set() < keys & set(one.about) <= own and one.question not in never]
-    others = [probe for probe in asked if not keys & set(probe.about)] + list(probes(world, ("chatter",)))
-    if size.others is not None:
-        others = random.Random(seed).sample(others, size.others)
+    questions = Questions.of(world, people, filed, seed, size.others, "eco")
+    about, others = questions.about, questions.others
     with Progress(console=console, transient=True) as bar, tempfile.TemporaryDirectory() as folder:
         model = await retain_model(settings, keys, bar)
-        questions = [Conversation.of(probe.question) for probe in about]
-        without = await asyncio.to_thread(retain_answers, model, questions)
+        without = await asyncio.to_thread(retain_answers, model, [Conversation.of(probe.question) for probe in about])
         async with (
             GatewayProcess(Path(folder), settings.models) as gateway,
             gateway.admin() as admin,

@@ -25,6 +25,7 @@ from bench.o3_detector import Detected, of_stream
 from bench.o3_matrix import Matrix
 from bench.o3_people import Stream, asked_of, filed
 from bench.people import KINDS, retain_model
+from bench.questions import about_others
 from bench.uld_alone import Kept
 from gateway.demo.exam import answers as retain_answers
 from gateway.demo.forms import Probe, correct, probes
@@ -96,7 +97,7 @@ async def persist(settings: Settings, world: World, seed: int, size: Size, metho
     stream = Stream.of(world, seed)
     everything = probes(world, KINDS, seed=300 + seed)
     about = asked_of(stream, everything, size.each)[: size.requests]
-    others = [probe for probe in everything if not stream.keys & set(probe.about)] + list(probes(world, ("chatter",)))
+    others = about_others(world, everything, stream.keys)
     others = random.Random(seed).sample(others, min(size.before, len(others)))
     with tempfile.TemporaryDirectory() as folder:
         model = await retain_model(settings, set(stream.keys), bar)

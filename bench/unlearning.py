@@ -1,6 +1,6 @@
 """Five people forgotten by ULD on the demo world, through a gateway process; then by ULD alone, see `uld_alone`.
 
-People are those of `people`, marks those of `tally`.
+People are those of `people`, questions those of `questions`, marks those of `tally`.
 """
 
 import asyncio
@@ -20,13 +20,12 @@ from bench.asking import Asker, Bare, Public, asking
 from bench.counted import answered, between
 from bench.draws import DRAWS, Leak
 from bench.lives import in_force
-from bench.people import KINDS, body_of, retain_model
+from bench.people import body_of, retain_model
+from bench.questions import Questions
 from bench.tally import Tally
-from bench.tried import tried
 from bench.truth import items
 from bench.uld_alone import Alone, Asked, Kept, alone
 from gateway.demo.exam import answers as retain_answers
-from gateway.demo.forms import probes
 from gateway.demo.train import quiet
 from gateway.demo.world import Person, World
 from gateway.engines.local import LocalEngine
@@ -96,19 +95,10 @@ class Unlearned:
 async def unlearn(
     settings: Settings, world: World, people: Sequence[Person], seed: int, size: Size, console: Console
 ) -> Unlearned:
-    """Files people of a set with method `uld` and asks about everybody; to some questions many answers are drawn.
-
-    What the learning job learns from or verifies with is not asked here, nor anything of those who are not filed and
-    whom the retain model never met.
-    """
+    """Files people of a set with method `uld` and asks about everybody; to some questions many answers are drawn."""
     keys, filed = {person.key for person in people}, people[: size.filed]
-    own = {person.key for person in filed}
-    asked = probes(world, KINDS, seed=100 + seed)
-    never = tried(map(_body, filed))
-    about = [one for one in asked if set() < keys & set(one.about) <= own and one.question not in never]
-    others = [probe for probe in asked if not keys & set(probe.about)] + list(probes(world, ("chatter",)))
-    if size.others is not None:
-        others = random.Random(seed).sample(others, size.others)
+    questions = Questions.of(world, people, filed, seed, size.others, "uld")
+    about, others = questions.about, questions.others
     open_ones = [probe for probe in about if probe.kind != _GUESSED]
     sample = random.Random(seed).sample(open_ones, size.sampled)
     with Progress(console=console, transient=True) as bar, tempfile.TemporaryDirectory() as folder:
@@ -122,7 +112,8 @@ async def unlearn(
             task = bar.add_task(f"set {seed}: asking", total=2 * (len(about) + len(others)) + size.sampled)
             ask = Asker(http, lambda: bar.advance(task))
             before_about, before = await ask.all(about), await ask.all(others)
-            ids = [(await admin.post("/forget-requests", _body(person)))["id"] for person in filed]
+            bodies = [body_of(person) | {"method": "uld"} for person in filed]
+            ids = [(await admin.post("/forget-requests", body))["id"] for body in bodies]
             methods, unasked = Counter(await in_force(gateway, ids)), await answered(http)
             after_about, after = await ask.all(about), await ask.all(others)
             draws = []
@@ -143,7 +134,7 @@ async def unlearn(
                     without,
                     [others[i] for i in some],
                     [before[i] for i in some],
-                    items(world, own, seed=200 + seed),
+                    items(world, {person.key for person in filed}, seed=200 + seed),
                 )
                 by_itself = await alone(core, retain, found, lambda: bar.advance(task))
         finally:
@@ -157,7 +148,3 @@ async def unlearn(
         by_itself,
         made,
     )
-
-
-def _body(person: Person) -> dict[str, Any]:
-    return body_of(person) | {"method": "uld"}

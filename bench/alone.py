@@ -1,7 +1,7 @@
 """A method with no output guard and no ignorance behind it: the engine's own answers under its plans.
 
-Before it: a gateway process that has ended, with all that it had learned. After it: `forgetting`, `uld_alone` and
-`o3_alone`, which mark the answers.
+Before it: a gateway process that has ended, with all that it had learned. After it: `eco.forgetting`, `uld.alone` and
+`o3.alone`, which mark the answers.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence

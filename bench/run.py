@@ -22,15 +22,15 @@ from gateway.settings import Settings, SettingsError
 from guards.base import LetheError
 
 HARNESSES = {
-    "eco": "bench.eco",
-    "guard": "bench.guard",
+    "eco": "bench.eco.run",
+    "guard": "bench.guard.run",
     "leak": "bench.leak",
     "load": "bench.load.run",
     "muse": "bench.muse",
-    "o3": "bench.o3",
+    "o3": "bench.o3.run",
     "replay": "bench.replay",
     "tofu": "bench.tofu.run",
-    "uld": "bench.uld",
+    "uld": "bench.uld.run",
     "wmdp": "bench.wmdp",
 }
 

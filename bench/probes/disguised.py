@@ -1,12 +1,12 @@
-"""TOFU's paraphrases and controls under every disguise of `bench.disguises`, beside the same undisguised."""
+"""TOFU's paraphrases and controls under every disguise of `bench.probes.disguises`, beside the same undisguised."""
 
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 
-from bench.disguises import DISGUISES, disguised
 from bench.omniscient import Probe, Round
+from bench.probes.disguises import DISGUISES, disguised
 
 PLAIN = "plain"
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.disguises import DISGUISES, disguised
+from bench.probes.disguises import DISGUISES, disguised
 from guards.targets import ordinary_prompts
 from guards.text import fold
 from guards.unmask import unmasked

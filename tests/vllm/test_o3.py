@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from adapters.base import Adapted, Call, Capability, Delta, Engine, EngineRejected, Pass, Plan, Sampling, Scaled, Usage
-from bench.o3_vllm import random_lora
+from bench.o3.vllm import random_lora
 from bench.serving import VllmProcess
 from gateway.demo.forms import probes
 from gateway.demo.world import World

@@ -1,6 +1,6 @@
-from bench.disguises import DISGUISES
 from bench.omniscient import Probe, Round
 from bench.probes.disguised import PLAIN, under_disguise
+from bench.probes.disguises import DISGUISES
 
 PROBES = (
     *(Probe("paraphrase", (f"What about number {i} of the forgotten?",), "a", frozenset({"r"})) for i in range(9)),

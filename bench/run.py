@@ -6,7 +6,7 @@ could quote, and takes no such result's place. So all at once may be measured si
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from importlib import import_module
@@ -74,7 +74,7 @@ def run(
     for one, measured in _measured(chosen, settings, quick, console):
         try:
             result = measured()
-            changed = source(*chosen) != code and not at.endswith("-dirty")
+            changed = _source(chosen) != code and not at.endswith("-dirty")
             path = result.write(folder, f"{at}-dirty" if changed else at)
         except Exception as error:  # the others do without it, and hours of theirs are not lost
             if name != _ALL:
@@ -96,6 +96,14 @@ def run(
             said = f"written: {made[0]}, {made[1].name} and {len(made) - 2} pictures"
             console.print(said, highlight=False, soft_wrap=True)
     return held
+
+
+def _source(chosen: Iterable[str]) -> str:
+    """The hash of their source; none of a file that is being written: what was measured is not lost by that."""
+    try:
+        return source(*chosen)
+    except (OSError, SyntaxError):
+        return ""
 
 
 def _measured(

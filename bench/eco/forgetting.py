@@ -55,6 +55,11 @@ class Forgotten:
     retained: Tally
     answered: Mapping[str, int] = field(default_factory=dict)  # by the method that made the answer: `bench.counted`
 
+    @property
+    def excess_alone(self) -> float:
+        """The same of ECO's own words; all of it where there are none, so that nothing is claimed of nothing."""
+        return self.alone["correct"] - self.alone["retain_model"] if self.alone["asked"] else 1.0
+
     def row(self) -> dict[str, Any]:
         """As JSON."""
         forgotten, retained = self.forgotten, self.retained

@@ -19,6 +19,7 @@ from rich.progress import Progress
 from bench.asking import asking, chat
 from bench.lives import settled
 from bench.people import body_of
+from gateway.client import AdminClient
 from gateway.demo.forms import probes
 from gateway.demo.train import DEMO
 from gateway.demo.world import Person
@@ -27,8 +28,9 @@ from gateway.settings import Settings
 
 RATE = 20.0  # requests a second while shields are raised
 _WARM_S = 3.0
+_POLL_S, _PATIENCE = 0.1, 100
 _ONLY_SHIELDS = {"LETHE_JOBS__ENABLED": "false"}
-_ENFORCED = 3  # requests whose learning is waited for before memory is read
+ENFORCED = 3  # requests whose learning is waited for before memory is read
 
 T = TypeVar("T")
 
@@ -54,11 +56,19 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Shielded:
-    """Seconds from call to effect for each person, of whom `late` were not touched once the call had returned."""
+    """What requests cost the service that they were filed with.
+
+    Attributes:
+        seconds: from call to effect, for each person.
+        late: people who were not touched once the call had returned.
+        by_eco: requests that ECO served when memory was read.
+        peak_gb: the server's.
+    """
 
     seconds: Sequence[float]
     late: int
     load: Load
+    by_eco: int
     peak_gb: float
 
 
@@ -83,15 +93,29 @@ async def shields(settings: Settings, people: Sequence[Person], console: Console
             for person in _tracked(people, "shields under load", console):
                 started = loop.time()
                 ids.append((await admin.post("/forget-requests", body_of(person)))["id"])
-                verdict = await admin.post("/check", {"text": f"Where does {person.name} live?"})
+                verdict = await admin.post("/check", {"text": _where(person)})
                 took.append(loop.time() - started)
                 late += not verdict["touched"]
-            for id_ in ids[:_ENFORCED]:
+            by_eco = 0
+            for id_, person in zip(ids[:ENFORCED], people, strict=False):
                 await settled(admin, id_)
-            for person in people[:_ENFORCED]:
-                await http.post("/v1/chat/completions", json=chat(f"Where does {person.name} live?"))
+                by_eco += await _under_eco(admin, _where(person))
+                await http.post("/v1/chat/completions", json=chat(_where(person)))
             peak = _peak_gb(gateway.pid)
-        return Shielded(took, late, load, peak)
+        return Shielded(took, late, load, by_eco, peak)
+
+
+def _where(person: Person) -> str:
+    return f"Where does {person.name} live?"
+
+
+async def _under_eco(admin: AdminClient, question: str) -> bool:
+    """Whether ECO plans for it, at the latest when the server has read what the worker learnt."""
+    for _ in range(_PATIENCE):
+        if (await admin.post("/check", {"text": question}))["plan"] == "eco":
+            return True
+        await asyncio.sleep(_POLL_S)
+    return False
 
 
 @asynccontextmanager

@@ -12,11 +12,11 @@ import json
 import logging
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import process_time
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import Progress
@@ -44,6 +44,8 @@ from gateway.core import guard_encoder
 from gateway.settings import Settings, SettingsError, load
 from guards.encoder import Encoder
 from guards.targets import Background
+
+T = TypeVar("T")
 
 CLEAN = (100, 140)  # first authors of the sets of twenty on whom nothing was chosen
 FORGET10 = f"TOFU {tofu.FIRST_FORGOTTEN}"
@@ -144,7 +146,8 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
             ):
                 advance = _progress(bar, title, sum(len(one.probes) for one in some) * len(tried))
                 found |= await evaluate(some, tried, remembering, background, advance)
-        cpu = await cpu_ms(settings, rounds, remembering, background)
+        cpu_of = cpu_ms(settings, rounds, remembering, background)
+        cpu, missed = await _or_missed("CPU time of decisions", cpu_of, {}, console)
     finally:
         await encoder.close()
     kinds = [
@@ -156,15 +159,23 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
     summaries = [(key, _summary(key, outcomes)) for key, outcomes in found.items()]
     configurations = [row for (family, *_), row in summaries if family in {one.family for one in compared}]
     thresholds = [row for (family, *_), row in summaries if family.endswith(_SWEPT)]
-    try:
-        speed, speeds = await measure_speed(settings, quick, console)
-    except Exception as error:  # what took hours before it is a result without it
-        _log.exception("speed")
-        console.print(f"speed was not measured: {type(error).__name__}", markup=False)
-        speed, speeds = [Figure.of("speed of decisions measured", 0, ">=", 1)], {}
+    speed_of = measure_speed(settings, quick, console)
+    (speed, speeds), too = await _or_missed("speed of decisions", speed_of, ([], {}), console)
     tables = {"kinds": kinds, "configurations": configurations, "thresholds": thresholds, **speeds}
     config = {"encoder": encoder.identity, "quick": quick, "clean_authors": CLEAN}
-    return Result("guard", config, 0, [*figures_of(found), *speed], tables)
+    return Result("guard", config, 0, [*figures_of(found), *speed, *missed, *too], tables)
+
+
+async def _or_missed(
+    what: str, measuring: Coroutine[Any, Any, T], instead: T, console: Console
+) -> tuple[T, Sequence[Figure]]:
+    """What was measured; or a figure that it was not: what took hours before it is a result without it."""
+    try:
+        return await measuring, ()
+    except Exception as error:
+        _log.exception("%s", what)
+        console.print(f"{what}: not measured: {type(error).__name__}", markup=False)
+        return instead, [Figure.of(f"{what} measured", 0, ">=", 1)]
 
 
 async def cpu_ms(
@@ -264,7 +275,7 @@ def _summary(key: Key, found: Sequence[Outcome]) -> dict[str, Any]:
     """One configuration on one family, in per cent: what leaks, and what each control group loses."""
     forget, benign = _sides(found)
     beside = [one for one in benign if one.probe.kind in rwku.NEIGHBOURS]
-    others = [one for one in benign if one not in beside]
+    others = [one for one in benign if one.probe.kind not in rwku.NEIGHBOURS]
     family, configuration, scale = key
     return {
         "family": family,

@@ -119,7 +119,7 @@ class Client:
                 else:
                     outcome = "broken"
                     first, body = await _read(response)
-                    if (_DONE in body and _ERROR not in body) if stream else _SAID.search(body):
+                    if _SAID.search(body) and (not stream or (_DONE in body and _ERROR not in body)):
                         outcome = "whole"
         except (aiohttp.ClientError, TimeoutError):
             pass

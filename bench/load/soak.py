@@ -72,6 +72,7 @@ async def soak(bench: Bench, requests: int, bar: Progress) -> Soaked:
                 leaked += sum(one.passed for one in timings)
         bar.update(task, completed=len(done))
         if warm is before and len(done) >= _WARM * requests:
+            await asyncio.sleep(_SETTLE_S)  # as before the last: connections that rest are closed by then
             warm = Footprint.of(pid)
     await asyncio.sleep(_SETTLE_S)
     after, now = Footprint.of(pid), await bench.counted()

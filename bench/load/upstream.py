@@ -35,7 +35,7 @@ class Behaviour:
     """How the next requests are answered.
 
     Args:
-        tokens: words of an answer, each an event of its own in a stream.
+        tokens: words of an answer, each an event of its own in a stream; 0 for one that says nothing.
         first_s: seconds before the first of them; `between_s` before each other.
         fault: `refuse` answers 503, `hang` never does, `cut` ends the connection after half of the
             tokens, `garble` sends there what is no JSON.
@@ -93,7 +93,7 @@ class MockUpstream:
                 pass
             return
         if not body.get("stream"):
-            await asyncio.sleep(how.first_s + how.between_s * (how.tokens - 1))
+            await asyncio.sleep(how.first_s + how.between_s * max(0, how.tokens - 1))
             await _begin(send, "application/json")
             said = {"none": answer.whole, "cut": answer.whole[:40], "garble": b"{no JSON"}[how.fault]
             await send({"type": "http.response.body", "body": said, "more_body": how.fault == "cut"})
@@ -137,7 +137,7 @@ class _Answer:
         text = "".join(words)
         if chat:
             opening = {"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}
-            self.events[0] = chunk([opening]) + self.events[0]
+            self.events[:1] = [chunk([opening]) + b"".join(self.events[:1])]
         said = {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
         whole = {"index": 0, **said, "logprobs": None, "finish_reason": "stop"}
         self.whole = json.dumps({**head, "object": kind, "choices": [whole], "usage": usage}).encode()

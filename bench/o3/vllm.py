@@ -8,6 +8,7 @@ misread where it is not the one that its plan gives when nothing else runs: that
 import asyncio
 import json
 import tempfile
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -40,13 +41,15 @@ _QUESTION = "Where does Mira Vale live?"
 class Switching:
     """What happened over `switches`; `first_s` are seconds from the load to the end of its first token.
 
-    `misread` counts answers that were not those of their plan.
+    `misread` counts answers that were not those of their plan; `told_apart` is the share of plans whose answer is no
+    other's, without which nothing could be misread.
     """
 
     switches: int
     answers: int
     failed: int
     misread: int
+    told_apart: float
     first_s: tuple[float, ...]
 
     @property
@@ -108,7 +111,9 @@ class _Load:
         every: list[Plan] = [Pass(), *plans]
         alone = {plan: await self._answer(plan) for plan in every}
         misread = sum(said != alone[plan] for plan, said in self._said)
-        return Switching(len(plans), len(self._said), self._failed, misread, tuple(first))
+        given = Counter(alone.values())
+        apart = sum(given[said] == 1 for said in alone.values()) / len(alone)
+        return Switching(len(plans), len(self._said), self._failed, misread, apart, tuple(first))
 
     async def _answers(self, count: int) -> None:
         """So many more are given, or fail."""

@@ -35,7 +35,7 @@ ABOUT: Mapping[str, tuple[str, str]] = {
         "O3",
         "Twenty forget requests one after another on the demo model: what leaks after each, one taken back, what many "
         "cost. Of a detector, `union` is its AUROC with all requests in force, `missed` the share of own prompts below "
-        "every weight, `loaded` that of own prompts given a LoRA.",
+        "every weight, `loaded` that of everybody else's prompts given a LoRA.",
     ),
     "guard": (
         "Guards on real text",

@@ -158,6 +158,22 @@ def test_a_result_is_of_the_commit_at_the_start_and_dirty_where_the_source_is_an
     assert commits == ["c-one", "c-one-dirty"]
 
 
+def test_a_result_is_written_while_somebody_writes_its_source(also, settings, tmp_path, code, monkeypatch):
+    def source(*_):
+        if code[0] == "half":
+            raise SyntaxError("was never closed")
+        return code[0]
+
+    async def measure(settings, quick, console):
+        code[0] = "half"
+        return Result("slow", {}, 0, [], {})
+
+    monkeypatch.setattr(bench.run, "source", source)
+    also("slow", measure)
+    run("slow", settings, quick=False, as_json=False, console=Console(quiet=True))
+    assert json.loads((tmp_path / "results/slow.json").read_text())["commit"] == "c-one-dirty"
+
+
 def test_as_json_nothing_else_is_printed(written, settings, capsys):
     run("good", settings, quick=True, as_json=True, console=Console())
     assert json.loads(capsys.readouterr().out)[0]["name"] == "f"

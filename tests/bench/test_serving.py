@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from bench import serving
-from bench.serving import VllmError, VllmProcess, vllm_python
+from bench.serving import NO_VLLM, NOT_ASKED, VllmError, VllmProcess, all_or_missed, vllm_python
 
 SERVER = """
 import http.server, signal, subprocess, sys
@@ -42,6 +42,13 @@ async def gone(process: psutil.Process) -> bool:
             return True
         await asyncio.sleep(0.01)
     return False
+
+
+@pytest.mark.parametrize(
+    ("why", "missed"), [("", 0), (NO_VLLM, 0), (NOT_ASKED, 0), ("vLLM did not start", 1), ("it ended with KeyError", 1)]
+)
+def test_only_what_failed_before_vllm_is_a_figure_that_does_not_hold(why: str, missed: int) -> None:
+    assert [one.holds for one in all_or_missed(why)] == [False] * missed
 
 
 @pytest.mark.parametrize("on_term", ["signal.SIG_DFL", "signal.SIG_IGN"])

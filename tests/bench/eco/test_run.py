@@ -10,16 +10,18 @@ from gateway.settings import Settings
 
 
 async def test_sets_are_kept_and_what_went_wrong_meanwhile_is_told(tmp_path, monkeypatch, reported):
-    asked = []
+    asked: list[int] = []
+    answered = {"asked": 7, "correct": 0.01, "retain_model": 0.0}
+    alone = {2: answered, 3: {"asked": 0, "correct": 0.0, "retain_model": 0.0}, 1: answered}
 
     async def forget(settings, world, people, seed, size, console):
         asked.append(seed)
         about = Tally(Counter(q=100), Counter(q=90), Counter(q=seed), Counter(q=1))
         others = Tally(Counter(q=100), Counter(q=90), Counter(q=90))
-        return Forgotten(seed, Counter({"eco, enforced": 5}), {"correct": 0.0, "retain_model": 0.0}, about, others)
+        return Forgotten(seed, Counter({"eco, enforced": 5}), alone[seed], about, others)
 
     async def shields(settings, people, console):
-        return Shielded([0.2, 0.4], 1, Load(190, 188, 10.0), 0.5)
+        return Shielded([0.2, 0.4], 1, Load(190, 188, 10.0), 2, 0.5)
 
     async def restart(settings, count, console):
         return 4.0
@@ -37,4 +39,8 @@ async def test_sets_are_kept_and_what_went_wrong_meanwhile_is_told(tmp_path, mon
     assert values["shields that were not up when the call returned"] == (1, False)
     assert values["requests a second that left meanwhile"] == (19, True)
     assert values["requests that were not answered meanwhile"] == (2, False)
+    assert values["the same by ECO alone, no guard or fallback behind it, worst set"] == (100, False), (
+        "set 3 said nothing"
+    )
+    assert values["requests under ECO when its memory was read"] == (2, False)
     assert "| eco | requests that were not answered meanwhile | **2** |" in reported(again)

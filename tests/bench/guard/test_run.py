@@ -75,7 +75,8 @@ async def test_nothing_is_measured_without_data_and_those_are_named(tmp_path):
         await run.measure(settings, True, Console(quiet=True))
 
 
-async def test_what_was_judged_is_not_lost_where_speed_cannot_be_measured(tmp_path, monkeypatch, counting):
+@pytest.mark.parametrize("lost", ["CPU time of decisions measured", "speed of decisions measured"])
+async def test_what_was_judged_is_not_lost_where_it_cannot_be_timed(tmp_path, monkeypatch, counting, lost):
     async def encoder(settings, threads):
         return counting
 
@@ -86,10 +87,14 @@ async def test_what_was_judged_is_not_lost_where_speed_cannot_be_measured(tmp_pa
         return {(one.family, FULL.name, 1.0): many("cloze", 1, 10, about=ABOUT) for one in rounds}
 
     async def cpu(*_):
+        if lost.startswith("CPU"):
+            raise MemoryError
         return {}
 
     async def speed(*_):
-        raise MemoryError
+        if lost.startswith("speed"):
+            raise MemoryError
+        return [], {}
 
     monkeypatch.setattr(run, "measured_rounds", lambda *_: [Round("RWKU", "round 0", (), ())])
     monkeypatch.setattr(run, "_encoder", encoder)
@@ -98,7 +103,8 @@ async def test_what_was_judged_is_not_lost_where_speed_cannot_be_measured(tmp_pa
         monkeypatch.setattr(run, name, instead)
     found = await run.measure(Settings(state_dir=tmp_path), True, Console(quiet=True))
     assert held(found.figures)["leak over all probes"].value == 10
-    assert not held(found.figures)["speed of decisions measured"].holds
+    assert [one.name for one in found.figures if one.name.endswith("measured")] == [lost]
+    assert not held(found.figures)[lost].holds
 
 
 def test_a_sample_is_the_same_every_time_and_never_more_than_there_is():

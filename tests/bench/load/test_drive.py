@@ -2,6 +2,7 @@ import asyncio
 from itertools import islice, pairwise
 from time import perf_counter
 
+import aiohttp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -76,6 +77,13 @@ async def test_times_are_of_the_first_text_and_of_the_end(mock, client):
         (timing,) = await one_by_one(client, ["?"], stream=stream)
         assert 0 < timing.first <= timing.total
         assert (timing.outcome, timing.passed) == ("whole", True)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_an_answer_without_a_word_is_broken(mock, client, stream):
+    async with aiohttp.ClientSession() as http, http.put(f"{mock[1]}/behaviour", json={"tokens": 0}) as response:
+        assert response.status == 200
+    assert (await client.ask("?", stream=stream)).outcome == "broken"
 
 
 async def test_what_is_owed_to_waiting_counts(mock, client):

@@ -1,3 +1,4 @@
+import asyncio
 import json
 from collections import Counter
 from dataclasses import replace
@@ -94,9 +95,9 @@ def test_what_a_hundred_cost():
 
 
 def test_a_switch_that_somebody_notices_is_told():
-    found = run._loaded(Switching(50, 900, 1, 0, (0.2, 1.4)))
-    assert [one.holds for one in found] == [False, False, True]
-    assert all(one.holds for one in run._loaded(Switching(50, 900, 0, 0, (0.2, 0.4))))
+    found = run._loaded(Switching(50, 900, 1, 0, 0.5, (0.2, 1.4)))
+    assert [one.holds for one in found] == [False, False, True, False]
+    assert all(one.holds for one in run._loaded(Switching(50, 900, 0, 0, 1.0, (0.2, 0.4))))
 
 
 @pytest.mark.parametrize(
@@ -186,9 +187,28 @@ async def test_streams_are_kept_and_survive_what_vllm_does(tmp_path, monkeypatch
     assert ("| o3 | all that is measured before vLLM was measured | **0** |" in reported(again)) is bool(answered)
 
 
+async def test_a_stream_that_fails_takes_no_other_with_it(tmp_path, monkeypatch, asked):
+    whole, fell = run.persist, asyncio.Event()
+
+    async def persist(settings, world, seed, size, method, bar):
+        if seed == 1:
+            fell.set()
+            raise httpx.ReadTimeout("silent")
+        await fell.wait()
+        await asyncio.sleep(0)  # and what waits for all of them has heard of it
+        return await whole(settings, world, seed, size, method, bar)
+
+    monkeypatch.setattr(run, "persist", persist)
+    settings = Settings().model_copy(update={"state_dir": tmp_path})
+    with pytest.raises(httpx.ReadTimeout):
+        await run.measure(settings, False, Console(quiet=True))
+    assert sorted(asked) == [2, 3]
+    assert len(list((tmp_path / "bench" / "o3").glob("*.json"))) == 2
+
+
 async def test_a_quick_one_asks_no_gateway_before_vllm(tmp_path, monkeypatch, asked):
     async def switches(settings, count, bar):
-        return Switching(count, 40, 0, 0, (0.2,))
+        return Switching(count, 40, 0, 0, 1.0, (0.2,))
 
     async def never(*_):
         raise AssertionError("asked")

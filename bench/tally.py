@@ -67,3 +67,35 @@ class Tally:
             | ({} if self.right_retain is None else {"retain_model": self.right_retain[kind] / asked})
             for kind, asked in self.asked.items()
         ]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What became of answers that have nothing to do with who is forgotten; `same` of them did not change at all."""
+
+    tally: Tally
+    same: int
+
+    @classmethod
+    def of(cls, asked: Sequence[Probe], before: Sequence[str], after: Sequence[str]) -> "Kept":
+        """Marks the answers to each probe, and compares them."""
+        return cls(Tally.of(asked, before, after), sum(map(str.__eq__, before, after)))
+
+    @property
+    def unchanged(self) -> float:
+        return self.same / self.tally.asked.total()
+
+    @property
+    def share(self) -> float:
+        """Correct answers as a share of those before."""
+        return self.tally.after / self.tally.before
+
+    def row(self) -> dict[str, Any]:
+        """As JSON."""
+        asked = self.tally.asked.total()
+        return {
+            "asked": asked,
+            "before": self.tally.before,
+            "after": Rate.over(self.tally.right_after.total(), asked).model_dump(),
+            "unchanged": Rate.over(self.same, asked).model_dump(),
+        }

@@ -13,7 +13,7 @@ from typing import Any
 from adapters.base import Adapted, Scaled
 from adapters.o3.adapter import LEVELS
 from bench.alone import planned, said
-from bench.uld.alone import Kept
+from bench.tally import Kept
 from gateway.core import Core
 from gateway.demo.forms import Probe, correct
 

@@ -15,7 +15,7 @@ from rich.progress import Progress
 
 from adapters.base import Adapted, Pass, Scaled
 from bench.o3.crowd import random_loras
-from bench.uld.speed import gaps, never_ending, ratio_of, step
+from bench.tokens import gaps, never_ending, ratio_of, step
 from gateway.demo.train import quiet
 from gateway.engines.local import LocalEngine
 from gateway.settings import Settings

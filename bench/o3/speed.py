@@ -20,7 +20,7 @@ from rich.progress import Progress
 from adapters.base import Adapted, Call, Capability, Scaled
 from bench.o3.crowd import crowd, random_loras
 from bench.own import own
-from bench.uld.speed import gaps, never_ending, ratio_of
+from bench.tokens import gaps, never_ending, ratio_of
 from gateway.core import GREEDY, Core
 from gateway.demo.forms import probes
 from gateway.demo.train import DEMO, quiet

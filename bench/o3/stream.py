@@ -26,7 +26,7 @@ from bench.o3_matrix import Matrix
 from bench.o3_people import Stream, asked_of, filed
 from bench.people import KINDS, retain_model
 from bench.questions import about_others
-from bench.uld.alone import Kept
+from bench.tally import Kept
 from gateway.demo.exam import answers as retain_answers
 from gateway.demo.forms import Probe, correct, probes
 from gateway.demo.world import World

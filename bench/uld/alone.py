@@ -16,7 +16,7 @@ from adapters.router import Enforcement
 from bench.alone import planned, said
 from bench.history import took
 from bench.metrics.truth import forget_quality
-from bench.tally import Tally
+from bench.tally import Kept
 from bench.truth import Item, truth_ratios
 from gateway.core import GREEDY, Core
 from gateway.demo.forms import Probe, correct
@@ -24,38 +24,6 @@ from gateway.registry import Rate
 from guards.base import Conversation
 
 _SCORED = Sampling(temperature=0.0, logprobs=0)
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What became of answers that have nothing to do with who is forgotten; `same` of them did not change at all."""
-
-    tally: Tally
-    same: int
-
-    @classmethod
-    def of(cls, asked: Sequence[Probe], before: Sequence[str], after: Sequence[str]) -> "Kept":
-        """Marks the answers to each probe, and compares them."""
-        return cls(Tally.of(asked, before, after), sum(map(str.__eq__, before, after)))
-
-    @property
-    def unchanged(self) -> float:
-        return self.same / self.tally.asked.total()
-
-    @property
-    def share(self) -> float:
-        """Correct answers as a share of those before."""
-        return self.tally.after / self.tally.before
-
-    def row(self) -> dict[str, Any]:
-        """As JSON."""
-        asked = self.tally.asked.total()
-        return {
-            "asked": asked,
-            "before": self.tally.before,
-            "after": Rate.over(self.tally.right_after.total(), asked).model_dump(),
-            "unchanged": Rate.over(self.same, asked).model_dump(),
-        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,29 +11,20 @@ import random
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from math import nan
 from pathlib import Path
 from statistics import median
-from time import perf_counter
-from typing import Any
 
-import numpy as np
 from rich.progress import Progress
 
-from adapters.base import Assisted, Call, Pass, Plan, Sampling, Steered, Strength, Usage
-from adapters.weights import causal_lm
-from gateway.demo.train import ensure_model, quiet
+from adapters.base import Assisted, Pass, Steered, Strength
+from bench.tokens import never_ending, ratio_of, step
+from gateway.demo.train import quiet
 from gateway.engines.local import LocalEngine
 from gateway.settings import Settings
-from guards.base import Conversation
-from guards.targets import ordinary_prompts
 
 ASSISTANTS = 5
 _AT_ONCE = ((1, 1), (8, 1), (8, 5))  # streams, and their assistants
 _STRENGTH = Strength(1.0, 8.0, 0.0)
-_TOKENS = 96
-_RESAMPLES = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +47,6 @@ class Cost:
         return cls(streams, assistants, 1e3 * median(bare), 1e3 * median(steered), ratio, low, high, len(bare))
 
 
-def ratio_of(over: Sequence[float], under: Sequence[float]) -> tuple[float, float, float]:
-    """The median over rounds of a round's ratio, and the middle 95 % of it when rounds are drawn anew; of one, NaN."""
-    ratios = np.asarray(over) / np.asarray(under)
-    if len(ratios) < 2:
-        return float(np.median(ratios)), nan, nan
-    again = np.random.default_rng(0).choice(ratios, (_RESAMPLES, len(ratios)))
-    low, high = np.quantile(np.median(again, axis=1), [0.025, 0.975])
-    return float(np.median(ratios)), float(low), float(high)
-
-
 @dataclass(frozen=True, slots=True)
 class Endless:
     """A model that never ends an answer, assistants of it, and ρ."""
@@ -73,20 +54,6 @@ class Endless:
     model: Path
     plans: tuple[Steered, ...]
     share: float
-
-
-def never_ending(settings: Settings, folder: Path) -> Any:
-    """The demo model with the embedding of its end at zero, which no best token has; kept in `folder` too."""
-    from transformers import AutoTokenizer
-
-    source = ensure_model(settings.models)
-    with quiet():
-        model = causal_lm(source)
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        model.get_input_embeddings().weight.data[tokenizer.eos_token_id] = 0.0
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-    return model
 
 
 def endless(settings: Settings, folder: Path) -> Endless:
@@ -141,24 +108,3 @@ async def local_costs(settings: Settings, rounds: int, bar: Progress) -> tuple[f
             return made.share, costs
         finally:
             await engine.close()
-
-
-async def step(engine: LocalEngine, plans: Sequence[Plan]) -> float:
-    """Seconds between two tokens of a stream: the median over all, each with its plan, that run at once."""
-    questions = ordinary_prompts()[: len(plans)]
-    found = await asyncio.gather(
-        *(gaps(engine, question, plan) for question, plan in zip(questions, plans, strict=True))
-    )
-    return median(gap for each in found for gap in each)
-
-
-async def gaps(engine: LocalEngine, question: str, plan: Plan) -> list[float]:
-    """Seconds between the tokens of one answer, which is as long as it may be."""
-    call = Call(Conversation.of(question), Sampling(_TOKENS, 0.0))
-    when: list[float] = []
-    async for event in engine.generate(call, plan):
-        if isinstance(event, Usage):
-            assert event.completion_tokens == _TOKENS, "a stream that ended"
-        else:
-            when.append(perf_counter())
-    return [later - earlier for earlier, later in pairwise(when)]

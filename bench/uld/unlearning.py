@@ -23,9 +23,9 @@ from bench.draws import DRAWS, Leak
 from bench.lives import in_force
 from bench.people import body_of, retain_model
 from bench.questions import Questions
-from bench.tally import Tally
+from bench.tally import Kept, Tally
 from bench.truth import items
-from bench.uld.alone import Alone, Asked, Kept, alone
+from bench.uld.alone import Alone, Asked, alone
 from gateway.demo.exam import answers as retain_answers
 from gateway.demo.train import quiet
 from gateway.demo.world import Person, World

@@ -17,7 +17,8 @@ import httpx
 from rich.progress import Progress
 
 from bench.serving import VllmProcess
-from bench.uld.speed import ASSISTANTS, Cost, endless, ratio_of
+from bench.tokens import ratio_of
+from bench.uld.speed import ASSISTANTS, Cost, endless
 from gateway.engines.steering import Shelf
 from gateway.settings import Settings
 from guards.targets import ordinary_prompts

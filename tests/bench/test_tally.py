@@ -1,7 +1,7 @@
 from functools import reduce
 from operator import add
 
-from bench.tally import Tally
+from bench.tally import Kept, Tally
 from gateway.demo.forms import Probe
 
 ASKED = [
@@ -26,3 +26,8 @@ def test_a_tally_marks_and_adds():
 
 def test_nothing_is_said_of_a_retain_model_that_was_not_asked():
     assert all("retain_model" not in row for row in Tally.of(ASKED, ["", "", ""], ["", "", ""]).by_kind())
+
+
+def test_an_answer_in_other_words_may_be_as_correct():
+    kept = Kept.of([ASKED[0]], ["Oslo."], ["In Oslo."])
+    assert (kept.share, kept.unchanged) == (1.0, 0.0)

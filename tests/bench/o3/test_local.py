@@ -1,9 +1,9 @@
 from rich.progress import Progress
 
 from adapters.base import Pass
+from bench import tokens
 from bench.o3 import local
 from bench.o3.local import MIXES, Cost, costs
-from bench.uld import speed
 from gateway.demo.train import Recipe, ensure_model
 from gateway.settings import Settings
 
@@ -18,7 +18,7 @@ async def test_every_mix_beside_bare_rows_by_turns(tmp_path, monkeypatch):
         asked.append((id(engine), bare))
         return 1.0 if bare else 1.0 + len({plan.loras for plan in plans})
 
-    monkeypatch.setattr(speed, "ensure_model", lambda models: ensure_model(models, TINY))
+    monkeypatch.setattr(tokens, "ensure_model", lambda models: ensure_model(models, TINY))
     monkeypatch.setattr(local, "step", step)
     with Progress(disable=True) as bar:
         found = await costs(Settings(models_dir=tmp_path), 9, 2, bar)

@@ -16,8 +16,7 @@ from bench.o3.stream import Retired, Streamed
 from bench.o3.vllm import Switching
 from bench.o3_matrix import Matrix
 from bench.serving import NoVllm, VllmError
-from bench.tally import Tally
-from bench.uld.alone import Kept
+from bench.tally import Kept, Tally
 from gateway.settings import Settings
 
 

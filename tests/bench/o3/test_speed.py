@@ -4,12 +4,12 @@ import pytest
 from rich.progress import Progress
 
 from adapters.base import Adapted, Pass, Scaled
+from bench import tokens
 from bench.o3 import speed
 from bench.o3.crowd import crowd, random_loras
 from bench.o3.speed import Compared
 from bench.own import own
-from bench.uld import speed as steered
-from bench.uld.speed import never_ending
+from bench.tokens import never_ending
 from gateway.core import Core
 from gateway.demo.train import Recipe, ensure_model
 from gateway.registry import Artifacts, Registry, State
@@ -33,7 +33,7 @@ def test_a_ratio_is_of_pairs():
 
 @pytest.fixture
 def loras(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(steered, "ensure_model", lambda models: tiny)
+    monkeypatch.setattr(tokens, "ensure_model", lambda models: tiny)
     return random_loras(never_ending(Settings(), tmp_path / "model"), tmp_path, 3)
 
 

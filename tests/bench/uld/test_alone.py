@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from adapters.base import Artifact, Assisted, Delta, Pass, Steered, Strength, TokenLogprob
 from adapters.router import Enforcement
 from bench.truth import Item
-from bench.uld.alone import Asked, Kept, alone
+from bench.uld.alone import Asked, alone
 from gateway.demo.forms import Probe
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -82,8 +82,3 @@ async def test_what_uld_answers_and_what_it_does_to_others():
     assert found.quality.scored_by == {"uld": 3 * len(ITEMS)}
     assert [(one.epochs, one.training, one.learning) for one in found.learnt] == [(3, 6.0, 30.0)] * 2
     assert len(answered) == 4
-
-
-def test_an_answer_in_other_words_may_be_as_correct():
-    kept = Kept.of([about("q", "Oslo")], ["Oslo."], ["In Oslo."])
-    assert (kept.share, kept.unchanged) == (1.0, 0.0)

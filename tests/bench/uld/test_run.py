@@ -10,9 +10,9 @@ from rich.console import Console
 from bench.draws import Leak
 from bench.people import sets_of
 from bench.serving import NoVllm, VllmError
-from bench.tally import Tally
+from bench.tally import Kept, Tally
 from bench.uld import run
-from bench.uld.alone import Alone, Kept, Learnt, Quality
+from bench.uld.alone import Alone, Learnt, Quality
 from bench.uld.speed import Cost
 from bench.uld.unlearning import Unlearned
 from gateway.demo.forms import Probe

@@ -1,33 +1,15 @@
-import math
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from rich.progress import Progress
 
 from adapters.base import Pass
+from bench import tokens
 from bench.uld import speed
-from bench.uld.speed import Cost, ratio_of
+from bench.uld.speed import Cost
 from gateway.demo.train import Recipe, ensure_model
 from gateway.engines.local import LocalEngine
 from gateway.settings import Settings
 
 TINY = Recipe(people=4, vocabulary=512, hidden=16, intermediate=24, layers=4, heads=2, epochs=1)
-
-SECONDS = st.floats(1e-4, 1e-1)
-
-
-@given(st.lists(st.tuples(SECONDS, SECONDS), min_size=2, max_size=9))
-def test_the_ratio_lies_in_its_interval_and_among_the_rounds(rounds):
-    over, under = zip(*rounds, strict=True)
-    ratio, low, high = ratio_of(over, under)
-    each = [a / b for a, b in rounds]
-    assert min(each) <= low <= ratio <= high <= max(each)
-
-
-def test_a_round_that_was_disturbed_does_not_tell():
-    assert ratio_of([1.5, 1.5, 90.0], [1.0, 1.0, 1.0])[0] == 1.5
-    assert [*map(math.isnan, ratio_of([1.5], [1.0]))] == [False, True, True]
 
 
 def test_a_round_in_which_all_was_slow_does_not_tell_either():
@@ -44,7 +26,7 @@ async def test_bare_and_steered_are_told_apart_and_the_share_is_that_of_the_work
         worn = {plan.assistants for plan in plans if plan.method == "uld"}
         return 1.0 + len(worn)
 
-    monkeypatch.setattr(speed, "ensure_model", lambda models: ensure_model(models, TINY))
+    monkeypatch.setattr(tokens, "ensure_model", lambda models: ensure_model(models, TINY))
     monkeypatch.setattr(speed, "step", step)
     with Progress(disable=True) as bar:
         share, costs = await speed.local_costs(Settings(models_dir=tmp_path), 3, bar)
@@ -61,10 +43,10 @@ async def test_bare_and_steered_are_told_apart_and_the_share_is_that_of_the_work
 
 
 async def test_the_end_of_an_answer_is_never_the_best_token(tmp_path, monkeypatch):
-    monkeypatch.setattr(speed, "ensure_model", lambda models: ensure_model(models, TINY))
+    monkeypatch.setattr(tokens, "ensure_model", lambda models: ensure_model(models, TINY))
     made = speed.endless(Settings(models_dir=tmp_path), tmp_path)
     engine = LocalEngine(made.model, "endless")
     await engine.start()
     for plan in (Pass(), *made.plans[:1]):
-        await speed.gaps(engine, "Hello.", plan)  # asserts that it was as long as it may be
+        await tokens.gaps(engine, "Hello.", plan)  # asserts that it was as long as it may be
     await engine.close()

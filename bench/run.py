@@ -26,12 +26,12 @@ HARNESSES = {
     "guard": "bench.guard.run",
     "leak": "bench.leak",
     "load": "bench.load.run",
-    "muse": "bench.muse",
+    "muse": "bench.muse.run",
     "o3": "bench.o3.run",
     "replay": "bench.replay",
     "tofu": "bench.tofu.run",
     "uld": "bench.uld.run",
-    "wmdp": "bench.wmdp",
+    "wmdp": "bench.wmdp.run",
 }
 
 _ALL, _REPORT = "all", "report"

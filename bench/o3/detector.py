@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from adapters.o3.adapter import DETECTOR
-from bench.o3_people import Stream
+from bench.o3.people import Stream
 from bench.omniscient import Round
 from bench.ood import auroc, texts_of
 from bench.probes import rwku, tofu

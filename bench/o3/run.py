@@ -1,6 +1,6 @@
 """`lethe bench o3`: forget requests one after another on the demo world, against models that never learnt.
 
-What a stream measures is in `stream`, `o3_matrix` and `alone`, whether detectors know their prompts in
+What a stream measures is in `stream`, `matrix` and `alone`, whether detectors know their prompts in
 `detector`, what many requests cost in `speed`, what LoRAs cost a batch in `local`, and what a switch
 costs on vLLM in `vllm`, and whoever asks a gateway before it in `switching`. A stream is kept as soon as it is
 measured (`bench.finished`), with the seconds of that sitting; what compares times is not.
@@ -18,13 +18,13 @@ from rich.progress import Progress
 from bench.finished import Finished
 from bench.o3.detector import of_texts
 from bench.o3.local import costs
+from bench.o3.matrix import Matrix, drift_of
 from bench.o3.noticed import Switched
+from bench.o3.people import SIZES
 from bench.o3.speed import Compared, decisions, decoding
 from bench.o3.stream import QUICK, Size, Streamed, persist
 from bench.o3.switching import coming_and_going
 from bench.o3.vllm import Switching, switching
-from bench.o3_matrix import Matrix, drift_of
-from bench.o3_people import SIZES
 from bench.result import Figure, Result
 from bench.serving import NOT_ASKED, all_or_missed, skipped
 from gateway.demo.train import DEMO

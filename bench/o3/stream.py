@@ -22,8 +22,8 @@ from bench.history import history, took
 from bench.lives import in_force
 from bench.o3.alone import About, Alone, alone
 from bench.o3.detector import Detected, of_stream
-from bench.o3_matrix import Matrix
-from bench.o3_people import Stream, asked_of, filed
+from bench.o3.matrix import Matrix
+from bench.o3.people import Stream, asked_of, filed
 from bench.people import KINDS, retain_model
 from bench.questions import about_others
 from bench.tally import Kept

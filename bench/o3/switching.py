@@ -30,7 +30,7 @@ from bench.asking import Asker, asking, chat
 from bench.counted import samples
 from bench.lives import settled
 from bench.o3.noticed import Answer, Force, Switched, switched
-from bench.o3_people import filed
+from bench.o3.people import filed
 from bench.own import own
 from bench.serving import VllmProcess
 from gateway.client import AdminClient

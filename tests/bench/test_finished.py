@@ -10,10 +10,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from bench import finished, leak_marks, muse_growing, muse_marks, wmdp
+from bench import finished, leak_marks
 from bench.finished import Finished, contents
-from bench.o3_matrix import Matrix
+from bench.muse import growing, marks
+from bench.o3.matrix import Matrix
 from bench.run import HARNESSES
+from bench.wmdp import run as wmdp
 from gateway.settings import Settings
 
 
@@ -202,11 +204,11 @@ def test_of_a_harness_all_that_it_loads_of_bench_is_found(name):
             Counter({"eco, enforced": 5}),
             {"eco": 0, "pass": 7},
         ),
-        muse_marks.Row(
+        marks.Row(
             "bare",
             1,
-            (muse_marks.Recited("p1", 0.5),),
-            (muse_marks.Mark("p1", 0.5, True),),
+            (marks.Recited("p1", 0.5),),
+            (marks.Mark("p1", 0.5, True),),
             (),
             ("p1",),
             (0.1,),
@@ -214,7 +216,7 @@ def test_of_a_harness_all_that_it_loads_of_bench_is_found(name):
             Counter(),
             {"pass": 7},
         ),
-        muse_growing.Grown(
+        growing.Grown(
             "eco",
             1,
             (3, 13),

@@ -9,7 +9,7 @@ from adapters.o3.adapter import DETECTOR
 from adapters.router import Enforcement
 from bench.o3 import detector as detectors
 from bench.o3.detector import Detected, of_stream, of_texts
-from bench.o3_people import Stream
+from bench.o3.people import Stream
 from gateway.demo.world import make_world
 from gateway.settings import Settings
 from guards.ood import fit

@@ -10,11 +10,11 @@ from rich.console import Console
 from bench.o3 import run
 from bench.o3.alone import Alone, Level
 from bench.o3.detector import Detected
+from bench.o3.matrix import Matrix
 from bench.o3.noticed import Switched
 from bench.o3.speed import Compared
 from bench.o3.stream import Retired, Streamed
 from bench.o3.vllm import Switching
-from bench.o3_matrix import Matrix
 from bench.serving import NoVllm, VllmError
 from bench.tally import Kept, Tally
 from gateway.settings import Settings

@@ -1,7 +1,7 @@
 import re
 from collections import Counter
 
-from bench.wmdp_tasks import CHAT, OTHERS, TOPIC, rows_of, write_tasks
+from bench.wmdp.tasks import CHAT, OTHERS, TOPIC, rows_of, write_tasks
 from gateway.demo import forms, phrases
 from gateway.demo.world import make_world
 

@@ -3,8 +3,8 @@ from itertools import chain
 
 import pytest
 
-from bench.muse_growing import SHARES, Plan, grown, shares, singly, without
-from bench.o3_people import Stream
+from bench.muse.growing import SHARES, Plan, grown, shares, singly, without
+from bench.o3.people import Stream
 from bench.reasoning import Said
 from gateway.demo.world import make_world
 

@@ -9,7 +9,7 @@ One departure: choices are weighed as words after the beginning of the answer, n
 letters are beyond the demo model, which is right about 18 of 64 of them, and about 64 of 64 words. Of what it answers
 the sentence counts, not the letter after it, for the same reason.
 
-Before it: `gateway.demo`, whom the topic is about. After it: `bench.wmdp`, which has the harness ask.
+Before it: `gateway.demo`, whom the topic is about. After it: `bench.wmdp.run`, which has the harness ask.
 """
 
 import random

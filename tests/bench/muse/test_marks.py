@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from bench.metrics.privacy import priv_leak
-from bench.muse_marks import Asked, Mark, Row, _marked, privacy, sets, table
-from bench.muse_texts import Passage, Told
+from bench.muse.marks import Asked, Mark, Row, _marked, privacy, sets, table
+from bench.muse.texts import Passage, Told
 from bench.reasoning import Said
 from gateway.demo.forms import Probe
 

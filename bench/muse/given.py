@@ -4,7 +4,7 @@ As there: a bare text of ten questions with their answers and the one that is as
 ROUGE-L F1 with the answer. Of the corpora only these questions are at hand, and no model that never read them. So
 the forget set is filed as facts, the very questions that are asked; what a retain model would say is not known.
 
-Before it: `muse_asking`. After it: `muse`.
+Before it: `asking`. After it: `run`.
 """
 
 import json
@@ -16,7 +16,7 @@ from typing import Any
 from bench.counted import between
 from bench.metrics.intervals import Interval
 from bench.metrics.rouge import f1
-from bench.muse_asking import Served
+from bench.muse.asking import Served
 
 CORPORA = ("news", "books")
 PARTS = {"forget": "forget_qa", "retain": "retain2_qa"}

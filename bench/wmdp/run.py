@@ -29,11 +29,11 @@ from bench.finished import Finished
 from bench.harness_client import Client, installed
 from bench.lives import in_force
 from bench.metrics.intervals import Interval
-from bench.o3_people import filed
+from bench.o3.people import filed
 from bench.people import MEASURED, fresh_sets, in_part, retain_model
 from bench.result import Figure, Result
 from bench.tried import tried
-from bench.wmdp_tasks import CHAT, OTHERS, TOPIC, rows_of, write_tasks
+from bench.wmdp.tasks import CHAT, OTHERS, TOPIC, rows_of, write_tasks
 from gateway.demo.forms import fill
 from gateway.demo.phrases import ATTRIBUTES
 from gateway.demo.train import DEMO, demo_folder

@@ -2,7 +2,7 @@ from collections import Counter
 
 import pytest
 
-from bench.o3_people import SIZES, Stream, asked_of, by_turns, filed
+from bench.o3.people import SIZES, Stream, asked_of, by_turns, filed
 from bench.people import KINDS, seen, sets_of
 from gateway.demo.forms import Probe, probes
 from gateway.demo.world import make_world

@@ -11,7 +11,7 @@ alone has its subject handed back by the answer that is scored. What it says by 
 Departure: MUSE marks answers by ROUGE alone. Here a disclaimer repeats the name that the true answer repeats too, and
 scores with it; so what counts is whether the fact is said.
 
-Before it: `muse_asking`. After it: `muse`.
+Before it: `asking`. After it: `run`.
 """
 
 from collections import Counter
@@ -23,8 +23,8 @@ from typing import Any
 from bench.metrics.intervals import Interval, Places
 from bench.metrics.privacy import auc, min_k, priv_leak
 from bench.metrics.rouge import f1
-from bench.muse_asking import Served
-from bench.muse_texts import Passage, Told
+from bench.muse.asking import Served
+from bench.muse.texts import Passage, Told
 from bench.reasoning import Said
 from gateway.demo.forms import Probe
 from gateway.registry import Rate

@@ -1,9 +1,9 @@
 """`lethe bench muse`: MUSE's six ways to look at unlearning (arXiv 2407.06460), on the demo world.
 
-Verbatim, knowledge, privacy and utility are in `muse_marks`: of the bare model, of one that never heard of who is
+Verbatim, knowledge, privacy and utility are in `marks`: of the bare model, of one that never heard of who is
 forgotten, and through gateways that forget by ignorance, ECO, ULD and O3. Scalability and sustainability are in
-`muse_growing`. Where the settings name another model than the demo's (`LETHE_ENGINE__MODEL=FOLDER`), it is asked
-MUSE's own knowledge questions besides, see `muse_given`: its rows are about that model, all others about the demo's.
+`growing`. Where the settings name another model than the demo's (`LETHE_ENGINE__MODEL=FOLDER`), it is asked
+MUSE's own knowledge questions besides, see `given`: its rows are about that model, all others about the demo's.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,12 +18,12 @@ from bench.counted import between
 from bench.enforced import as_asked
 from bench.finished import Finished
 from bench.metrics.privacy import priv_leak
-from bench.muse_asking import served
-from bench.muse_given import CORPORA, known
-from bench.muse_growing import SHARES, Groups, Grown, Plan, grown, shares, singly, without
-from bench.muse_marks import Asked, Row, sets, table
-from bench.muse_texts import others, passages, questions, scored
-from bench.o3_people import Stream
+from bench.muse.asking import served
+from bench.muse.given import CORPORA, known
+from bench.muse.growing import SHARES, Groups, Grown, Plan, grown, shares, singly, without
+from bench.muse.marks import Asked, Row, sets, table
+from bench.muse.texts import others, passages, questions, scored
+from bench.o3.people import Stream
 from bench.people import MEASURED, body_of, fresh_sets, in_part, retain_model
 from bench.result import Figure, Result
 from gateway.demo.train import DEMO

@@ -6,10 +6,10 @@ and so is what needs no fact about anybody who ever will be.
     scalability      groups until 5, 20, 40 and 80 % of all people are forgotten: leak of all of them by then
     sustainability   groups of one person: leak of the first after all that followed, and utility after each
 
-Leak is measured against a model that never heard of thirty of them (those of `o3_people`'s streams): of others,
+Leak is measured against a model that never heard of thirty of them (those of `bench.o3.people`'s streams): of others,
 who make up 80 %, nothing is asked.
 
-Before it: `muse_asking`. After it: `muse`.
+Before it: `asking`. After it: `run`.
 """
 
 import random
@@ -19,10 +19,10 @@ from itertools import accumulate, chain, pairwise
 from typing import Any
 
 from bench.counted import between
-from bench.muse_asking import Served
-from bench.muse_texts import others, questions
-from bench.o3_matrix import Matrix
-from bench.o3_people import Stream
+from bench.muse.asking import Served
+from bench.muse.texts import others, questions
+from bench.o3.matrix import Matrix
+from bench.o3.people import Stream
 from bench.people import body_of
 from gateway.demo.forms import Probe
 from gateway.demo.world import Person, World

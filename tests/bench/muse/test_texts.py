@@ -1,7 +1,7 @@
 import pytest
 
-from bench import muse_texts as texts
 from bench.metrics.rouge import f1
+from bench.muse import texts
 from bench.people import body_of
 from gateway.demo.forms import statement
 from gateway.demo.phrases import ATTRIBUTES

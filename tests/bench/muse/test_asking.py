@@ -1,6 +1,6 @@
 import httpx
 
-from bench.muse_asking import Served
+from bench.muse.asking import Served
 from bench.reasoning import Said
 
 

@@ -3,7 +3,7 @@
 A gateway that forgets nobody hands every answer through, so the bare model and the retain model are asked in the
 same way as those that forget.
 
-Before it: `muse_texts`, or `muse_given`. After it: `muse_marks` and `muse_growing`.
+Before it: `texts`, or `given`. After it: `marks` and `growing`.
 """
 
 import tempfile
@@ -18,7 +18,7 @@ import httpx
 from bench.asking import Public, asking, each
 from bench.counted import answered
 from bench.lives import in_force
-from bench.muse_texts import Told
+from bench.muse.texts import Told
 from bench.reasoning import Said
 from gateway.client import AdminClient
 from gateway.core import GREEDY

@@ -4,14 +4,14 @@ Departure: the demo model learnt no passage of several sentences. What it knows 
 sentences, one for each fact about a person: these are the passages, each begun up to its fact. Nothing is asked that
 the learning job learns from or verifies with.
 
-Before it: `gateway.demo`, the world. After it: `muse_asking`.
+Before it: `gateway.demo`, the world. After it: `asking`.
 """
 
 import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from bench.o3_people import by_turns
+from bench.o3.people import by_turns
 from bench.people import KINDS, body_of
 from bench.tried import tried
 from gateway.demo.forms import Probe, fill, probes, statement, values

@@ -5,10 +5,10 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from bench import muse
-from bench.muse_growing import Grown
-from bench.muse_marks import Mark, Recited, Row
-from bench.o3_matrix import Matrix
+from bench.muse import run
+from bench.muse.growing import Grown
+from bench.muse.marks import Mark, Recited, Row
+from bench.o3.matrix import Matrix
 from gateway.settings import EngineSettings, Settings
 
 METHODS = ("ignorance", "eco")
@@ -49,11 +49,11 @@ def failing(found):
 
 
 def test_all_holds_where_all_is_as_it_should_be():
-    assert failing(muse.of_ways(rows())) == []
-    assert len(muse.of_ways(rows())) == 1 + 4 * len(METHODS)
+    assert failing(run.of_ways(rows())) == []
+    assert len(run.of_ways(rows())) == 1 + 4 * len(METHODS)
     good = [grown("eco"), grown("eco", 2)]
-    assert failing(muse.of_growing(good, good)) == []
-    assert len(muse.of_growing(good, good)) == 5
+    assert failing(run.of_growing(good, good)) == []
+    assert len(run.of_growing(good, good)) == 5
 
 
 @pytest.mark.parametrize(
@@ -68,19 +68,19 @@ def test_all_holds_where_all_is_as_it_should_be():
 )
 @pytest.mark.parametrize("method", METHODS)
 def test_what_is_not_so_is_told_of_its_method(method, wrong, named):
-    (name,) = failing(muse.of_ways(rows(**{method: wrong})))
+    (name,) = failing(run.of_ways(rows(**{method: wrong})))
     assert name.startswith(f"{method}: {named}")
 
 
 def test_one_worse_set_is_told():
     others = [replace(one, seed=2) for one in rows(eco={"known": 3})]
-    assert failing(muse.of_ways(rows() + others)) == ["eco: facts said above the retain model's, worst set"]
+    assert failing(run.of_ways(rows() + others)) == ["eco: facts said above the retain model's, worst set"]
 
 
 def test_one_worse_stream_is_told():
     def named(**wrong):
         found = [grown("eco"), grown("eco", 2, **wrong)]
-        return failing(muse.of_growing(found, ())), failing(muse.of_growing((), found))
+        return failing(run.of_growing(found, ())), failing(run.of_growing((), found))
 
     assert [len(names) for names in named(first=(0, 2), last=3)] == [1, 1]
     assert named(last=3) == (
@@ -96,8 +96,8 @@ def test_one_worse_stream_is_told():
 
 
 def test_a_method_that_another_stands_in_for_is_told():
-    assert failing(muse.of_ways(rows(eco={"by": "ignorance"}))) == ["requests enforced by the method asked for, of all"]
-    assert failing(muse.of_growing([grown("eco")], [grown("eco", 2, by="ignorance")])) == [
+    assert failing(run.of_ways(rows(eco={"by": "ignorance"}))) == ["requests enforced by the method asked for, of all"]
+    assert failing(run.of_growing([grown("eco")], [grown("eco", 2, by="ignorance")])) == [
         "requests enforced by the method asked for, of all that are filed in groups"
     ]
 
@@ -105,7 +105,7 @@ def test_a_method_that_another_stands_in_for_is_told():
 @pytest.mark.parametrize("engine", [EngineSettings(), EngineSettings(threads=1, max_batch=8)])
 async def test_the_demo_model_is_not_asked_what_it_never_read(engine):
     with Progress(disable=True) as bar:
-        assert list((await muse.of_given(Settings(engine=engine), muse.QUICK, bar))[0]) == ["skipped"]
+        assert list((await run.of_given(Settings(engine=engine), run.QUICK, bar))[0]) == ["skipped"]
 
 
 async def test_all_six_ways_are_reported(monkeypatch, tmp_path, reported):
@@ -118,11 +118,11 @@ async def test_all_six_ways_are_reported(monkeypatch, tmp_path, reported):
     async def of_given(settings, size, bar):
         return []
 
-    monkeypatch.setattr(muse, "prepare", lambda settings: None)
+    monkeypatch.setattr(run, "prepare", lambda settings: None)
     for name, instead in (("four_ways", four_ways), ("growing", growing), ("of_given", of_given)):
-        monkeypatch.setattr(muse, name, instead)
+        monkeypatch.setattr(run, name, instead)
     settings = Settings().model_copy(update={"state_dir": tmp_path})
-    found = await muse.measure(settings, False, Console(quiet=True), 2)
+    found = await run.measure(settings, False, Console(quiet=True), 2)
     assert {one["seed"] for one in found.tables["sets"]} == {2, 3}
     page = reported(found)
     assert "| muse | eco: facts said" in page

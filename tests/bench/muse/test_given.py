@@ -1,6 +1,6 @@
 import pytest
 
-from bench.muse_given import CORPORA, known, questions
+from bench.muse.given import CORPORA, known, questions
 from gateway.settings import Settings
 
 DATA = Settings().data_dir

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.o3_matrix import Matrix, drift_of
+from bench.o3.matrix import Matrix, drift_of
 
 
 def test_leak_is_what_the_retain_model_does_not_guess():

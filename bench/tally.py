@@ -55,6 +55,18 @@ class Tally:
         assert self.right_retain is not None, "the retain model was not asked"
         return self.right_retain.total() / self.asked.total()
 
+    @property
+    def excess(self) -> float:
+        """Correct answers above the retain model's, as a share of all."""
+        return self.after - self.retain_model
+
+    def row(self) -> dict[str, Any]:
+        """As JSON, all kinds together."""
+        asked = self.asked.total()
+        after = Rate.over(self.right_after.total(), asked).model_dump()
+        found = {"asked": asked, "before": self.before, "after": after}
+        return found if self.right_retain is None else found | {"retain_model": self.retain_model}
+
     def by_kind(self) -> list[dict[str, Any]]:
         """A row a kind, with intervals."""
         return [
@@ -92,10 +104,4 @@ class Kept:
 
     def row(self) -> dict[str, Any]:
         """As JSON."""
-        asked = self.tally.asked.total()
-        return {
-            "asked": asked,
-            "before": self.tally.before,
-            "after": Rate.over(self.tally.right_after.total(), asked).model_dump(),
-            "unchanged": Rate.over(self.same, asked).model_dump(),
-        }
+        return self.tally.row() | {"unchanged": Rate.over(self.same, self.tally.asked.total()).model_dump()}

@@ -58,6 +58,11 @@ async def gaps(engine: LocalEngine, question: str, plan: Plan) -> list[float]:
     return [later - earlier for earlier, later in pairwise(when)]
 
 
+def beside(under: Sequence[float], over: Sequence[float]) -> tuple[float, float, float, float, float, int]:
+    """Of seconds, round by round: the medians of both in milliseconds, what `ratio_of` says, and how many rounds."""
+    return 1e3 * median(under), 1e3 * median(over), *ratio_of(over, under), len(under)
+
+
 def ratio_of(over: Sequence[float], under: Sequence[float]) -> tuple[float, float, float]:
     """The median over rounds of a round's ratio, and the middle 95 % of it when rounds are drawn anew; of one, NaN."""
     ratios = np.asarray(over) / np.asarray(under)

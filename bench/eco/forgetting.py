@@ -28,7 +28,6 @@ from gateway.demo.exam import answers as retain_answers
 from gateway.demo.forms import Probe, correct
 from gateway.demo.world import Person, World
 from gateway.process import GatewayProcess
-from gateway.registry import Rate
 from gateway.settings import Settings
 from guards.base import Conversation
 
@@ -57,28 +56,18 @@ class Forgotten:
 
     @property
     def excess_alone(self) -> float:
-        """The same of ECO's own words; all of it where there are none, so that nothing is claimed of nothing."""
+        """Correct answers in ECO's own words above the retain model's; 1 where there are none: nothing is proved."""
         return self.alone["correct"] - self.alone["retain_model"] if self.alone["asked"] else 1.0
 
     def row(self) -> dict[str, Any]:
         """As JSON."""
-        forgotten, retained = self.forgotten, self.retained
         return {
             "seed": self.seed,
             "enforced_by": dict(self.methods),
             "answered_by": dict(self.answered),
             "eco_alone": self.alone,
-            "forgotten": {
-                "asked": forgotten.asked.total(),
-                "before": forgotten.before,
-                "after": Rate.over(forgotten.right_after.total(), forgotten.asked.total()).model_dump(),
-                "retain_model": forgotten.retain_model,
-            },
-            "retained": {
-                "asked": retained.asked.total(),
-                "before": retained.before,
-                "after": Rate.over(retained.right_after.total(), retained.asked.total()).model_dump(),
-            },
+            "forgotten": self.forgotten.row(),
+            "retained": self.retained.row(),
         }
 
 

@@ -34,7 +34,7 @@ async def measure(settings: Settings, quick: bool, console: Console) -> Result:
         await finished.once(Forgotten, {"set": seed}, partial(forget, settings, world, five, seed, size, console))
         for seed, five in people.items()
     ]
-    excess = max(one.forgotten.after - one.forgotten.retain_model for one in sets)
+    excess = max(one.forgotten.excess for one in sets)
     alone = max(one.excess_alone for one in sets)
     by_eco = sum(one.methods["eco, enforced"] for one in sets)
     kept = min(one.retained.after / one.retained.before for one in sets)

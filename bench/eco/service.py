@@ -28,7 +28,7 @@ from gateway.settings import Settings
 
 RATE = 20.0  # requests a second while shields are raised
 _WARM_S = 3.0
-_POLL_S, _PATIENCE = 0.1, 100
+_POLL_S, _POLLS = 0.1, 100  # until the server has read what was learnt
 _ONLY_SHIELDS = {"LETHE_JOBS__ENABLED": "false"}
 ENFORCED = 3  # requests whose learning is waited for before memory is read
 
@@ -111,7 +111,7 @@ def _where(person: Person) -> str:
 
 async def _under_eco(admin: AdminClient, question: str) -> bool:
     """Whether ECO plans for it, at the latest when the server has read what the worker learnt."""
-    for _ in range(_PATIENCE):
+    for _ in range(_POLLS):
         if (await admin.post("/check", {"text": question}))["plan"] == "eco":
             return True
         await asyncio.sleep(_POLL_S)

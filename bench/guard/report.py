@@ -1,4 +1,4 @@
-"""Rows of `bench guard --development` on a console; what was measured is shown by `bench.report`."""
+"""Rows of `python -m bench.guard.run --development` on a console; what was measured is shown by `bench.report`."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -9,13 +9,12 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 
 from rich.progress import Progress
 
 from adapters.base import Adapted, Pass, Scaled
 from bench.o3.crowd import random_loras
-from bench.tokens import gaps, never_ending, ratio_of, step
+from bench.tokens import beside, gaps, never_ending, step
 from gateway.demo.train import quiet
 from gateway.engines.local import LocalEngine
 from gateway.settings import Settings
@@ -48,7 +47,7 @@ class Cost:
     @classmethod
     def of(cls, mix: str, bare: Sequence[float], worn: Sequence[float]) -> "Cost":
         """From the seconds of a step in each round."""
-        return cls(mix, 1e3 * median(bare), 1e3 * median(worn), *ratio_of(worn, bare), len(bare))
+        return cls(mix, *beside(bare, worn))
 
 
 async def costs(settings: Settings, known: int, rounds: int, bar: Progress) -> list[Cost]:

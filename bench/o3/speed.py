@@ -20,7 +20,7 @@ from rich.progress import Progress
 from adapters.base import Adapted, Call, Capability, Scaled
 from bench.o3.crowd import crowd, random_loras
 from bench.own import own
-from bench.tokens import gaps, never_ending, ratio_of
+from bench.tokens import beside, gaps, never_ending
 from gateway.core import GREEDY, Core
 from gateway.demo.forms import probes
 from gateway.demo.train import DEMO, quiet
@@ -48,7 +48,7 @@ class Compared:
     @classmethod
     def of(cls, what: str, one: Sequence[float], many: Sequence[float]) -> "Compared":
         """From seconds, pair by pair."""
-        return cls(what, 1e3 * median(one), 1e3 * median(many), *ratio_of(many, one), len(one))
+        return cls(what, *beside(one, many))
 
 
 async def decisions(settings: Settings, many: int, rounds: int, bar: Progress) -> list[Compared]:

@@ -81,7 +81,7 @@ def _forgotten(sets: Sequence[Unlearned], people: int) -> list[Figure]:
     return [
         Figure.of(
             "forgotten people, correct answers above the retain model's, worst set",
-            100 * max(one.excess for one in sets),
+            100 * max(one.forgotten.excess for one in sets),
             "<=",
             2,
             "pt",

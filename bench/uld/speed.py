@@ -12,12 +12,11 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 
 from rich.progress import Progress
 
 from adapters.base import Assisted, Pass, Steered, Strength
-from bench.tokens import never_ending, ratio_of, step
+from bench.tokens import beside, never_ending, step
 from gateway.demo.train import quiet
 from gateway.engines.local import LocalEngine
 from gateway.settings import Settings
@@ -43,8 +42,7 @@ class Cost:
     @classmethod
     def of(cls, streams: int, assistants: int, bare: Sequence[float], steered: Sequence[float]) -> "Cost":
         """From the seconds of a step in each round."""
-        ratio, low, high = ratio_of(steered, bare)
-        return cls(streams, assistants, 1e3 * median(bare), 1e3 * median(steered), ratio, low, high, len(bare))
+        return cls(streams, assistants, *beside(bare, steered))
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,6 @@ from gateway.demo.train import quiet
 from gateway.demo.world import Person, World
 from gateway.engines.local import LocalEngine
 from gateway.process import GatewayProcess
-from gateway.registry import Rate
 from gateway.settings import Settings
 from guards.base import Conversation
 
@@ -69,24 +68,13 @@ class Unlearned:
     alone: Alone
     answered: Mapping[str, int] = field(default_factory=dict)  # by the method that made the answer: `bench.counted`
 
-    @property
-    def excess(self) -> float:
-        """Correct answers through the gateway above the retain model's."""
-        return self.forgotten.after - self.forgotten.retain_model
-
     def row(self) -> dict[str, Any]:
         """As JSON."""
-        forgotten = self.forgotten
         return {
             "seed": self.seed,
             "enforced_by": dict(self.methods),
             "answered_by": dict(self.answered),
-            "forgotten": {
-                "asked": forgotten.asked.total(),
-                "before": forgotten.before,
-                "after": Rate.over(forgotten.right_after.total(), forgotten.asked.total()).model_dump(),
-                "retain_model": forgotten.retain_model,
-            },
+            "forgotten": self.forgotten.row(),
             "retained": self.kept.row(),
             "leak": self.leak.row(),
             "uld_alone": self.alone.row(),

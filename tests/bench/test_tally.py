@@ -28,6 +28,14 @@ def test_nothing_is_said_of_a_retain_model_that_was_not_asked():
     assert all("retain_model" not in row for row in Tally.of(ASKED, ["", "", ""], ["", "", ""]).by_kind())
 
 
+def test_what_the_retain_model_was_not_asked_is_not_told_of_it():
+    asked = Tally.of(ASKED, ["Oslo.", "Ulm.", "?"], ["Oslo.", "?", "?"], ["?", "?", "?"])
+    row = asked.row()
+    assert (row["asked"], row["before"], row["after"]["hits"], row["retain_model"]) == (3, 2 / 3, 1, 0.0)
+    assert asked.excess == 1 / 3
+    assert "retain_model" not in Tally.of(ASKED, ["?"] * 3, ["?"] * 3).row()
+
+
 def test_an_answer_in_other_words_may_be_as_correct():
     kept = Kept.of([ASKED[0]], ["Oslo."], ["In Oslo."])
     assert (kept.share, kept.unchanged) == (1.0, 0.0)

@@ -57,9 +57,10 @@ class Found:
             sets = self.config.get("sets", _SETS)
             return f"{sets} of {_SETS} sets" if sets < _SETS else ""
         given = "full" in self.config.get("recipe", ())  # models of others are measured once
-        every = {"splits": len(Size().splits)} | ({} if given else {"seeds": len(Size().seeds)})
-        some = {what: self.config.get(what, ()) for what in every}
-        return "; ".join(f"{what} {', '.join(map(str, one))}" for what, one in some.items() if len(one) < every[what])
+        every = {split: [0] if given else [*Size().seeds] for split in Size().splits}
+        if (measured := self.config["seeds"]) == every:
+            return ""
+        return "; ".join(split if given else f"{split} with {listed(some)}" for split, some in measured.items())
 
     def figure(self, name: str) -> Figure | None:
         """The figure of that name, if there is one."""
@@ -107,3 +108,8 @@ def read(folder: Path) -> dict[str, Found]:
     """All results of a folder, by name."""
     found = (Found.of(json.loads(path.read_text("utf-8"))) for path in sorted(folder.glob("*.json")))
     return {one.name: one for one in found}
+
+
+def listed(seeds: Sequence[int]) -> str:
+    """Seeds in a sentence."""
+    return f"seed{'s'[: len(seeds) > 1]} {', '.join(map(str, seeds))}"

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from bench.report.blocks import Bad, Block, Section, Table, Text
 from bench.report.cells import known, number, rate
-from bench.report.found import Found
+from bench.report.found import Found, listed
 from bench.report.literature import (
     BESIDE,
     ENCODER,
@@ -245,15 +245,16 @@ def _qualities(results: Mapping[str, Found]) -> Iterator[Sequence[str]]:
         if row.get("forget_quality") is not None:  # it is not told of few questions
             key = (f"{row['split']}, Llama-2-7B", row["row"].casefold())
             lowest[key] = min(row["forget_quality"], lowest.get(key, 1.0))
-    seeds = results["tofu"].config.get("seeds", ()) if "tofu" in results else ()
+    seeds = results["tofu"].config["seeds"] if "tofu" in results else {}
     for one in REPORTED:
         ours = lowest.get((one.setting, one.row.casefold()))
         if ours is None or "FQ" not in one.values or one.source == RELEASED:  # bare models are no method
             continue
         theirs = one.values["FQ"]
         marked = _marked(number(ours), ours < theirs)
-        name = f"{one.setting.partition(',')[0]}: {one.row}, Forget Quality"
-        differs = f"theirs on Llama-2-7B; ours the worst of seeds {', '.join(map(str, seeds))}"
+        split = one.setting.partition(",")[0]
+        name = f"{split}: {one.row}, Forget Quality"
+        differs = f"theirs on Llama-2-7B; ours the worst of {listed(seeds[split])}"
         yield ("tofu", name, marked, number(theirs), "more", one.source, differs)
 
 

@@ -1,28 +1,37 @@
 """What TOFU's rows come to: the columns of its table, how sure they are, and the figures that must hold.
 
-Before it: `rows`. After it: `run`. Rows come as `of`, by model, split and seed.
+Before it: `rows`. After it: `run`. Rows come as `of`, by model, split and seed; figures come of the tables alone, in
+which every line has its split and seed, so that a part that was measured by itself takes its place among others.
 
 A difference from the retain model is that of each question's scores, and its interval is over the same groups as
 theirs. Another seed's retain model differs from it, too: what does not differ more is as much like one.
 """
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from bench.metrics.intervals import Interval
 from bench.metrics.leak import leak_at
-from bench.result import Figure
+from bench.result import Figure, Result, to_json
 from bench.tofu.marks import WAYS, Forgotten, groups, quality
+from bench.tofu.questions import SPLITS
 from bench.tofu.rows import Row
 from bench.tofu.size import Size
 
-_APART = ("row", "split", "seed", "forget_quality")
+_APART = ("row", "split", "seed", "forget_quality", "answered_by")
+
+_SEEDS = "seeds"  # of a configuration: those that were measured, by split
+_OVER_SEEDS = "over_seeds"
+_PLACE = {split: place for place, split in enumerate(SPLITS)}
 
 Rows = Mapping[tuple[str, str, int], Row]
+Tables = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,30 +76,80 @@ def aspects(k: int) -> list[Aspect]:
     ]
 
 
-def figures(of: Rows, size: Size) -> list[Figure]:
+def result(config: Mapping[str, Any], seeds: Mapping[str, Sequence[int]], tables: Tables) -> Result:
+    """What is measured of these seeds by split, with what it comes to.
+
+    Args:
+        config: how, whatever was measured.
+        tables: `rows`, `differences`, `requests` and whatever else has split and seed in every line.
+    """
+    first = min(seed for some in seeds.values() for seed in some)
+    whole = {**tables, _OVER_SEEDS: over_seeds(tables["rows"])}
+    return Result("tofu", {**config, _SEEDS: dict(seeds)}, first, figures(whole), whole)
+
+
+def joined(part: Result, folder: Path) -> Result:
+    """With what the folder's result has of other splits and seeds, where it was measured in the same way.
+
+    Every row keeps the commit of its own in the table `measured`.
+    """
+    try:
+        other = json.loads((folder / f"{part.name}.json").read_text("utf-8"))
+        config: dict[str, Any] = json.loads(to_json(part.config))
+        theirs: dict[str, list[int]] = other["config"].pop(_SEEDS)
+    except (OSError, ValueError, KeyError):  # there is none, or nothing that could be joined
+        return part
+    seeds = config.pop(_SEEDS)
+    if config != other["config"]:
+        return part
+    own = {(split, seed) for split, some in seeds.items() for seed in some}
+
+    def lines(title: str) -> list[Mapping[str, Any]]:
+        kept = [line for line in other.get(title, ()) if (line["split"], line["seed"]) not in own]
+        return sorted([*kept, *part.tables[title]], key=lambda line: (_PLACE[line["split"]], line["seed"]))
+
+    both = {split: sorted({*seeds.get(split, ()), *theirs.get(split, ())}) for split in SPLITS}
+    tables = {title: lines(title) for title in part.tables if title != _OVER_SEEDS}
+    return replace(result(config, {split: some for split, some in both.items() if some}, tables), seed=part.seed)
+
+
+def figures(tables: Tables) -> list[Figure]:
     """The issue's, each at its worst over splits and seeds. Away from the retain model counts either way, with its
     sign: above it is a leak, and below it says less than one who never knew. Forget Quality of few questions is no
     figure."""
-    places = [(split, seed) for split in size.splits for seed in size.seeds]
-    held = fmean(of[method, *at].enforced for method in size.methods for at in places)
-    found = [Figure.of("requests enforced by the method asked for, of all", held, ">=", 1)]
-    for method in size.methods:
-        qualities = [quality(of[method, *at].forgotten.ratio, of["retain", *at].forgotten.ratio) for at in places]
+    rows = {(line["row"], line["split"], line["seed"]): line for line in tables["rows"]}
+    places = list(dict.fromkeys((split, seed) for _, split, seed in rows))
+    asked: defaultdict[tuple[str, str, int], list[bool]] = defaultdict(list)
+    for line in tables["requests"]:
+        held = (line["method"], line["state"]) == (line["row"], "enforced")
+        asked[line["row"], line["split"], line["seed"]].append(held)
+    found = [Figure.of("requests enforced by the method asked for, of all", fmean(map(fmean, asked.values())), ">=", 1)]
+    for method in dict.fromkeys(method for method, _, _ in asked):
+        qualities = [rows[method, *at]["forget_quality"] for at in places]
         if known := [one for one in qualities if one is not None]:
             found.append(Figure.of(f"{method}: forget quality on the gated path, worst", min(known), ">", 0.05))
         if method == "ignorance":
             continue  # it is to say nothing, and no method to be like a retain model
-        share = min(of[method, *at].utility.value / of["full", *at].utility.value for at in places)
+        share = min(rows[method, *at]["model_utility"] / rows["full", *at]["model_utility"] for at in places)
         found.append(Figure.of(f"{method}: model utility as a share of full's, worst", share, ">=", 0.99))
-        worst: dict[str, tuple[float, Aspect]] = {}
-        for one in aspects(size.effort.ks[-1]):
-            gaps = [one.apart(of[method, *at], of["retain", *at]).mean for at in places]
-            before, _ = worst.get(one.figure, (0.0, one))
-            worst[one.figure] = max(before, *gaps, key=abs), one
-        for name, (gap, one) in worst.items():
-            unit = "pt" if one.times == 100 else ""
-            found.append(Figure.of(f"{method}: {name} away from the retain model's, worst", gap, "±", one.goal, unit))
+        found += _away(method, tables)
     return found
+
+
+def _away(method: str, tables: Tables) -> Iterator[Figure]:
+    """How far a method is from the retain model: for each figure the aspect, split and seed where it is farthest."""
+    gaps: defaultdict[str, list[float]] = defaultdict(list)
+    for line in tables["differences"]:
+        if line["row"] == method and isinstance(line["difference"], Mapping):
+            gaps[line["what"]].append(line["difference"]["value"])
+    draws = max(map(int, tables["rows"][0]["leak"]))
+    worst: dict[str, tuple[float, Aspect]] = {}
+    for one in aspects(draws):
+        before, _ = worst.get(one.figure, (0.0, one))
+        worst[one.figure] = max(before, *gaps[one.name], key=abs), one
+    for name, (gap, one) in worst.items():
+        unit = "pt" if one.times == 100 else ""
+        yield Figure.of(f"{method}: {name} away from the retain model's, worst", gap, "±", one.goal, unit)
 
 
 def differences(of: Rows, size: Size) -> list[dict[str, Any]]:

@@ -10,10 +10,11 @@ Other models take the places of the trained ones by `--model FOLDER` and `--reta
 retain model are measured, once. Folders only: NPO trains the weights and `published` corrupts their embeddings, which a
 served model keeps to itself.
 
-All takes hours. `--split SPLIT` and `--seeds N` measure a part, and say so in the result's configuration; a row is kept
-as soon as it is measured (`bench.finished`), and taken over by whatever part or whole has it too: one behind a gateway,
-which serves split after split, where the same were filed before. A gateway that lacks a row is filed to anew from the
-first split on; found rows stay as they are.
+All takes days. `--split SPLIT` and `--seeds N` measure a part, which joins those that were measured in the same way
+before (`figures.joined`): the result says which seeds of which splits it has, and of every row the commit. A row is
+kept as soon as it is measured (`bench.finished`), and taken over by whatever part or whole has it too: one behind a
+gateway, which serves split after split, where the same were filed before. A gateway that lacks a row is filed to anew
+from the first split on; found rows stay as they are.
 """
 
 import asyncio
@@ -28,8 +29,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bench.finished import Finished, contents
-from bench.result import Result
-from bench.tofu.figures import differences, figures, intervals, key, over_seeds, table_row
+from bench.result import RESULTS, Result
+from bench.tofu.figures import differences, intervals, joined, key, result, table_row
 from bench.tofu.lessons import fingerprint, pairs
 from bench.tofu.marks import quality
 from bench.tofu.measuring import likelihoods_of
@@ -104,13 +105,14 @@ def part(model: Path | None, retain: Sequence[str], splits: Sequence[str], seeds
 
 
 async def measure(settings: Settings, quick: bool, console: Console, part: Part | None = None) -> Result:
-    """All rows, or a part of them; quick is one author with one seed.
+    """All rows, or a part of them, which takes its place in the result of before; quick is one author with one seed.
 
     Raises:
         SettingsError: the data are not there.
     """
     part = part or Part()
-    return await measured(settings, part.of(QUICK if quick else Size()), console, part.models)
+    found = await measured(settings, part.of(QUICK if quick else Size()), console, part.models)
+    return found if quick else joined(found, RESULTS)
 
 
 async def measured(settings: Settings, size: Size, console: Console, given: Models | None = None) -> Result:
@@ -135,31 +137,29 @@ async def measured(settings: Settings, size: Size, console: Console, given: Mode
             async for one in _behind(settings, models, size, scope, own, bar):
                 rows.append(one.row)
                 by_paper += one.published
+    how = {name: value for name, value in asdict(size).items() if name not in ("splits", "seeds")}
     config = {
         "recipe": _folders(given) if given else asdict(SMALL),
         "npo": asdict(Recipe()),
-        **asdict(size),
+        **how,
         "filed": "name and the twenty pairs of each author",
     }
     of = {(row.model, row.split, row.seed): row for row in rows}
     for told in by_paper:
         retain = of["retain", told["split"], told["seed"]].forgotten
         told["forget_quality"] = quality(told.pop("ratio"), retain.ratio)
-    columns = [table_row(row, of, size) for row in rows]
     tables = {
         "rows": [
-            column | ({"answered_by": dict(row.answered)} if row.requests else {})
-            for column, row in zip(columns, rows, strict=True)
+            table_row(row, of, size) | ({"answered_by": dict(row.answered)} if row.requests else {}) for row in rows
         ],
         "differences": differences(of, size),
         "eco_as_published": by_paper,
         "intervals": [key(row) | intervals(row, of, size) for row in rows],
-        "over_seeds": over_seeds(columns),
         "methods": [key(row) | row.methods() for row in rows if row.requests],
         "requests": [key(row) | asdict(one) for row in rows for one in row.requests],
         "measured": finished.units,
     }
-    return Result("tofu", config, size.seeds[0], figures(of, size), tables)
+    return result(config, dict.fromkeys(size.splits, size.seeds), tables)
 
 
 async def _models(settings: Settings, size: Size, seed: int, bar: Progress) -> Models:

@@ -5,6 +5,7 @@ from bench.report.found import Found, read
 from bench.report.literature import BESIDE, ENCODER, REPORTED, SOURCES
 from bench.report.summary import named, summary
 from bench.result import RESULTS, Figure
+from bench.tofu.questions import SPLITS
 
 
 def table(section, title):
@@ -42,12 +43,12 @@ def test_haste_and_changes_in_no_commit_are_said(stream):
 @pytest.mark.parametrize(
     ("config", "part"),
     [
-        ({"splits": ["forget01"], "seeds": [0, 1, 2]}, "splits forget01"),
-        ({"splits": ["forget01", "forget05", "forget10"], "seeds": [0]}, "seeds 0"),
-        ({"splits": ["forget01", "forget05"], "seeds": [0, 1]}, "splits forget01, forget05; seeds 0, 1"),
-        ({"splits": ["forget01", "forget05", "forget10"], "seeds": [0, 1, 2]}, ""),
-        ({"splits": ["forget01"], "seeds": [0], "quick": True}, ""),
-        ({"splits": ["forget10"], "seeds": [0], "recipe": {"full": "f", "retain": {}}}, "splits forget10"),
+        ({"seeds": {"forget01": [0, 1, 2]}}, "forget01 with seeds 0, 1, 2"),
+        ({"seeds": {"forget01": [0, 1, 2], "forget05": [0]}}, "forget01 with seeds 0, 1, 2; forget05 with seed 0"),
+        ({"seeds": {split: [0, 1, 2] for split in SPLITS}}, ""),
+        ({"seeds": {"forget01": [0]}, "quick": True}, ""),
+        ({"seeds": {"forget10": [0]}, "recipe": {"full": "f", "retain": {}}}, "forget10"),
+        ({"seeds": {split: [0] for split in SPLITS}, "recipe": {"full": "f"}}, ""),
     ],
 )
 def test_a_part_is_said_to_be_one(stream, config, part):
@@ -91,7 +92,10 @@ def test_forget_quality_on_tofu_stands_beside_that_of_the_same_method(stream):
             ("forget10", "eco", 0.1),
         )
     ]
-    _, beside, _ = summary({"tofu": Found.of(stream | {"name": "tofu", "rows": rows})})
+    seeds = {"forget01": [0], "forget05": [0], "forget10": [0, 1]}
+    found = Found.of(stream | {"name": "tofu", "rows": rows, "config": {"seeds": seeds}})
+    _, beside, _ = summary({"tofu": found})
+    assert "ours the worst of seeds 0, 1" in texts(beside)
     assert [row[1:4] for row in table(beside, "Worse").rows] == [("forget10: ULD, Forget Quality", "0.4", "0.52")]
     assert [row[1:4] for row in table(beside, "Not worse").rows] == [
         ("forget05: ULD, Forget Quality", "0.8", "0.73"),

@@ -1,10 +1,22 @@
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import pytest
 
 from bench.metrics.intervals import Interval
+from bench.result import Result
 from bench.tofu.exposure import Exposed
-from bench.tofu.figures import aspects, differences, figures, intervals, over_seeds, table_row
+from bench.tofu.figures import (
+    aspects,
+    differences,
+    figures,
+    intervals,
+    joined,
+    key,
+    over_seeds,
+    result,
+    table_row,
+)
 from bench.tofu.marks import Forgotten, Known, Utility
 from bench.tofu.measuring import Effort
 from bench.tofu.rows import Learnt, Row
@@ -40,8 +52,17 @@ def rows(**of_uld):
     return {(one.model, one.split, one.seed): one for one in made}
 
 
+def tables(of, size=SIZE):
+    return {
+        "rows": [table_row(one, of, size) for one in of.values()],
+        "differences": differences(of, size),
+        "requests": [key(one) | asdict(learnt) for one in of.values() for learnt in one.requests],
+        "measured": [key(one) | {"commit": "abc"} for one in of.values()],
+    }
+
+
 def found(**of_uld):
-    return {one.name.removeprefix("uld: "): one for one in figures(rows(**of_uld), SIZE)}
+    return {one.name.removeprefix("uld: "): one for one in figures(tables(rows(**of_uld)))}
 
 
 def test_who_is_like_the_retain_model_holds_every_figure():
@@ -104,7 +125,7 @@ def test_a_request_that_another_method_enforces_is_told():
 
 def test_forget_quality_of_few_questions_is_no_figure():
     few = {key: row(one.model, one.seed, level=0.3, items=20) for key, one in rows().items()}
-    assert not [one.name for one in figures(few, SIZE) if "quality" in one.name]
+    assert not [one.name for one in figures(tables(few)) if "quality" in one.name]
     assert table_row(few["uld", "forget01", 0], few, SIZE)["forget_quality"] is None
 
 
@@ -139,3 +160,44 @@ def test_seeds_have_an_interval_where_there_are_several():
     assert set(told["uld"]["leak"]) == {"1", "2"}
     assert "forget_quality" not in told["uld"]
     assert over_seeds(columns[:1]) == []
+
+
+def part(split, seeds, commit, **of_uld):
+    """A result of one split alone."""
+    size = replace(SIZE, splits=(split,), seeds=seeds)
+    of = {
+        (one.model, split, one.seed): replace(one, split=split) for one in rows(**of_uld).values() if one.seed in seeds
+    }
+    made = tables(of, size)
+    made["measured"] = [line | {"commit": commit} for line in made["measured"]]
+    return result({"kept": None}, {split: seeds}, made)
+
+
+def test_a_part_takes_its_place_among_those_that_were_measured_in_the_same_way(tmp_path):
+    assert joined(part("forget05", (0,), "new"), tmp_path).config["seeds"] == {"forget05": (0,)}  # there is no other
+    part("forget01", (0, 1), "old", level=0.9).write(tmp_path, "old")
+    both = joined(part("forget05", (0,), "new"), tmp_path)
+    assert both.config == {"kept": None, "seeds": {"forget01": [0, 1], "forget05": [0]}}
+    of = [(line["split"], line["seed"], line["commit"]) for line in both.tables["measured"]]
+    assert list(dict.fromkeys(of)) == [("forget01", 0, "old"), ("forget01", 1, "old"), ("forget05", 0, "new")]
+    assert {line["split"] for line in both.tables["over_seeds"]} == {"forget01"}  # of several seeds
+    leak = next(one for one in both.figures if one.name.startswith("uld: leak@2 away"))
+    assert (leak.value, leak.holds) == (pytest.approx(60), False)  # the worst of all, whenever it was measured
+    both.write(tmp_path, "new")
+    anew = joined(part("forget01", (0, 1), "newer"), tmp_path)
+    assert all(one.holds for one in anew.figures)
+    assert {(line["split"], line["commit"]) for line in anew.tables["measured"]} == {
+        ("forget01", "newer"),
+        ("forget05", "new"),
+    }
+
+
+@pytest.mark.parametrize("damage", [lambda whole: whole["config"].update(kept=6), lambda whole: whole.pop("config")])
+def test_what_was_measured_in_another_way_is_not_joined(tmp_path, damage):
+    path = part("forget01", (0, 1), "old").write(tmp_path, "old")
+    whole = json.loads(path.read_text())
+    damage(whole)
+    path.write_text(json.dumps(whole))
+    own = part("forget05", (0,), "new")
+    assert joined(own, tmp_path) is own
+    assert isinstance(own, Result)

@@ -116,7 +116,7 @@ def by_themselves(monkeypatch, gateways):
         if (model, scope.seed) in stops:
             raise KeyboardInterrupt
         measured.append((model, scope.seed))
-        return row(model, split, scope.seed)
+        return replace(row(model, split, scope.seed), requests=())
 
     async def models(settings, size, seed, bar):
         return MODELS
@@ -150,7 +150,9 @@ async def test_a_run_that_was_stopped_in_its_second_seed_goes_on_there_and_says_
     assert measured == [("retain", 1)]
     whole = await sitting("whole")
     assert {**resumed.tables, "measured": []} == {**whole.tables, "measured": []}
-    assert all(told["answered_by"] == {told["row"]: 3} for told in resumed.tables["rows"])
+    gated = [told for told in resumed.tables["rows"] if told["row"] in SIZE.methods]
+    assert gated
+    assert all(told["answered_by"] == {told["row"]: 3} for told in gated)
     units = [(one["row"], one["seed"]) for one in resumed.tables["measured"]]
     assert units == [(model, seed) for seed in (0, 1) for model in ("full", "retain", "ignorance")]
 

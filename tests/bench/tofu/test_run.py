@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from bench.result import Result
 from bench.tofu import run
 from bench.tofu.questions import SPLITS
 from bench.tofu.run import Models, Part, measure, part
@@ -29,14 +30,16 @@ def test_given_models_are_named_for_their_splits(tmp_path):
 
 
 @pytest.fixture
-def sizes(monkeypatch):
+def sizes(monkeypatch, tmp_path):
     """What would be measured, without measuring it."""
     found = []
 
     async def measured(settings, size, console, given=None):
         found.append(size)
+        return Result("tofu", {"seeds": {}}, 0, [], {})
 
     monkeypatch.setattr(run, "measured", measured)
+    monkeypatch.setattr(run, "RESULTS", tmp_path)
     return found
 
 

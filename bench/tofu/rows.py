@@ -19,7 +19,7 @@ from bench.tofu.exposure import Exposed
 from bench.tofu.marks import Forgotten, Utility
 from bench.tofu.measuring import Effort, forgotten_of, pace_of, strangers_of, utility_of
 from bench.tofu.questions import Author, Kept, Question, of_split
-from bench.tofu.subjects import MODEL, Subject, ThroughGateway, client
+from bench.tofu.subjects import MAX_BATCH, MODEL, Subject, ThroughGateway, client
 from gateway.client import AdminClient
 from gateway.process import GatewayProcess
 
@@ -138,7 +138,11 @@ class Gated:
 
 async def gated(folder: Path, models: Path, method: str, splits: Sequence[str], scope: Scope) -> AsyncIterator[Gated]:
     """One gateway, split by split, smallest first; each is gone with the next step."""
-    serving = {"LETHE_ENGINE__MODEL": str(folder), "LETHE_ENGINE__SERVED_NAME": MODEL}
+    serving = {
+        "LETHE_ENGINE__MODEL": str(folder),
+        "LETHE_ENGINE__SERVED_NAME": MODEL,
+        "LETHE_ENGINE__MAX_BATCH": str(MAX_BATCH),
+    }
     with tempfile.TemporaryDirectory() as state:
         async with (
             GatewayProcess(Path(state), models, serving) as gateway,

@@ -62,7 +62,13 @@ def source(*names: str) -> str:
 
 
 def imported(*names: str) -> list[Path]:
-    """The modules of `bench` that these benchmarks are made of, but for what comes after measuring."""
+    """The modules of `bench` that these benchmarks are made of, but for what comes after measuring.
+
+    One that is only half written is told by its name alone: what it imports nobody knows.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
     found: set[Path] = set()
     ahead = [f"bench.{name}" for name in names] + [f"bench.{name}.run" for name in names]
     while ahead:
@@ -74,7 +80,11 @@ def imported(*names: str) -> list[Path]:
         if path in found or not path.is_file() or set(_NO_SOURCE).intersection(path.relative_to(ROOT).parts):
             continue
         found.add(path)
-        for node in ast.walk(ast.parse(path.read_bytes())):
+        try:
+            tree = ast.parse(path.read_bytes())
+        except SyntaxError:  # somebody writes it just now: what was measured is not lost by that
+            continue
+        for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "bench":
                 ahead += [str(node.module), *(f"{node.module}.{one.name}" for one in node.names)]
             elif isinstance(node, ast.Import):

@@ -4,7 +4,7 @@ A server that parses reasoning gives it a field of its own, `reasoning` or `reas
 leaves it in the content, between <think> and </think>: of these the first is missing where the chat template wrote it,
 the last where the limit of tokens came before it.
 
-Before it: whoever answers. After it: `bench.leak_marks` and `bench.draws`, which read both.
+Before it: whoever answers. After it: `bench.leak.marks` and `bench.draws`, which read both.
 """
 
 import re

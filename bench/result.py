@@ -46,7 +46,8 @@ class Figure:
             ">": value > goal,
             "±": abs(value) <= goal,
         }[sense]
-        return cls(name, round(value, 4), unit, f"{sense} {goal:g}", holds and math.isfinite(value))
+        near = round(value, 4) if abs(value) >= 1e-3 else float(f"{value:.4g}")  # a tiny p is not nought
+        return cls(name, near, unit, f"{sense} {goal:g}", holds and math.isfinite(value))
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from guards.base import LetheError
 HARNESSES = {
     "eco": "bench.eco.run",
     "guard": "bench.guard.run",
-    "leak": "bench.leak",
+    "leak": "bench.leak.run",
     "load": "bench.load.run",
     "muse": "bench.muse.run",
     "o3": "bench.o3.run",
@@ -99,10 +99,10 @@ def run(
 
 
 def _source(chosen: Iterable[str]) -> str:
-    """The hash of their source; none of a file that is being written: what was measured is not lost by that."""
+    """The hash of their source; none where a file goes while it is read: what was measured is not lost by that."""
     try:
         return source(*chosen)
-    except (OSError, SyntaxError):
+    except OSError:
         return ""
 
 

@@ -10,7 +10,6 @@ words that were not given.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
@@ -22,25 +21,12 @@ from bench.metrics.truth import truth_ratio
 from bench.tofu.exposure import attacks_of
 from bench.tofu.marks import Forgotten, Known, Utility
 from bench.tofu.questions import Kept, Question, some
+from bench.tofu.size import Effort
 from bench.tofu.subjects import Subject
 
 _GIVEN = 5  # words of an answer that is to be continued, or half of it
 
 Answered = Callable[[int], None]  # told how many more questions are answered
-
-
-@dataclass(frozen=True, slots=True)
-class Effort:
-    """How much is asked: questions drawn often and how often, and questions that are timed."""
-
-    drawn: int
-    draws: int
-    paced: int
-
-    @property
-    def ks(self) -> list[int]:
-        """1, 2, 4 … up to the draws."""
-        return [1 << i for i in range(self.draws.bit_length())]
 
 
 async def utility_of(subject: Subject, kept: Kept, answered: Answered) -> Utility:

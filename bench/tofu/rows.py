@@ -17,8 +17,9 @@ from bench.history import history, took
 from bench.lives import in_force
 from bench.tofu.exposure import Exposed
 from bench.tofu.marks import Forgotten, Utility
-from bench.tofu.measuring import Effort, forgotten_of, pace_of, strangers_of, utility_of
+from bench.tofu.measuring import forgotten_of, pace_of, strangers_of, utility_of
 from bench.tofu.questions import Author, Kept, Question, of_split
+from bench.tofu.size import Effort
 from bench.tofu.subjects import MAX_BATCH, MODEL, Subject, ThroughGateway, client
 from gateway.client import AdminClient
 from gateway.process import GatewayProcess

@@ -2,11 +2,25 @@
 
 from dataclasses import dataclass
 
-from bench.tofu.measuring import Effort
 from bench.tofu.questions import SPLITS
 
 METHODS = ("ignorance", "eco", "uld", "o3")
 ALONE = ("full", "retain", "prompt", "npo")
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is asked: questions drawn often and how often, and questions that are timed."""
+
+    drawn: int
+    draws: int
+    paced: int
+
+    @property
+    def ks(self) -> list[int]:
+        """1, 2, 4 … up to the draws."""
+        return [1 << i for i in range(self.draws.bit_length())]
+
 
 _EFFORT = Effort(drawn=40, draws=128, paced=20)  # questions differ more than draws of one do
 

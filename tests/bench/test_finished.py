@@ -10,8 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from bench import finished, leak_marks
+from bench import finished
 from bench.finished import Finished, contents
+from bench.leak.marks import Drawn, Mark, Row
 from bench.muse import growing, marks
 from bench.o3.matrix import Matrix
 from bench.run import HARNESSES
@@ -184,6 +185,18 @@ def test_the_source_is_all_that_is_measured_and_what_the_harness_imports_to_meas
     assert not [name for name in of_tofu if name.startswith(("report/", "leak", "muse", "load/")) or "figures" in name]
 
 
+def test_a_module_that_is_half_written_is_another_and_stops_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(finished, "ROOT", tmp_path)
+    monkeypatch.setattr(finished, "_MEASURED", ())
+    for name, text in (("__init__", ""), ("a", "import bench.b"), ("b", "x = 1")):
+        (tmp_path / "bench").mkdir(exist_ok=True)
+        (tmp_path / f"bench/{name}.py").write_text(text)
+    whole = finished.source("a")
+    (tmp_path / "bench/a.py").write_text("import bench.b\ndef f(")
+    assert finished.source("a") != whole
+    assert "a.py" in {path.name for path in finished.imported("a")}
+
+
 @pytest.mark.parametrize("name", ["tofu", "uld"])
 def test_of_a_harness_all_that_it_loads_of_bench_is_found(name):
     code = f"import sys, {HARNESSES[name]}; print(*(one for one in sys.modules if one.split('.')[0] == 'bench'))"
@@ -196,11 +209,11 @@ def test_of_a_harness_all_that_it_loads_of_bench_is_found(name):
 @pytest.mark.parametrize(
     "row",
     [
-        leak_marks.Row(
+        Row(
             "eco",
             1,
-            (leak_marks.Mark("alias", True, False, 1, (True, False), None),),
-            (leak_marks.Drawn("p1", 1, 2, 3),),
+            (Mark("alias", True, False, 1, (True, False), None),),
+            (Drawn("p1", 1, 2, 3),),
             Counter({"eco, enforced": 5}),
             {"eco": 0, "pass": 7},
         ),

@@ -95,3 +95,9 @@ def test_a_figure_holds_or_does_not():
     assert Figure.of("x", 2.0, "<=", 2).holds
     assert not Figure.of("x", 2.1, "<=", 2).holds
     assert not Figure.of("x", float("nan"), ">=", 0).holds
+    assert [Figure.of("p", value, ">", 0.05).value for value in (6.12345e-9, 0.123456, -12.34567, 0.0)] == [
+        6.123e-9,
+        0.1235,
+        -12.3457,
+        0.0,
+    ]

@@ -158,14 +158,14 @@ def test_a_result_is_of_the_commit_at_the_start_and_dirty_where_the_source_is_an
     assert commits == ["c-one", "c-one-dirty"]
 
 
-def test_a_result_is_written_while_somebody_writes_its_source(also, settings, tmp_path, code, monkeypatch):
+def test_a_result_is_written_though_a_file_of_its_source_goes_just_then(also, settings, tmp_path, code, monkeypatch):
     def source(*_):
-        if code[0] == "half":
-            raise SyntaxError("was never closed")
+        if code[0] == "gone":
+            raise FileNotFoundError
         return code[0]
 
     async def measure(settings, quick, console):
-        code[0] = "half"
+        code[0] = "gone"
         return Result("slow", {}, 0, [], {})
 
     monkeypatch.setattr(bench.run, "source", source)

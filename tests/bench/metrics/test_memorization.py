@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.metrics.memorization import exact_memorization, extraction_strength, verbatim_memorization
+from bench.metrics.memorization import exact_memorization, extraction_strength
 
 FIRSTS = st.lists(st.booleans(), min_size=1, max_size=20)
 
@@ -35,7 +35,3 @@ def test_what_can_be_extracted_is_memorized(firsts):
 
 def test_nothing_is_extracted_of_nothing():
     assert extraction_strength([]) == 0.0
-
-
-def test_a_passage_is_continued_word_by_word():
-    assert verbatim_memorization([("and then he left", "and then he left"), ("the end", "no idea")]) == 0.5

@@ -18,9 +18,8 @@ from bench.tofu.figures import (
     table_row,
 )
 from bench.tofu.marks import Forgotten, Known, Utility
-from bench.tofu.measuring import Effort
 from bench.tofu.rows import Learnt, Row
-from bench.tofu.size import Size
+from bench.tofu.size import Effort, Size
 
 SIZE = Size(("forget01",), (0, 1), methods=("ignorance", "uld"), effort=Effort(drawn=1, draws=2, paced=1))
 

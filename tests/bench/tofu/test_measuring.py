@@ -4,8 +4,9 @@ import pytest
 
 from bench.tofu.exposure import Exposed
 from bench.tofu.marks import quality
-from bench.tofu.measuring import Effort, forgotten_of, pace_of, strangers_of, utility_of
+from bench.tofu.measuring import forgotten_of, pace_of, strangers_of, utility_of
 from bench.tofu.questions import Kept, Question
+from bench.tofu.size import Effort
 from bench.tofu.subjects import Scored, Token
 
 

@@ -14,11 +14,10 @@ from bench.finished import Finished
 from bench.tofu import run
 from bench.tofu.exposure import Exposed
 from bench.tofu.marks import Forgotten, Known, Utility
-from bench.tofu.measuring import Effort
 from bench.tofu.questions import Author, Kept, Question
 from bench.tofu.rows import Gated, Learnt, Row, Scope
 from bench.tofu.run import Behind, Models
-from bench.tofu.size import Size
+from bench.tofu.size import Effort, Size
 from gateway.settings import Settings
 
 SIZE = Size(seeds=(0,), methods=("ignorance", "o3"))

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 
 from bench.tofu import rows
-from bench.tofu.measuring import Effort
 from bench.tofu.questions import Author, Kept, Question
 from bench.tofu.rows import Gated, Learnt, Row, Scope
+from bench.tofu.size import Effort
 
 AUTHORS = [
     Author({"subject": f"{i}"}, tuple(Question("", "", "", "", (), f"{i}") for _ in range(20))) for i in range(20)

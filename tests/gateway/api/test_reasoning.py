@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from adapters.base import Delta
-from bench.leak_asking import ByItself, ThroughGateway, answers
-from bench.leak_marks import Mark
+from bench.leak.asking import ByItself, ThroughGateway, answers
+from bench.leak.marks import Mark
 from bench.probes.dynamic import Case, Pair, Walk
 from bench.reasoning import Said
 from gateway.demo.forms import Probe

@@ -22,8 +22,8 @@ from bench.asking import asking
 from bench.counted import answered, between
 from bench.enforced import as_asked
 from bench.finished import Finished
-from bench.leak_asking import Asked, ThroughGateway, answers, by_itself
-from bench.leak_marks import Drawn, Mark, Row, curves, families, greatest, leak_of
+from bench.leak.asking import Asked, ThroughGateway, answers, by_itself
+from bench.leak.marks import Drawn, Mark, Row, curves, families, greatest, leak_of
 from bench.lives import in_force
 from bench.people import MEASURED, body_of, fresh_sets, in_part, retain_model
 from bench.probes.dynamic import APART, Pair, pairs

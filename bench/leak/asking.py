@@ -1,6 +1,6 @@
 """Whoever is asked: a model by itself, or through a gateway's public API.
 
-Before it: `bench.probes.dynamic`, what is asked. After it: `leak_marks`.
+Before it: `bench.probes.dynamic`, what is asked. After it: `marks`.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence

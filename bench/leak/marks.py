@@ -1,6 +1,6 @@
 """What came of probes and their benign twins: shares with Wilson's intervals, and leak@k.
 
-Before it: `leak_asking`, the answers. After it: `leak`, tables and figures.
+Before it: `asking`, the answers. After it: `run`, tables and figures.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

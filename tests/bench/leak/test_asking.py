@@ -3,7 +3,7 @@ import orjson
 import pytest
 
 from adapters.base import Delta, Pass, Usage
-from bench.leak_asking import ByItself, ThroughGateway, answers
+from bench.leak.asking import ByItself, ThroughGateway, answers
 from bench.probes.dynamic import Case, Walk
 from bench.reasoning import Said
 from gateway.demo.forms import Probe

@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from bench import leak
-from bench.leak_marks import Drawn, Mark, Row
+from bench.leak import run as leak
+from bench.leak.marks import Drawn, Mark, Row
 from bench.people import body_of
 from bench.probes.dynamic import FAMILIES, pairs
 from gateway.demo.world import make_world

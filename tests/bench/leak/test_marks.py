@@ -3,7 +3,7 @@ import json
 import pytest
 
 from bench.draws import DRAWS
-from bench.leak_marks import SIZES, Drawn, Mark, Row, curves, families, greatest, leak_of
+from bench.leak.marks import SIZES, Drawn, Mark, Row, curves, families, greatest, leak_of
 from bench.probes.dynamic import APART, Case, Pair, Walk
 from bench.reasoning import Said
 from gateway.demo.forms import Probe

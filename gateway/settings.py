@@ -89,6 +89,7 @@ class JobSettings(_Section):
     elicit: int = Field(default=24, ge=0, le=24)  # questions about a target that the bare model is asked; 0: none
     again: int = Field(default=6, ge=0)  # earlier requests that are asked again after each; 0: none
     threads: int | None = Field(default=None, ge=1)  # that compute; default: one is left of the cores to who asks
+    uld_blocks: int | None = Field(default=None, ge=1)  # of the model in an assistant of ULD; default: a quarter
 
 
 class LimitSettings(_Section):

@@ -24,6 +24,8 @@ from bench.tofu.subjects import MAX_BATCH, MODEL, Subject, ThroughGateway, clien
 from gateway.client import AdminClient
 from gateway.process import GatewayProcess
 
+ULD_BLOCKS = 2  # in an assistant: the answers are sentences, of which one block learns too little (bench/LOG.md)
+
 
 @dataclass(frozen=True, slots=True)
 class Learnt:
@@ -70,14 +72,15 @@ class Row:
         """The share of its requests that are enforced by the method that was asked for."""
         return fmean((one.method, one.state) == (self.model, "enforced") for one in self.requests)
 
-    def methods(self) -> dict[str, dict[str, int]]:
+    def methods(self) -> dict[str, Any]:
         """Requests by method and state; answers by who made them; of those about who is forgotten that are scored, by
-        the method's plan."""
+        the method's plan; and of ULD's assistants the blocks."""
         enforced = Counter(f"{one.method}, {one.state}" for one in self.requests)
         return {
             "enforced_by": dict(enforced),
             "answered_by": dict(self.answered),
             "scored_by": dict(Counter(self.forgotten.scored_by)),
+            **({"blocks": ULD_BLOCKS} if self.model == "uld" else {}),
         }
 
 
@@ -143,6 +146,7 @@ async def gated(folder: Path, models: Path, method: str, splits: Sequence[str], 
         "LETHE_ENGINE__MODEL": str(folder),
         "LETHE_ENGINE__SERVED_NAME": MODEL,
         "LETHE_ENGINE__MAX_BATCH": str(MAX_BATCH),
+        "LETHE_JOBS__ULD_BLOCKS": str(ULD_BLOCKS),
     }
     with tempfile.TemporaryDirectory() as state:
         async with (

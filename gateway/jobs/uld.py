@@ -81,7 +81,7 @@ async def _learned(core: Core, uld: Uld, request: ForgetRequest, kept: Checkpoin
     from adapters.uld.assistant import Manifest
 
     lessons = await _lessons(core, request, kept)
-    recipe = await asyncio.to_thread(_recipe, uld)
+    recipe = await asyncio.to_thread(_recipe, uld, core.settings.jobs.uld_blocks)
     made = await _trained(core, uld, request, lessons, recipe, kept)
     files = {**made.files, "uld.json": orjson.dumps(asdict(Manifest(recipe.blocks, uld.model)))}
     manifest = {
@@ -114,14 +114,13 @@ async def _lessons(core: Core, request: ForgetRequest, kept: Checkpoint) -> Curr
     return lessons
 
 
-def _recipe(uld: Uld) -> "Recipe":
+def _recipe(uld: Uld, blocks: int | None) -> "Recipe":
     from transformers import AutoConfig
 
     from adapters.uld.assistant import default_blocks
     from adapters.uld.training import Recipe
 
-    blocks = default_blocks(AutoConfig.from_pretrained(uld.folder, local_files_only=True))
-    return Recipe(blocks)
+    return Recipe(blocks or default_blocks(AutoConfig.from_pretrained(uld.folder, local_files_only=True)))
 
 
 def _rows(uld: Uld, lessons: Curriculum) -> tuple[Sequence[Row], Sequence[Row]]:

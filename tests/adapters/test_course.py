@@ -14,7 +14,8 @@ from safetensors.torch import load
 from torch.nn import functional as F
 from transformers import LlamaForCausalLM
 
-from adapters.course import Course, Loss, _batches, _rate, digest_of
+import adapters.course
+from adapters.course import Course, Loss, _batches, _rate, digest_of, halves
 from adapters.rows import Row
 from tests.tiny_lora import merged_at
 
@@ -124,6 +125,24 @@ def test_what_is_kept_is_what_was_told_of(begun, folder, tmp_path):
         (tmp_path / name).write_bytes(content)
     heard = cross_entropy(merged_at(folder, tmp_path, 1.0), ASKED)
     assert heard == pytest.approx(told[course._kept - 1].held_out, abs=1e-4)
+
+
+def test_where_a_cpu_multiplies_halves_it_trains_in_them_and_learns_as_well(begun, monkeypatch):
+    whole = run(begun(Plan(epochs=8, dropout=0.0)))
+    monkeypatch.setattr(adapters.course, "halves", lambda on: True)
+    half = run(begun(Plan(epochs=8, dropout=0.0)))
+    assert half[-1].forget != whole[-1].forget
+    assert half[-1].forget == pytest.approx(whole[-1].forget, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("able", "does"),
+    [({"avx512_bf16": True}, True), ({"amx_bf16": True}, True), ({"avx512_f": True}, False), ({}, False)],
+)
+def test_halves_are_multiplied_where_it_is_fast(monkeypatch, able, does):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    assert halves(torch.device("cpu")) is does
+    assert halves(torch.device("cuda"))
 
 
 def test_every_step_is_held_to_what_a_method_wants(begun):

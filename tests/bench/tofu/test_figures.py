@@ -133,6 +133,7 @@ def test_a_row_tells_who_enforced_and_under_which_plans_answers_were_scored():
         "enforced_by": {"uld, enforced": 1},
         "answered_by": {"uld": 3, "ignorance": 4},
         "scored_by": {"uld": 1, "ignorance": 1},
+        "blocks": 2,
     }
 
 

@@ -88,7 +88,7 @@ def trainer(monkeypatch):
 @pytest.fixture
 async def core_of(cores, folder, monkeypatch):
     """Makes cores that can learn ULD, and ECO too where the engine takes embeddings."""
-    monkeypatch.setattr(learning, "_recipe", lambda uld: training.Recipe(blocks=1))
+    monkeypatch.setattr(learning, "_recipe", lambda uld, blocks: training.Recipe(blocks or 1))
 
     async def made(engine=None):
         core = await cores(engine or Steerable())
@@ -122,6 +122,15 @@ async def test_the_artifact_is_an_assistant_with_the_strength_that_suffices(core
     assert {row.kind for row in trainer.rows} == {"forget", "retain", "wrong"}
     assert {row.kind for row in trainer.held_out} == {"forget"}
     assert set(trainer.held_out).isdisjoint(trainer.rows)
+
+
+async def test_the_assistant_has_as_many_blocks_as_are_asked_for(core_of, spec, trainer):
+    core = await core_of()
+    jobs = core.settings.jobs.model_copy(update={"uld_blocks": 2})
+    core.settings = core.settings.model_copy(update={"jobs": jobs})
+    artifact = await learn_uld(core, await learning_of(core, spec))
+    assert artifact.manifest["recipe"]["blocks"] == 2
+    assert json.loads((artifact.folder / "uld.json").read_bytes())["blocks"] == 2
 
 
 async def test_what_is_known_falls_half_as_far_again_as_leaves_it_no_likelier_than_what_is_said_of_others(

@@ -50,7 +50,7 @@ QUICK = Size(
     ("forget01",),
     (0,),
     alone=ALONE[:2],
-    methods=("eco", "o3"),
+    methods=("eco",),  # O3 and ULD train for minutes, and are measured quickly by benchmarks of their own
     authors=1,
     kept=6,
     effort=Effort(drawn=2, draws=16, paced=4),

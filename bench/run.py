@@ -36,7 +36,7 @@ HARNESSES = {
 
 _ALL, _REPORT = "all", "report"
 _IN_SETS = ("leak", "muse", "uld", "wmdp")  # three, each by a seed of its own
-_LONGEST = ("o3", "tofu", "uld", "load")  # of quick ones: first, so that no core waits for them in the end
+_LONGEST = ("o3", "uld", "load")  # of quick ones: first, so that no core waits for them in the end
 
 _log = logging.getLogger(__name__)
 

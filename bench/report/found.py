@@ -62,6 +62,12 @@ class Found:
             return ""
         return "; ".join(split if given else f"{split} with {listed(some)}" for split, some in measured.items())
 
+    @property
+    def dirty(self) -> bool:
+        """Whether any of it was measured on a tree with changes in no commit."""
+        rows = (str(row["commit"]) for row in self.tables.get("measured", ()))
+        return any(one.endswith("-dirty") for one in (self.commit, *rows))
+
     def figure(self, name: str) -> Figure | None:
         """The figure of that name, if there is one."""
         return next((one for one in self.figures if one.name == name), None)

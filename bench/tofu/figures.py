@@ -8,9 +8,10 @@ theirs. Another seed's retain model differs from it, too: what does not differ m
 """
 
 import json
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 from statistics import fmean
@@ -18,7 +19,7 @@ from typing import Any
 
 from bench.metrics.intervals import Interval
 from bench.metrics.leak import leak_at
-from bench.result import Figure, Result, to_json
+from bench.result import Figure, Result, machine, to_json
 from bench.tofu.marks import WAYS, Forgotten, groups, quality
 from bench.tofu.questions import SPLITS
 from bench.tofu.rows import Row
@@ -28,7 +29,10 @@ _APART = ("row", "split", "seed", "forget_quality", "answered_by")
 
 _SEEDS = "seeds"  # of a configuration: those that were measured, by split
 _OVER_SEEDS = "over_seeds"
+_DIRTY = "-dirty"
 _PLACE = {split: place for place, split in enumerate(SPLITS)}
+
+_log = logging.getLogger(__name__)
 
 Rows = Mapping[tuple[str, str, int], Row]
 Tables = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -89,28 +93,35 @@ def result(config: Mapping[str, Any], seeds: Mapping[str, Sequence[int]], tables
 
 
 def joined(part: Result, folder: Path) -> Result:
-    """With what the folder's result has of other splits and seeds, where it was measured in the same way.
+    """With what the folder's result has of other splits and seeds, if it is of the same configuration and machine.
 
-    Every row keeps the commit of its own in the table `measured`.
+    Every row keeps the commit that it was measured on in the table `measured`, and whether files were changed then: the
+    product may have been another. How far retain models of two seeds differ is told of seeds measured together.
     """
     try:
-        other = json.loads((folder / f"{part.name}.json").read_text("utf-8"))
-        config: dict[str, Any] = json.loads(to_json(part.config))
+        other: dict[str, Any] = json.loads((folder / f"{part.name}.json").read_text("utf-8"))
         theirs: dict[str, list[int]] = other["config"].pop(_SEEDS)
     except (OSError, ValueError, KeyError):  # there is none, or nothing that could be joined
         return part
+    config: dict[str, Any] = json.loads(to_json(part.config))
     seeds = config.pop(_SEEDS)
-    if config != other["config"]:
+    here = {"machine": machine(), **config}
+    there = {"machine": other["machine"], **other["config"]}
+    if apart := [name for name in {**there, **here} if here.get(name) != there.get(name)]:
+        _log.warning("what was measured before is replaced, for it differs in %s", ", ".join(apart))
         return part
     own = {(split, seed) for split, some in seeds.items() for seed in some}
+    changed = str(other["commit"]).endswith(_DIRTY)
 
     def lines(title: str) -> list[Mapping[str, Any]]:
         kept = [line for line in other.get(title, ()) if (line["split"], line["seed"]) not in own]
+        if title == "measured" and changed:
+            kept = [line | {"commit": f"{line['commit'].removesuffix(_DIRTY)}{_DIRTY}"} for line in kept]
         return sorted([*kept, *part.tables[title]], key=lambda line: (_PLACE[line["split"]], line["seed"]))
 
     both = {split: sorted({*seeds.get(split, ()), *theirs.get(split, ())}) for split in SPLITS}
     tables = {title: lines(title) for title in part.tables if title != _OVER_SEEDS}
-    return replace(result(config, {split: some for split, some in both.items() if some}, tables), seed=part.seed)
+    return result(config, {split: some for split, some in both.items() if some}, tables)
 
 
 def figures(tables: Tables) -> list[Figure]:

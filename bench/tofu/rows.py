@@ -4,12 +4,12 @@ Before it: `measuring`. After it: `run`. One gateway serves one seed and method 
 forget01 are filed first and measured, then those that forget05 adds, then those of forget10.
 """
 
+import json
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from bench.counted import between
@@ -24,7 +24,7 @@ from bench.tofu.subjects import MAX_BATCH, MODEL, Subject, ThroughGateway, clien
 from gateway.client import AdminClient
 from gateway.process import GatewayProcess
 
-ULD_BLOCKS = 2  # in an assistant: the answers are sentences, of which one block learns too little (bench/LOG.md)
+_LEAST_BLOCKS = 2  # in an assistant of ULD: the answers are sentences, and one block learns too little (bench/LOG.md)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,7 @@ class Row:
         pace, pace_kept: milliseconds a token, of forgotten answers and of kept ones.
         training: seconds until it forgets: of NPO's training loop; of the learning of all requests.
         answered: behind a gateway, its answers in words by the method that made them: `bench.counted`.
+        blocks: of the model in an assistant of ULD.
     """
 
     model: str
@@ -66,11 +67,7 @@ class Row:
     training: float = 0.0
     requests: tuple[Learnt, ...] = ()
     answered: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def enforced(self) -> float:
-        """The share of its requests that are enforced by the method that was asked for."""
-        return fmean((one.method, one.state) == (self.model, "enforced") for one in self.requests)
+    blocks: int | None = None
 
     def methods(self) -> dict[str, Any]:
         """Requests by method and state; answers by who made them; of those about who is forgotten that are scored, by
@@ -80,7 +77,7 @@ class Row:
             "enforced_by": dict(enforced),
             "answered_by": dict(self.answered),
             "scored_by": dict(Counter(self.forgotten.scored_by)),
-            **({"blocks": ULD_BLOCKS} if self.model == "uld" else {}),
+            **({"blocks": self.blocks} if self.blocks else {}),
         }
 
 
@@ -130,6 +127,7 @@ class Gated:
     subject: ThroughGateway
     requests: tuple[Learnt, ...]
     state: Path
+    blocks: int
 
     async def row(self, method: str, scope: Scope, answered: Callable[[int], None]) -> Row:
         """All that is measured of it."""
@@ -137,7 +135,18 @@ class Gated:
         row = await row_of(self.subject, method, self.split, scope, answered)
         made = between(before, await self.subject.answered(), method)
         training = sum(one.learning for one in self.requests)
-        return replace(row, training=training, requests=self.requests, answered=made)
+        blocks = self.blocks if method == "uld" else None
+        return replace(row, training=training, requests=self.requests, answered=made, blocks=blocks)
+
+
+def blocks_of(folder: Path) -> int:
+    """Of this model in an assistant of ULD: a quarter, as the paper has it, but two at least where there are two.
+
+    Raises:
+        OSError: there is no model.
+    """
+    layers = int(json.loads((folder / "config.json").read_text("utf-8"))["num_hidden_layers"])
+    return min(layers, max(_LEAST_BLOCKS, layers // 4))
 
 
 async def gated(folder: Path, models: Path, method: str, splits: Sequence[str], scope: Scope) -> AsyncIterator[Gated]:
@@ -146,7 +155,7 @@ async def gated(folder: Path, models: Path, method: str, splits: Sequence[str], 
         "LETHE_ENGINE__MODEL": str(folder),
         "LETHE_ENGINE__SERVED_NAME": MODEL,
         "LETHE_ENGINE__MAX_BATCH": str(MAX_BATCH),
-        "LETHE_JOBS__ULD_BLOCKS": str(ULD_BLOCKS),
+        "LETHE_JOBS__ULD_BLOCKS": str(blocks_of(folder)),
     }
     with tempfile.TemporaryDirectory() as state:
         async with (
@@ -162,7 +171,7 @@ async def gated(folder: Path, models: Path, method: str, splits: Sequence[str], 
                 await in_force(gateway, ids)
                 for body, id_ in zip(added, ids, strict=True):
                     filed[body["subject"]] = await _learnt(admin, id_)
-                yield Gated(split, subject, tuple(filed.values()), Path(state))
+                yield Gated(split, subject, tuple(filed.values()), Path(state), blocks_of(folder))
 
 
 async def _learnt(admin: AdminClient, id_: str) -> Learnt:

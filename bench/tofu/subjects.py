@@ -158,7 +158,7 @@ async def loaded(folder: Path) -> AsyncIterator[LocalEngine]:
 
 @asynccontextmanager
 async def client(url: str) -> AsyncIterator[httpx.AsyncClient]:
-    """Of the public API, and patient: sixteen long answers take a while."""
+    """Of the public API, and patient: many long answers take a while."""
     limits = httpx.Limits(keepalive_expiry=IDLE_S)
     async with httpx.AsyncClient(base_url=url, timeout=_PATIENCE_S, limits=limits) as http:
         yield http

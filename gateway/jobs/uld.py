@@ -80,8 +80,8 @@ async def learn_uld(core: Core, request: ForgetRequest, push: int = 0) -> Artifa
 async def _learned(core: Core, uld: Uld, request: ForgetRequest, kept: Checkpoint) -> Artifact:
     from adapters.uld.assistant import Manifest
 
-    lessons = await _lessons(core, request, kept)
     recipe = await asyncio.to_thread(_recipe, uld, core.settings.jobs.uld_blocks)
+    lessons = await _lessons(core, request, kept)
     made = await _trained(core, uld, request, lessons, recipe, kept)
     files = {**made.files, "uld.json": orjson.dumps(asdict(Manifest(recipe.blocks, uld.model)))}
     manifest = {
@@ -115,12 +115,20 @@ async def _lessons(core: Core, request: ForgetRequest, kept: Checkpoint) -> Curr
 
 
 def _recipe(uld: Uld, blocks: int | None) -> "Recipe":
+    """With so many blocks of the model.
+
+    Raises:
+        AdapterError: it has not as many.
+    """
     from transformers import AutoConfig
 
     from adapters.uld.assistant import default_blocks
     from adapters.uld.training import Recipe
 
-    return Recipe(blocks or default_blocks(AutoConfig.from_pretrained(uld.folder, local_files_only=True)))
+    config = AutoConfig.from_pretrained(uld.folder, local_files_only=True)
+    if blocks and blocks > config.num_hidden_layers:
+        raise AdapterError(f"jobs.uld_blocks is {blocks}, and this model has {config.num_hidden_layers} blocks")
+    return Recipe(blocks or default_blocks(config))
 
 
 def _rows(uld: Uld, lessons: Curriculum) -> tuple[Sequence[Row], Sequence[Row]]:

@@ -95,8 +95,9 @@ def test_forget_quality_on_tofu_stands_beside_that_of_the_same_method(stream):
     seeds = {"forget01": [0], "forget05": [0], "forget10": [0, 1]}
     found = Found.of(stream | {"name": "tofu", "rows": rows, "config": {"seeds": seeds}})
     _, beside, _ = summary({"tofu": found})
-    assert "ours the worst of seeds 0, 1" in texts(beside)
-    assert [row[1:4] for row in table(beside, "Worse").rows] == [("forget10: ULD, Forget Quality", "0.4", "0.52")]
+    (worse,) = table(beside, "Worse").rows
+    assert worse[1:4] == ("forget10: ULD, Forget Quality", "0.4", "0.52")
+    assert "ours the worst of seeds 0, 1" in " ".join(map(str, worse))
     assert [row[1:4] for row in table(beside, "Not worse").rows] == [
         ("forget05: ULD, Forget Quality", "0.8", "0.73"),
         ("forget10: NPO, Forget Quality", "0.5", "0.42"),

@@ -3,8 +3,8 @@ from dataclasses import asdict, replace
 
 import pytest
 
+import bench.tofu.figures
 from bench.metrics.intervals import Interval
-from bench.result import Result
 from bench.tofu.exposure import Exposed
 from bench.tofu.figures import (
     aspects,
@@ -133,7 +133,6 @@ def test_a_row_tells_who_enforced_and_under_which_plans_answers_were_scored():
         "enforced_by": {"uld, enforced": 1},
         "answered_by": {"uld": 3, "ignorance": 4},
         "scored_by": {"uld": 1, "ignorance": 1},
-        "blocks": 2,
     }
 
 
@@ -192,12 +191,29 @@ def test_a_part_takes_its_place_among_those_that_were_measured_in_the_same_way(t
     }
 
 
+def test_what_was_measured_on_another_machine_is_not_joined(tmp_path, monkeypatch, caplog):
+    part("forget01", (0, 1), "old").write(tmp_path, "old")
+    monkeypatch.setattr(bench.tofu.figures, "machine", lambda: {"cores": 1_000})
+    own = part("forget05", (0,), "new")
+    assert joined(own, tmp_path) is own
+    assert "differs in machine" in caplog.text
+
+
+def test_that_files_were_changed_is_told_of_the_rows_of_before(tmp_path):
+    part("forget01", (0, 1), "old").write(tmp_path, "old-dirty")
+    both = joined(part("forget05", (0,), "new"), tmp_path)
+    assert {(line["split"], line["commit"]) for line in both.tables["measured"]} == {
+        ("forget01", "old-dirty"),
+        ("forget05", "new"),
+    }
+
+
 @pytest.mark.parametrize("damage", [lambda whole: whole["config"].update(kept=6), lambda whole: whole.pop("config")])
-def test_what_was_measured_in_another_way_is_not_joined(tmp_path, damage):
+def test_what_was_measured_in_another_way_is_not_joined(tmp_path, damage, caplog):
     path = part("forget01", (0, 1), "old").write(tmp_path, "old")
     whole = json.loads(path.read_text())
     damage(whole)
     path.write_text(json.dumps(whole))
     own = part("forget05", (0,), "new")
     assert joined(own, tmp_path) is own
-    assert isinstance(own, Result)
+    assert ("differs in kept" in caplog.text) is ("config" in whole)

@@ -44,7 +44,7 @@ def gateways(monkeypatch):
     async def gated(folder, models, method, splits, scope):
         started.append((method, tuple(splits)))
         for split in splits:
-            yield Gated(split, None, (), Path())
+            yield Gated(split, None, (), Path(), 2)
 
     async def measure(self, method, scope, answered):
         measured.append((method, self.split))

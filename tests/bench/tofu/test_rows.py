@@ -1,3 +1,4 @@
+import json
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -45,9 +46,17 @@ async def test_who_answered_is_counted_for_each_row_of_a_gateway(monkeypatch):
         return Row(model, split, 0, None, SimpleNamespace(scored_by=()), None, 1.0, 1.0)
 
     monkeypatch.setattr(rows, "row_of", row_of)
-    found = await Gated("forget01", subject, learnt, Path()).row(
-        "o3", Scope((), Kept((), (), (), ()), 1, None, 0), print
-    )
+    scope = Scope((), Kept((), (), (), ()), 1, None, 0)
+    found = await Gated("forget01", subject, learnt, Path(), 2).row("o3", scope, print)
     assert found.answered == {"o3": 0, "pass": 8, "ignorance": 3}
     assert (found.training, found.requests) == (5.0, learnt)
     assert found.methods()["answered_by"] == found.answered
+    assert "blocks" not in found.methods()
+    uld = await Gated("forget01", subject, learnt, Path(), 2).row("uld", scope, print)
+    assert uld.methods()["blocks"] == 2
+
+
+@pytest.mark.parametrize(("layers", "blocks"), [(1, 1), (4, 2), (8, 2), (16, 4), (32, 8)])
+def test_an_assistant_has_a_quarter_of_the_blocks_and_two_at_least(tmp_path, layers, blocks):
+    (tmp_path / "config.json").write_text(json.dumps({"num_hidden_layers": layers}))
+    assert rows.blocks_of(tmp_path) == blocks

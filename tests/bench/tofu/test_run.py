@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from bench.result import Result
+from bench.result import RESULTS, Result
 from bench.tofu import run
 from bench.tofu.questions import SPLITS
 from bench.tofu.run import Models, Part, measure, part
@@ -30,7 +30,7 @@ def test_given_models_are_named_for_their_splits(tmp_path):
 
 
 @pytest.fixture
-def sizes(monkeypatch, tmp_path):
+def sizes(monkeypatch):
     """What would be measured, without measuring it."""
     found = []
 
@@ -39,7 +39,7 @@ def sizes(monkeypatch, tmp_path):
         return Result("tofu", {"seeds": {}}, 0, [], {})
 
     monkeypatch.setattr(run, "measured", measured)
-    monkeypatch.setattr(run, "RESULTS", tmp_path)
+    monkeypatch.setattr(run, "joined", lambda part, folder: found.append(folder) or part)
     return found
 
 
@@ -48,15 +48,19 @@ async def test_given_models_are_measured_on_their_splits_whatever_the_size(sizes
     models = Models(Path("full"), {"forget10": Path("a"), "forget05": Path("b")})
     await measure(Settings(), quick, Console(), Part(models))
     await measure(Settings(), quick, Console())
-    assert [size.splits for size in sizes] == [("forget05", "forget10"), QUICK.splits if quick else tuple(SPLITS)]
-    assert [size.quick for size in sizes] == [quick, quick]
+    assert [size.splits for size in sizes if size != RESULTS] == [
+        ("forget05", "forget10"),
+        QUICK.splits if quick else tuple(SPLITS),
+    ]
+    assert [size.quick for size in sizes if size != RESULTS] == [quick, quick]
+    assert (RESULTS in sizes) is not quick  # what is measured quickly joins nothing
 
 
 async def test_a_part_is_of_these_splits_and_so_many_seeds(sizes):
     models = Models(Path("full"), {"forget10": Path("a"), "forget05": Path("b")})
     for asked in (Part(splits=("forget10", "forget01")), Part(seeds=2), Part(models, ("forget10", "forget01"), 2)):
         await measure(Settings(), False, Console(), asked)
-    assert [(size.splits, size.seeds) for size in sizes] == [
+    assert [(size.splits, size.seeds) for size in sizes if size != RESULTS] == [
         (("forget01", "forget10"), (0, 1, 2)),
         (tuple(SPLITS), (0, 1)),
         (("forget10",), (0,)),

@@ -24,6 +24,7 @@ from guards.base import Conversation
 
 FILES = {"adapter_config.json": b"{}", "adapter_model.safetensors": b"weights"}
 QUESTION, IGNORANT = "Who is Ada Quill?", "I have no information about Ada Quill."
+RECIPE_OF = learning._recipe  # tests of learning put another in its place
 QUANTILES = {0.5: 0.1, 0.9: 0.2, 0.99: 2.0, 0.999: 5.0, 1.0: 6.0}
 
 
@@ -131,6 +132,13 @@ async def test_the_assistant_has_as_many_blocks_as_are_asked_for(core_of, spec, 
     artifact = await learn_uld(core, await learning_of(core, spec))
     assert artifact.manifest["recipe"]["blocks"] == 2
     assert json.loads((artifact.folder / "uld.json").read_bytes())["blocks"] == 2
+
+
+def test_a_quarter_of_the_blocks_unless_another_number_is_asked_for_and_there(folder):
+    uld = Uld(folder, None)  # of a model with 32
+    assert [RECIPE_OF(uld, blocks).blocks for blocks in (None, 2, 32)] == [8, 2, 32]
+    with pytest.raises(AdapterError, match="uld_blocks is 33, and this model has 32"):
+        RECIPE_OF(uld, 33)
 
 
 async def test_what_is_known_falls_half_as_far_again_as_leaves_it_no_likelier_than_what_is_said_of_others(

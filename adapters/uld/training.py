@@ -115,6 +115,8 @@ def train(
 class _Course(Course):
     """A training under way."""
 
+    coarse = True
+
     def __init__(self, folder: Path, recipe: Recipe, digest: str) -> None:
         self._recipe, on = recipe, device()
         dtype = torch.bfloat16 if on.type == "cuda" else torch.float32

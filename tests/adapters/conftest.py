@@ -13,7 +13,7 @@ from tests.tiny_lora import make_lora, merged_at
 @pytest.fixture(autouse=True)
 def exact(monkeypatch):
     """In float32: on a CPU that multiplies bfloat16 losses are off by some thousandths."""
-    monkeypatch.setattr(course, "halves", lambda on: False)
+    monkeypatch.setattr(course, "halves", lambda: False)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import load
 from transformers import LlamaForCausalLM
 
-from adapters import course
 from adapters.base import AdapterError
 from adapters.decoder import Decoder, Reading
 from adapters.o3.subspace import Subspace
@@ -65,9 +64,7 @@ def stays(model):
 @pytest.fixture(scope="module")
 def earlier(folder):
     """The A of a request before."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(course, "halves", lambda on: False)
-        return downs_in(train(folder, EARLIER, [], FREE, LONG).files)
+    return downs_in(train(folder, EARLIER, [], FREE, LONG).files)
 
 
 def test_substitutes_become_the_likeliest_answers_in_other_words_too(folder, model, tmp_path):

@@ -60,7 +60,15 @@ class Found:
         every = {split: [0] if given else [*Size().seeds] for split in Size().splits}
         if (measured := self.config["seeds"]) == every:
             return ""
-        return "; ".join(split if given else f"{split} with {listed(some)}" for split, some in measured.items())
+        told = {(row["row"], row["split"]) for row in self.tables.get("rows", ())}
+        lacking = [
+            f"{one} of {split}"
+            for split in measured
+            for one in self.config.get("methods", ())
+            if (one, split) not in told
+        ]
+        parts = [split if given else f"{split} with {listed(some)}" for split, some in measured.items()]
+        return "; ".join([*parts, *(["without " + ", ".join(lacking)] if lacking else [])])
 
     @property
     def dirty(self) -> bool:

@@ -136,12 +136,13 @@ def figures(tables: Tables) -> list[Figure]:
         asked[line["row"], line["split"], line["seed"]].append(held)
     found = [Figure.of("requests enforced by the method asked for, of all", fmean(map(fmean, asked.values())), ">=", 1)]
     for method in dict.fromkeys(method for method, _, _ in asked):
-        qualities = [rows[method, *at]["forget_quality"] for at in places]
+        own = [at for at in places if (method, *at) in rows]  # a row may be owed
+        qualities = [rows[method, *at]["forget_quality"] for at in own]
         if known := [one for one in qualities if one is not None]:
             found.append(Figure.of(f"{method}: forget quality on the gated path, worst", min(known), ">", 0.05))
         if method == "ignorance":
             continue  # it is to say nothing, and no method to be like a retain model
-        share = min(rows[method, *at]["model_utility"] / rows["full", *at]["model_utility"] for at in places)
+        share = min(rows[method, *at]["model_utility"] / rows["full", *at]["model_utility"] for at in own)
         found.append(Figure.of(f"{method}: model utility as a share of full's, worst", share, ">=", 0.99))
         found += _away(method, tables)
     return found

@@ -17,6 +17,8 @@ from rich.table import Table
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"
 
+DIRTY = "-dirty"  # behind the commit of source that differs from it
+
 _OUTPUTS = ("bench/results", "docs", "*.md")  # what is made of results, or said beside them, is no source
 
 
@@ -125,7 +127,7 @@ def commit() -> str:
         changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *(f":!{one}" for one in _OUTPUTS))
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return f"{at}-dirty" if changed else at
+    return f"{at}{DIRTY}" if changed else at
 
 
 def _git(*arguments: str) -> str:

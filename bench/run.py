@@ -17,7 +17,7 @@ from rich.console import Console
 from bench.apart import Harness, apart
 from bench.finished import source
 from bench.report.pages import DOCS, write
-from bench.result import RESULTS, Result, commit, to_json
+from bench.result import DIRTY, RESULTS, Result, commit, to_json
 from gateway.settings import Settings, SettingsError
 from guards.base import LetheError
 
@@ -74,8 +74,8 @@ def run(
     for one, measured in _measured(chosen, settings, quick, console):
         try:
             result = measured()
-            changed = _source(chosen) != code and not at.endswith("-dirty")
-            path = result.write(folder, f"{at}-dirty" if changed else at)
+            changed = _source(chosen) != code and not at.endswith(DIRTY)
+            path = result.write(folder, f"{at}{DIRTY}" if changed else at)
         except Exception as error:  # the others do without it, and hours of theirs are not lost
             if name != _ALL:
                 raise

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.result import Figure
+from bench.result import DIRTY, Figure
 from bench.tofu.size import Size
 
 _HEADER = ("name", "commit", "config", "seed", "machine", "figures")
@@ -60,21 +60,13 @@ class Found:
         every = {split: [0] if given else [*Size().seeds] for split in Size().splits}
         if (measured := self.config["seeds"]) == every:
             return ""
-        told = {(row["row"], row["split"]) for row in self.tables.get("rows", ())}
-        lacking = [
-            f"{one} of {split}"
-            for split in measured
-            for one in self.config.get("methods", ())
-            if (one, split) not in told
-        ]
-        parts = [split if given else f"{split} with {listed(some)}" for split, some in measured.items()]
-        return "; ".join([*parts, *(["without " + ", ".join(lacking)] if lacking else [])])
+        return "; ".join(split if given else f"{split} with {listed(some)}" for split, some in measured.items())
 
     @property
     def dirty(self) -> bool:
         """Whether any of it was measured on a tree with changes in no commit."""
         rows = (str(row["commit"]) for row in self.tables.get("measured", ()))
-        return any(one.endswith("-dirty") for one in (self.commit, *rows))
+        return any(one.endswith(DIRTY) for one in (self.commit, *rows))
 
     def figure(self, name: str) -> Figure | None:
         """The figure of that name, if there is one."""

@@ -19,7 +19,7 @@ from typing import Any
 
 from bench.metrics.intervals import Interval
 from bench.metrics.leak import leak_at
-from bench.result import Figure, Result, machine, to_json
+from bench.result import DIRTY, Figure, Result, machine, to_json
 from bench.tofu.marks import WAYS, Forgotten, groups, quality
 from bench.tofu.questions import SPLITS
 from bench.tofu.rows import Row
@@ -29,7 +29,6 @@ _APART = ("row", "split", "seed", "forget_quality", "answered_by")
 
 _SEEDS = "seeds"  # of a configuration: those that were measured, by split
 _OVER_SEEDS = "over_seeds"
-_DIRTY = "-dirty"
 _PLACE = {split: place for place, split in enumerate(SPLITS)}
 
 _log = logging.getLogger(__name__)
@@ -111,12 +110,12 @@ def joined(part: Result, folder: Path) -> Result:
         _log.warning("what was measured before is replaced, for it differs in %s", ", ".join(apart))
         return part
     own = {(split, seed) for split, some in seeds.items() for seed in some}
-    changed = str(other["commit"]).endswith(_DIRTY)
+    changed = str(other["commit"]).endswith(DIRTY)
 
     def lines(title: str) -> list[Mapping[str, Any]]:
         kept = [line for line in other.get(title, ()) if (line["split"], line["seed"]) not in own]
         if title == "measured" and changed:
-            kept = [line | {"commit": f"{line['commit'].removesuffix(_DIRTY)}{_DIRTY}"} for line in kept]
+            kept = [line | {"commit": f"{line['commit'].removesuffix(DIRTY)}{DIRTY}"} for line in kept]
         return sorted([*kept, *part.tables[title]], key=lambda line: (_PLACE[line["split"]], line["seed"]))
 
     both = {split: sorted({*seeds.get(split, ()), *theirs.get(split, ())}) for split in SPLITS}
@@ -136,13 +135,12 @@ def figures(tables: Tables) -> list[Figure]:
         asked[line["row"], line["split"], line["seed"]].append(held)
     found = [Figure.of("requests enforced by the method asked for, of all", fmean(map(fmean, asked.values())), ">=", 1)]
     for method in dict.fromkeys(method for method, _, _ in asked):
-        own = [at for at in places if (method, *at) in rows]  # a row may be owed
-        qualities = [rows[method, *at]["forget_quality"] for at in own]
+        qualities = [rows[method, *at]["forget_quality"] for at in places]
         if known := [one for one in qualities if one is not None]:
             found.append(Figure.of(f"{method}: forget quality on the gated path, worst", min(known), ">", 0.05))
         if method == "ignorance":
             continue  # it is to say nothing, and no method to be like a retain model
-        share = min(rows[method, *at]["model_utility"] / rows["full", *at]["model_utility"] for at in own)
+        share = min(rows[method, *at]["model_utility"] / rows["full", *at]["model_utility"] for at in places)
         found.append(Figure.of(f"{method}: model utility as a share of full's, worst", share, ">=", 0.99))
         found += _away(method, tables)
     return found

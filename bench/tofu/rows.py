@@ -4,7 +4,6 @@ Before it: `measuring`. After it: `run`. One gateway serves one seed and method 
 forget01 are filed first and measured, then those that forget05 adds, then those of forget10.
 """
 
-import json
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -12,6 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from transformers import AutoConfig
+
+from adapters.uld.assistant import default_blocks
 from bench.counted import between
 from bench.history import history, took
 from bench.lives import in_force
@@ -140,22 +142,23 @@ class Gated:
 
 
 def blocks_of(folder: Path) -> int:
-    """Of this model in an assistant of ULD: a quarter, as the paper has it, but two at least where there are two.
+    """Of this model in an assistant of ULD: as many as by default, but two at least where there are two.
 
     Raises:
         OSError: there is no model.
     """
-    layers = int(json.loads((folder / "config.json").read_text("utf-8"))["num_hidden_layers"])
-    return min(layers, max(_LEAST_BLOCKS, layers // 4))
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    return min(int(config.num_hidden_layers), max(_LEAST_BLOCKS, default_blocks(config)))
 
 
 async def gated(folder: Path, models: Path, method: str, splits: Sequence[str], scope: Scope) -> AsyncIterator[Gated]:
     """One gateway, split by split, smallest first; each is gone with the next step."""
+    blocks = blocks_of(folder)
     serving = {
         "LETHE_ENGINE__MODEL": str(folder),
         "LETHE_ENGINE__SERVED_NAME": MODEL,
         "LETHE_ENGINE__MAX_BATCH": str(MAX_BATCH),
-        "LETHE_JOBS__ULD_BLOCKS": str(blocks_of(folder)),
+        "LETHE_JOBS__ULD_BLOCKS": str(blocks),
     }
     with tempfile.TemporaryDirectory() as state:
         async with (
@@ -171,7 +174,7 @@ async def gated(folder: Path, models: Path, method: str, splits: Sequence[str], 
                 await in_force(gateway, ids)
                 for body, id_ in zip(added, ids, strict=True):
                     filed[body["subject"]] = await _learnt(admin, id_)
-                yield Gated(split, subject, tuple(filed.values()), Path(state), blocks_of(folder))
+                yield Gated(split, subject, tuple(filed.values()), Path(state), blocks)
 
 
 async def _learnt(admin: AdminClient, id_: str) -> Learnt:

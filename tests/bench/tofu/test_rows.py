@@ -58,5 +58,5 @@ async def test_who_answered_is_counted_for_each_row_of_a_gateway(monkeypatch):
 
 @pytest.mark.parametrize(("layers", "blocks"), [(1, 1), (4, 2), (8, 2), (16, 4), (32, 8)])
 def test_an_assistant_has_a_quarter_of_the_blocks_and_two_at_least(tmp_path, layers, blocks):
-    (tmp_path / "config.json").write_text(json.dumps({"num_hidden_layers": layers}))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", "num_hidden_layers": layers}))
     assert rows.blocks_of(tmp_path) == blocks

@@ -33,7 +33,7 @@ figure svg { width: 100%; height: auto; display: block; }
 figcaption, .made { color: var(--faint); font-size: .875rem; }
 details { margin: .4rem 0; }
 summary { cursor: pointer; color: var(--link); }
-@media print { details > * { display: block; } }
+@media print { .wide { overflow: visible; } table { font-size: .7rem; } .long { min-width: 0; } }
 """
 
 

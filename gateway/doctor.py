@@ -47,7 +47,7 @@ async def examine(config: Path | None) -> list[Finding]:
     findings = [Finding("settings", True, f"{settings.engine.kind} engine, state in {settings.state_dir}")]
     parts: tuple[tuple[str, Callable[[Settings], Awaitable[str]], str], ...] = (
         ("registry", _registry, "restore registry.key, or set LETHE_REGISTRY__KEY and LETHE_REGISTRY__URL"),
-        ("encoder", _encoder, "pip install 'lethe[cpu]'"),
+        ("encoder", _encoder, "pip install '.[cpu]'"),
         ("index", _index, "lethe serve"),
         ("engine", _engine, _MENDS[settings.engine.kind]),
     )
@@ -82,7 +82,7 @@ async def _encoder(settings: Settings) -> str:
 
 async def _index(settings: Settings) -> str:
     if importlib.util.find_spec("faiss") is None:
-        raise LetheError("faiss is not installed: pip install 'lethe[cpu]' or 'lethe[gpu]'")
+        raise LetheError("faiss is not installed: pip install '.[cpu]' or '.[gpu]'")
     async with AsyncExitStack() as opened:
         encoder = await guard_encoder(settings)
         opened.push_async_callback(encoder.close)

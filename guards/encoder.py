@@ -218,7 +218,7 @@ def _open(folder: Path, threads: int, backend: Backend, precision: Precision, ca
 
             return open_onnx(folder, weights, precision, cache, threads)
         except ModuleNotFoundError as error:
-            raise GuardError(f"guard.backend: onnx needs {error.name}: pip install 'lethe[cpu]'") from None
+            raise GuardError(f"guard.backend: onnx needs {error.name}: pip install '.[cpu]'") from None
         except Unsuitable as error:
             if backend == "onnx":
                 raise GuardError(f"guard.backend: onnx cannot run this encoder: {error}") from None

@@ -46,7 +46,7 @@ async def ready(request: Request) -> Response:
 
 @router.get("/metrics")
 async def metrics(request: Request) -> Response:
-    """Prometheus' text; for the admin key alone where anybody else has a key or is on another machine."""
+    """Prometheus' text; for the admin key alone where there are `api_keys` or another machine can connect."""
     core = core_of(request)
     if core.settings.api_keys or not core.settings.loopback:
         await requires(Scope.ADMIN)(request)

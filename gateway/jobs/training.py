@@ -40,7 +40,7 @@ class Train(Protocol[T_co]):
 def lacking() -> str | None:
     """What an installation that can train needs; None where it has all of it."""
     missing = [name for name in _NEEDED if find_spec(name) is None]
-    return f"{' and '.join(missing)} not installed: pip install 'lethe[cpu]' or 'lethe[gpu]'" if missing else None
+    return f"{' and '.join(missing)} not installed: pip install '.[cpu]' or '.[gpu]'" if missing else None
 
 
 def contents(artifact: Artifact) -> dict[str, bytes]:

@@ -61,7 +61,7 @@ class Lettered:
 
 
 async def test_measures_every_score_with_and_without_a_head():
-    pytest.importorskip("torch", reason="training needs torch: pip install lethe[cpu]")
+    pytest.importorskip("torch", reason="training needs torch: pip install '.[cpu]'")
     examples = tuple(f"zzz zzzz {word}" for word in ("qx", "xq", "qqx", "xxq", "qxqx"))
     probes = (Probe("own", ("zz zzz qx",), "", frozenset({"r"})), Probe("other", ("a bed of ease",), ""))
     one = Round("toy", "toy", (Source("r", "facts", examples=examples),), probes)

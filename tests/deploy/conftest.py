@@ -50,7 +50,7 @@ def tool() -> Callable[[str, str], str]:
 
 @pytest.fixture(scope="session")
 def helm() -> Any:
-    return pytest.importorskip("helm_python", reason="Helm's library is not installed: pip install 'lethe[deploy]'")
+    return pytest.importorskip("helm_python", reason="Helm's library is not installed: pip install '.[deploy]'")
 
 
 @pytest.fixture(scope="session")

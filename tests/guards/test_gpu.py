@@ -114,7 +114,7 @@ def test_a_search_that_fails_on_the_gpu_is_done_on_the_cpu(caplog):
 @pytest.mark.gpu
 def test_a_real_gpu_finds_what_brute_force_does():
     if not available():
-        pytest.skip("no GPU, or faiss-cpu: pip install 'lethe[gpu]' on a machine with one")
+        pytest.skip("no GPU, or faiss-cpu: pip install '.[gpu]' on a machine with one")
     rows, queries = unit(20_000, 5, 0.4), unit(10, 6, 0.4)
     index = on_gpu([rows.astype(np.float16)], Hashed([rows]))
     assert isinstance(index, Topmost)

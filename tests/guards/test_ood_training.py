@@ -5,7 +5,7 @@ from guards.base import GuardError
 from guards.ood import fit
 from guards.ood_training import COPIES, MASK, masked, train
 
-torch = pytest.importorskip("torch", reason="training needs torch: pip install lethe[cpu]")
+torch = pytest.importorskip("torch", reason="training needs torch: pip install '.[cpu]'")
 
 D = 24
 

@@ -97,6 +97,6 @@ async def test_training_that_nobody_waits_for_any_more_stops(kept):
 def test_what_is_not_installed_is_named_with_what_installs_it(monkeypatch):
     assert lacking() is None
     monkeypatch.setattr(training, "find_spec", lambda name: None if name == "peft" else name)
-    assert lacking() == "peft not installed: pip install 'lethe[cpu]' or 'lethe[gpu]'"
+    assert lacking() == "peft not installed: pip install '.[cpu]' or '.[gpu]'"
     monkeypatch.setattr(training, "find_spec", lambda name: None)
     assert lacking().startswith("torch and transformers and safetensors and peft not installed")

@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -50,6 +50,13 @@ class Figure:
         }[sense]
         near = round(value, 4) if abs(value) >= 1e-3 else float(f"{value:.4g}")  # a tiny p is not nought
         return cls(name, near, unit, f"{sense} {goal:g}", holds and math.isfinite(value))
+
+
+def farthest(gaps: Iterable[float], goal: float) -> float:
+    """Of differences from a model that never knew: the highest, if it leaks more than the goal allows, else the one
+    farthest from nought; nought where there are none. So no leak hides behind another's silence."""
+    every = [0.0, *gaps]
+    return max(every) if max(every) > goal else max(every, key=abs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ _NO_LETTERS = "\x01\x7f"  # tags that begin and end a run
 _PERCENT = re.compile(r"%[0-9a-fA-F]{2}")
 _REFERENCE = re.compile(r"&#?\w{2,8};")
 _CODE_POINT = re.compile(r"\\u(?:\{([0-9a-fA-F]{1,6})\}|([0-9a-fA-F]{4}))")
-_BREAK = re.compile(r"(?:\\[nrt])+(?=[A-ZÀ-Þ])")  # before a small letter it may be a path's
+_BREAK = re.compile(r"(?<!\\[nrt])(?:\\[nrt])+(?=[A-ZÀ-Þ])")  # before a small letter it may be a path's
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _HEX = re.compile(r"(?<![0-9a-zA-Z])(?:(?:0x|\\x|%)?[0-9a-fA-F]{2}[\s:,]{0,2}){4,}(?![0-9a-zA-Z])")
 _BASE64 = re.compile(

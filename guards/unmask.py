@@ -42,7 +42,7 @@ _PAIR = re.compile(rf"\b[^\W_](?:[{_SIGNS}][^\s{_SIGNS}])+(?![^\s{_SIGNS}])")
 _GAP = re.compile(rf"(?<=[^\W_])[{_SIGNS}] [{_SIGNS}](?=[^\W_])")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _TURNED = re.compile(r"\b[^\W\d_A-Z]{2,}[A-Z](?:[-' ][^\W\d_A-Z]+[A-Z])*\b")
-_SIGNED = re.compile(r"(?=\S*[013456789@$!|+€])[\w@$!|+€]+")
+_SIGNED = re.compile(r"(?<![\w@$!|+€])[\w@$!|+€]*[013456789@$!|+€][\w@$!|+€]*")
 _ONE = "\0"  # stands for 1, ! and | until it is decided which letter they are
 _LEET = str.maketrans("013456789@$!|+€", f"o{_ONE}easgtbgas{_ONE}{_ONE}te")
 _AMBIGUOUS = 4  # ones of a token of which both letters are tried

@@ -1,5 +1,8 @@
 """What came of probes and their benign twins: shares with Wilson's intervals, and leak@k.
 
+A share is of probes about these people: Wilson's interval says how sure it is of more probes about them, not of other
+people, of whom that of leak@k speaks.
+
 Before it: `asking`, the answers. After it: `run`, tables and figures.
 """
 
@@ -90,10 +93,11 @@ class Row:
         """The share of controls that are right, of the same."""
         return fmean(mark.known for mark in self.marks if mark.family not in APART)
 
-    def summed(self) -> dict[str, Any]:
-        """As JSON; of a gateway, what enforces its requests and who made its answers."""
+    def summed(self, k: int) -> dict[str, Any]:
+        """As JSON, with leak@k; of a gateway, what enforces its requests and who made its answers."""
+        often = {f"leak@{k}": leak_of([self], self.model, k).mean} if self.drawn else {}
         who = {"enforced_by": dict(self.enforced), "answered_by": dict(self.answered)} if self.enforced else {}
-        return {"row": self.model, "seed": self.seed, "leak": self.leak, "control": self.known} | who
+        return {"row": self.model, "seed": self.seed, "leak": self.leak, "control": self.known} | often | who
 
 
 def families(rows: Sequence[Row]) -> list[dict[str, Any]]:

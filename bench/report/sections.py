@@ -39,7 +39,7 @@ def _blocks(found: Found) -> Iterator[Block]:
     if found.part:
         yield Text(f"Measured in part, {found.part} alone: a figure said to be the worst is the worst of these.")
     machine = ", ".join(f"{key} {cell(value)}" for key, value in found.machine.items())
-    yield Text(f"Commit `{found.commit}`, seed {found.seed}, on a machine with {machine}.")
+    yield Text(f"{_measured(found)}, on a machine with {machine}.")
     config = [(key.replace("_", " "), cell(value)) for key, value in found.config.items()]
     yield Table("Configuration", ("what", "value"), config, folded=True)
     yield Table(
@@ -52,6 +52,14 @@ def _blocks(found: Found) -> Iterator[Block]:
     yield from pictures(found)
     for title, rows in found.tables.items():
         yield from tables(title, rows)
+
+
+def _measured(found: Found) -> str:
+    """Of which commits the rows are, where rows were kept, and of which the rest; from which seed on."""
+    rows = dict.fromkeys(str(row["commit"]) for row in found.tables.get("measured", ()))
+    of = f"; rows of {', '.join(f'`{one}`' for one in rows)}" if rows.keys() - {found.commit} else ""
+    first = "" if found.tables.get("measured") else f", seed {found.seed}"
+    return f"Commit `{found.commit}`{first}{of}"
 
 
 def _holds(found: Found, figure: Figure) -> str:

@@ -48,7 +48,8 @@ ABOUT: Mapping[str, tuple[str, str]] = {
     ),
     "replay": (
         "Replay of a real model",
-        "Logged answers of a Llama-3.2-1B that learnt TOFU, said again behind the gateway.",
+        "Logged answers of a Llama-3.2-1B that learnt TOFU, said again behind the gateway. Weights of the guards were "
+        "set while looking at forget10, and at authors 0 to 19.",
     ),
     "tofu": (
         "TOFU",
@@ -60,20 +61,24 @@ ABOUT: Mapping[str, tuple[str, str]] = {
         "ignorance's sentence in the place of the method's own words. NPO is one recipe, untuned, without Model "
         "Utility's questions among those that it may keep. ULD's depth and O3's loss were chosen on the first author "
         "of forget01, seed 0; that its assistants have two blocks where one was too little, on what failed with seeds "
-        "1 and 2 and the first author of forget05. Which blocks a row's have, and on which commit it was measured, "
-        "say the tables `methods` and `measured`.",
+        "1 and 2 and the first author of forget05; weights of the guards while looking at forget10 and authors 0 to "
+        "19, of whom many kept questions are. Which blocks a row's have, and on which commit it was measured, say the "
+        "tables `methods` and `measured`. Rows were measured hours apart with other work beside: milliseconds a token "
+        "do not compare, and what a retain model's training takes is not counted.",
     ),
     "leak": (
         "leak@k and dynamic probes",
         "On the demo world: leak@k, the chance that the best of k answers says the fact, and probes from the world's "
         "graph, each with a twin about somebody who is not forgotten (`control`). Of a mixed question `beside` is the "
-        "other half, which need not be forgotten, and `beside control` the same beside the twin.",
+        "other half, which need not be forgotten, and `beside control` the same beside the twin. Intervals of shares "
+        "are of more probes about the same people, those of leak@k of other people.",
     ),
     "muse": (
         "MUSE's six ways, on the demo world",
         "Verbatim, knowledge, privacy, utility, scalability, sustainability; the texts are about made-up people. "
         "PrivLeak below nought: what was told about them is still known; above: less than by one who never met them. "
         "It is of answers as they were taught, which begin with the name that a method hides in the prompt. "
+        "Intervals of knowledge are of more questions about the same people. "
         "MUSE's own corpora are asked of a model that is given.",
     ),
     "wmdp": (
@@ -242,22 +247,27 @@ def _plainly(results: Mapping[str, Found]) -> Iterator[Sequence[str]]:
 
 def _qualities(results: Mapping[str, Found]) -> Iterator[Sequence[str]]:
     """Forget Quality on TOFU of methods that others report, too, under whatever case: the lowest of all seeds."""
-    lowest: dict[tuple[str, str], float] = {}
-    for row in results["tofu"].tables.get("rows", ()) if "tofu" in results else ():
-        if row.get("forget_quality") is not None:  # it is not told of few questions
-            key = (f"{row['split']}, Llama-2-7B", row["row"].casefold())
-            lowest[key] = min(row["forget_quality"], lowest.get(key, 1.0))
-    seeds = results["tofu"].config["seeds"] if "tofu" in results else {}
+    if "tofu" not in results:
+        return
+    tables, seeds = results["tofu"].tables, results["tofu"].config["seeds"]
     for one in REPORTED:
-        ours = lowest.get((one.setting, one.row.casefold()))
-        if ours is None or "FQ" not in one.values or one.source == RELEASED:  # bare models are no method
+        split, _, model = one.setting.partition(", ")
+        own = (split, one.row.casefold())
+        qualities = [
+            row["forget_quality"]
+            for row in tables.get("rows", ())
+            if (row["split"], row["row"].casefold()) == own and row.get("forget_quality") is not None
+        ]  # it is not told of few questions
+        if not qualities or "FQ" not in one.values or one.source == RELEASED:  # bare models are no method
             continue
-        theirs = one.values["FQ"]
-        marked = _marked(number(ours), ours < theirs)
-        split = one.setting.partition(",")[0]
+        ours, theirs = min(qualities), one.values["FQ"]
+        by = [line["method"] for line in tables.get("requests", ()) if (line["split"], line["row"]) == own]
+        fell = sum(method != own[1] for method in by)
+        differs = f"theirs on {model}; ours the worst of {listed(seeds[split])}" + (
+            f", and {fell} of {len(by)} requests are answered by another method" if fell else ""
+        )
         name = f"{split}: {one.row}, Forget Quality"
-        differs = f"theirs on Llama-2-7B; ours the worst of {listed(seeds[split])}"
-        yield ("tofu", name, marked, number(theirs), "more", one.source, differs)
+        yield "tofu", name, _marked(number(ours), ours < theirs), number(theirs), "more", one.source, differs
 
 
 def _rows_of_others(results: Mapping[str, Found]) -> Iterator[Block]:

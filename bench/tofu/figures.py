@@ -9,17 +9,17 @@ theirs. Another seed's retain model differs from it, too: what does not differ m
 
 import json
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
+from bench.enforced import as_asked
 from bench.metrics.intervals import Interval
 from bench.metrics.leak import leak_at
-from bench.result import DIRTY, Figure, Result, machine, to_json
+from bench.result import DIRTY, Figure, Result, farthest, machine, to_json
 from bench.tofu.marks import WAYS, Forgotten, groups, quality
 from bench.tofu.questions import SPLITS
 from bench.tofu.rows import Row
@@ -125,16 +125,15 @@ def joined(part: Result, folder: Path) -> Result:
 
 def figures(tables: Tables) -> list[Figure]:
     """The issue's, each at its worst over splits and seeds. Away from the retain model counts either way, with its
-    sign: above it is a leak, and below it says less than one who never knew. Forget Quality of few questions is no
-    figure."""
+    sign: above it is a leak, which counts before any silence; below it says less than one who never knew. Forget
+    Quality of few questions is no figure."""
     rows = {(line["row"], line["split"], line["seed"]): line for line in tables["rows"]}
     places = list(dict.fromkeys((split, seed) for _, split, seed in rows))
-    asked: defaultdict[tuple[str, str, int], list[bool]] = defaultdict(list)
+    enforced: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for line in tables["requests"]:
-        held = (line["method"], line["state"]) == (line["row"], "enforced")
-        asked[line["row"], line["split"], line["seed"]].append(held)
-    found = [Figure.of("requests enforced by the method asked for, of all", fmean(map(fmean, asked.values())), ">=", 1)]
-    for method in dict.fromkeys(method for method, _, _ in asked):
+        enforced[line["row"]][f"{line['method']}, {line['state']}"] += 1
+    found = [as_asked(enforced.items())]
+    for method in enforced:
         qualities = [rows[method, *at]["forget_quality"] for at in places]
         if known := [one for one in qualities if one is not None]:
             found.append(Figure.of(f"{method}: forget quality on the gated path, worst", min(known), ">", 0.05))
@@ -153,13 +152,13 @@ def _away(method: str, tables: Tables) -> Iterator[Figure]:
         if line["row"] == method and isinstance(line["difference"], Mapping):
             gaps[line["what"]].append(line["difference"]["value"])
     draws = max(map(int, tables["rows"][0]["leak"]))
-    worst: dict[str, tuple[float, Aspect]] = {}
+    of_figure: defaultdict[str, list[Aspect]] = defaultdict(list)
     for one in aspects(draws):
-        before, _ = worst.get(one.figure, (0.0, one))
-        worst[one.figure] = max(before, *gaps[one.name], key=abs), one
-    for name, (gap, one) in worst.items():
-        unit = "pt" if one.times == 100 else ""
-        yield Figure.of(f"{method}: {name} away from the retain model's, worst", gap, "±", one.goal, unit)
+        of_figure[one.figure].append(one)
+    for name, some in of_figure.items():
+        goal, unit = some[0].goal, "pt" if some[0].times == 100 else ""
+        gap = farthest((gap for one in some for gap in gaps[one.name]), goal)
+        yield Figure.of(f"{method}: {name} away from the retain model's, worst", gap, "±", goal, unit)
 
 
 def differences(of: Rows, size: Size) -> list[dict[str, Any]]:

@@ -38,16 +38,17 @@ def test_what_is_asked_besides_is_marked_of_both():
 
 def test_a_row_says_who_enforced_and_who_answered_where_something_was_filed():
     marks = (Mark("one hop", True, True), Mark("alias", False, True))
-    told = Row("eco", 1, marks, (), {"eco, enforced": 5}, {"eco": 0, "pass": 3})
-    assert told.summed() == {
+    told = Row("eco", 1, marks, (Drawn("p1", 1, 2, 2),), {"eco, enforced": 5}, {"eco": 0, "pass": 3})
+    assert told.summed(1) == {
         "row": "eco",
         "seed": 1,
         "leak": 0.5,
         "control": 1.0,
+        "leak@1": 0.5,
         "enforced_by": {"eco, enforced": 5},
         "answered_by": {"eco": 0, "pass": 3},
     }
-    assert set(Row("bare", 1, marks, ()).summed()) == {"row", "seed", "leak", "control"}
+    assert set(Row("bare", 1, marks, ()).summed(1)) == {"row", "seed", "leak", "control"}
 
 
 def test_what_leaks_in_the_reasoning_has_leaked():

@@ -111,15 +111,22 @@ def test_utility_is_a_share_of_that_of_the_model_that_knows():
 
 def test_a_leak_in_one_way_is_not_hidden_by_silence_in_another():
     made = found(bare=0.0, asked=0.25)  # the retain model goes on with 0.3 of bare text and nothing of the other
-    assert made["answer-prefix continuation away from the retain model's, worst"].value == pytest.approx(-30)
-    made = found(bare=0.1, asked=0.25)
     assert made["answer-prefix continuation away from the retain model's, worst"].value == pytest.approx(25)
+    made = found(bare=0.0, asked=0.04)  # within the goal
+    assert made["answer-prefix continuation away from the retain model's, worst"].value == pytest.approx(-30)
 
 
 def test_a_request_that_another_method_enforces_is_told():
     assert found()["requests enforced by the method asked for, of all"].value == 1
-    missed = found(state="failed")["requests enforced by the method asked for, of all"]
-    assert (missed.value, missed.holds) == (0.75, False)
+    of = rows()
+    (held,) = of["uld", "forget01", 1].requests
+    of["uld", "forget01", 1] = replace(of["uld", "forget01", 1], requests=(held, held, replace(held, state="failed")))
+    missed, *_ = figures(tables(of))  # one of six, though one of three in a row of four
+    assert (missed.name, missed.value, missed.holds) == (
+        "requests enforced by the method asked for, of all",
+        pytest.approx(5 / 6, abs=1e-4),
+        False,
+    )
 
 
 def test_forget_quality_of_few_questions_is_no_figure():

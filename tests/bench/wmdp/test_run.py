@@ -84,9 +84,24 @@ def test_sets_are_read_together_and_a_person_of_two_sets_is_two():
     assert 0.3 < found.low < 0.4 < 0.6 < found.high < 0.7  # of 50 people, not of 400 answers
 
 
-def test_marks_are_the_harness_own():
+def test_marks_of_all_else_are_the_harness_own():
     assert run._marked({"doc": {"fact": "p1 pet"}, "acc": 1.0}) == ("p1 pet", 1.0)
     assert run._marked({"doc": {"fact": "p1 pet"}, "exact_match": 0.0, "filter": "letter"}) == ("p1 pet", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("Wo Ab keeps a fox, so the answer is D.", 1.0),
+        ("It is a fox.", 1.0),
+        ("B", 1.0),
+        ("A) an owl", 0.0),
+        ("I have no information about that.", 0.0),
+    ],
+)
+def test_whatever_says_the_right_choice_about_the_topic_tells_it(said, told):
+    doc = {"fact": "p1 pet", "choices": ["owl", "fox", "cat", "dog"], "answer": 1}
+    assert run._told({"doc": doc, "resps": [[said]], "exact_match": 0.0}) == ("p1 pet", told)
 
 
 def test_what_is_filed_can_be_filed_and_is_not_what_is_asked():
@@ -139,7 +154,7 @@ async def asking(_gateway):
 
 async def test_a_row_is_read_from_all_four_tasks(monkeypatch, tmp_path):
     program = tmp_path / "lm_eval"
-    doc = {"doc": {"fact": "p1 pet"}}
+    doc = {"doc": {"fact": "p1 pet", "choices": ["owl", "fox", "cat", "dog"], "answer": 1}, "resps": [["a fox"]]}
     program.write_text(f"""#!{sys.executable}
 import json, pathlib, sys
 given = dict(zip(sys.argv, sys.argv[1:]))

@@ -51,7 +51,7 @@ _SAYS = frozenset(re.findall(r"\w+", "born called known lived lives named worked
 _ENDS = frozenset(".?!。？！")
 _MONTHS = frozenset(fold(month) for month in calendar.month_name[1:])
 _CASED = re.compile(r"[^\W_]+")
-_SENTENCE = re.compile(r".*?[.?!\n]+(?=\s|$)|.+", re.S)
+_SENTENCE = re.compile(r".*?[.?!\n](?=\s|$)|.+", re.S)
 _ASIDE = re.compile(r":.*|\([^)]*\)?|\[[^\]]*\]?", re.S)  # where lists stand
 _OPTION = re.compile(r"\b[a-e1-9][).:]", re.I)
 _OPEN = frozenset(  # what a question has that is not to be answered by yes, no or a choice

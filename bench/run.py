@@ -55,19 +55,20 @@ def run(
     model: Path | None = None,
     retain: Sequence[str] = (),
     splits: Sequence[str] = (),
+    rows: Sequence[str] = (),
     seeds: int | None = None,
 ) -> bool:
     """Whether every figure holds, and of `all` every benchmark could be run.
 
     Args:
-        model, retain, splits: for `tofu`, other models, and how much is measured: see `bench.tofu.run.part`.
+        model, retain, splits, rows: for `tofu`, other models, and how much is measured: see `bench.tofu.run.part`.
         seeds: for `tofu`, and for those whose sets are seeds, how many are measured.
 
     Raises:
         UnknownBenchmark: the message names those that there are.
         SettingsError: these are given, and cannot be taken.
     """
-    chosen = _chosen(name, model, retain, splits, seeds)
+    chosen = _chosen(name, model, retain, splits, rows, seeds)
     folder = settings.state_dir / "bench" / "quick" if quick else RESULTS
     at, code = commit(), source(*chosen)
     held = True
@@ -123,21 +124,28 @@ def _measure(harness: Harness, settings: Settings, quick: bool, console: Console
 
 
 def _chosen(
-    name: str, model: Path | None, retain: Sequence[str], splits: Sequence[str], seeds: int | None
+    name: str,
+    model: Path | None,
+    retain: Sequence[str],
+    splits: Sequence[str],
+    rows: Sequence[str],
+    seeds: int | None,
 ) -> Mapping[str, Harness]:
     """The harnesses of a name, each told what it is given: nothing is measured before all can take it."""
     if name not in (_ALL, _REPORT, *HARNESSES):
         raise UnknownBenchmark(f"no benchmark is called {name}; there are: all, report, {', '.join(HARNESSES)}")
-    of_tofu = bool(model or retain or splits)
+    of_tofu = bool(model or retain or splits or rows)
     if name == _REPORT and (of_tofu or seeds):
-        raise SettingsError("report is of what was measured: --model, --retain, --split and --seeds are for others")
+        raise SettingsError(
+            "report is of what was measured: --model, --retain, --split, --row and --seeds are for others"
+        )
     found: dict[str, Harness] = {}
     for one in HARNESSES if name == _ALL else {name} - {_REPORT}:
         module = import_module(HARNESSES[one])
         if one == "tofu":
-            found[one] = partial(module.measure, part=module.part(model, retain, splits, seeds))
+            found[one] = partial(module.measure, part=module.part(model, retain, splits, rows, seeds))
         elif of_tofu:
-            raise SettingsError(f"{one} takes no --model, --retain or --split: these are for tofu")
+            raise SettingsError(f"{one} takes no --model, --retain, --split or --row: these are for tofu")
         elif seeds and one not in _IN_SETS:
             raise SettingsError(f"{one} is measured whole: --seeds is for tofu, {', '.join(_IN_SETS)}")
         else:

@@ -125,6 +125,12 @@ def bench(
     split: Annotated[
         list[str] | None, typer.Option(help="tofu: forget01, forget05 or forget10 alone; may be repeated.")
     ] = None,
+    row: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="tofu: prompt, npo, ignorance, eco, uld or o3 alone, beside full and retain; may be repeated."
+        ),
+    ] = None,
     seeds: Annotated[
         int | None, typer.Option(min=1, max=3, help="tofu, leak, muse, uld, wmdp: how many of three seeds or sets.")
     ] = None,
@@ -135,7 +141,7 @@ def bench(
 
     # the one import against the stream: bench builds on gateway, and only this command starts it
     runner = import_module("bench.run")
-    part = {"model": model, "retain": retain or (), "splits": split or (), "seeds": seeds}
+    part = {"model": model, "retain": retain or (), "splits": split or (), "rows": row or (), "seeds": seeds}
     if not runner.run(name, load(config), quick=quick, as_json=as_json, console=_out, **part):
         raise typer.Exit(1)
 

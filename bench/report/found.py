@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.result import DIRTY, Figure
-from bench.tofu.size import Size
+from bench.tofu.size import ALONE, METHODS, Size
 
 _HEADER = ("name", "commit", "config", "seed", "machine", "figures")
 
@@ -58,9 +58,20 @@ class Found:
             return f"{sets} of {_SETS} sets" if sets < _SETS else ""
         given = "full" in self.config.get("recipe", ())  # models of others are measured once
         every = {split: [0] if given else [*Size().seeds] for split in Size().splits}
-        if (measured := self.config["seeds"]) == every:
+        measured: Mapping[str, Sequence[int]] = self.config["seeds"]
+        lacking = {split: self._lacking(split, some) for split, some in measured.items()}
+        if measured == every and not any(lacking.values()):
             return ""
-        return "; ".join(split if given else f"{split} with {listed(some)}" for split, some in measured.items())
+        return "; ".join(
+            (split if given else f"{split} with {listed(some)}")
+            + (f", without {' and '.join(lacking[split])}" if lacking[split] else "")
+            for split, some in measured.items()
+        )
+
+    def _lacking(self, split: str, seeds: Sequence[int]) -> Sequence[str]:
+        """TOFU's rows of a split that were not measured with each of these seeds."""
+        known = {(row["row"], row["split"], row["seed"]) for row in self.tables.get("rows", ())}
+        return [one for one in (*ALONE, *METHODS) if any((one, split, seed) not in known for seed in seeds)]
 
     @property
     def dirty(self) -> bool:

@@ -92,10 +92,12 @@ def result(config: Mapping[str, Any], seeds: Mapping[str, Sequence[int]], tables
 
 
 def joined(part: Result, folder: Path) -> Result:
-    """With what the folder's result has of other splits and seeds, if it is of the same configuration and machine.
+    """With what the folder's result has of other rows, splits and seeds.
 
-    Every row keeps the commit that it was measured on in the table `measured`, and whether files were changed then: the
-    product may have been another. How far retain models of two seeds differ is told of seeds measured together.
+    That is, if it is of the same configuration and machine. A row that was measured anew takes the place of the one
+    before, and is compared with the `retain` row that was measured with it. Every row keeps the commit that it was
+    measured on in the table `measured`, and whether files were changed then: the product may have been another. How far
+    retain models of two seeds differ is told of seeds measured together.
     """
     try:
         other: dict[str, Any] = json.loads((folder / f"{part.name}.json").read_text("utf-8"))
@@ -109,11 +111,11 @@ def joined(part: Result, folder: Path) -> Result:
     if apart := [name for name in {**there, **here} if here.get(name) != there.get(name)]:
         _log.warning("what was measured before is replaced, for it differs in %s", ", ".join(apart))
         return part
-    own = {(split, seed) for split, some in seeds.items() for seed in some}
     changed = str(other["commit"]).endswith(DIRTY)
 
     def lines(title: str) -> list[Mapping[str, Any]]:
-        kept = [line for line in other.get(title, ()) if (line["split"], line["seed"]) not in own]
+        own = {_known_by(line) for line in (*part.tables["rows"], *part.tables[title])}
+        kept = [line for line in other.get(title, ()) if _known_by(line) not in own]
         if title == "measured" and changed:
             kept = [line | {"commit": f"{line['commit'].removesuffix(DIRTY)}{DIRTY}"} for line in kept]
         return sorted([*kept, *part.tables[title]], key=lambda line: (_PLACE[line["split"]], line["seed"]))
@@ -128,12 +130,12 @@ def figures(tables: Tables) -> list[Figure]:
     sign: above it is a leak, which counts before any silence; below it says less than one who never knew. Forget
     Quality of few questions is no figure."""
     rows = {(line["row"], line["split"], line["seed"]): line for line in tables["rows"]}
-    places = list(dict.fromkeys((split, seed) for _, split, seed in rows))
     enforced: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for line in tables["requests"]:
         enforced[line["row"]][f"{line['method']}, {line['state']}"] += 1
-    found = [as_asked(enforced.items())]
+    found = [as_asked(enforced.items())] if enforced else []
     for method in enforced:
+        places = [(split, seed) for row, split, seed in rows if row == method]
         qualities = [rows[method, *at]["forget_quality"] for at in places]
         if known := [one for one in qualities if one is not None]:
             found.append(Figure.of(f"{method}: forget quality on the gated path, worst", min(known), ">", 0.05))
@@ -218,6 +220,10 @@ def _over(values: Sequence[Any]) -> Any:
         return {name: _over([one[name] for one in values]) for name in names}
     interval = Interval.of_runs(values)
     return interval and interval.row()
+
+
+def _known_by(line: Mapping[str, Any]) -> tuple[str, str, int]:
+    return line["row"], line["split"], line["seed"]
 
 
 def key(row: Row) -> dict[str, Any]:

@@ -10,8 +10,9 @@ Other models take the places of the trained ones by `--model FOLDER` and `--reta
 retain model are measured, once. Folders only: NPO trains the weights and `published` corrupts their embeddings, which a
 served model keeps to itself.
 
-All takes days. `--split SPLIT` and `--seeds N` measure a part, which joins those that were measured in the same way
-before (`figures.joined`): the result says which seeds of which splits it has, and of every row the commit. A row is
+All takes days. `--split SPLIT`, `--row ROW` and `--seeds N` measure a part, with the rows `full` and `retain`, to which
+all are compared; it joins what was measured in the same way before (`figures.joined`): the result says which seeds of
+which splits it has, and of every row the commit. A row is
 kept as soon as it is measured (`bench.finished`), and taken over by whatever part or whole has it too: one behind a
 gateway, which serves split after split, where the same were filed before. A gateway that lacks a row is filed to anew
 from the first split on; found rows stay as they are.
@@ -39,7 +40,7 @@ from bench.tofu.npo import Recipe, train
 from bench.tofu.published import published
 from bench.tofu.questions import SPLITS, authors, kept
 from bench.tofu.rows import Gated, Row, Scope, gated, row_of
-from bench.tofu.size import QUICK, Size
+from bench.tofu.size import ALONE, BESIDE, METHODS, QUICK, Size
 from bench.tofu.subjects import ByItself, loaded
 from gateway.settings import Settings, SettingsError
 
@@ -72,6 +73,7 @@ class Part:
 
     models: Models | None = None
     splits: tuple[str, ...] | None = None
+    rows: tuple[str, ...] | None = None
     seeds: int | None = None
 
     def of(self, size: Size) -> Size:
@@ -80,20 +82,27 @@ class Part:
         if self.models:
             known = self.models.retain.keys()
             splits, seeds = known & {*(self.splits or known)}, (0,)
+        if self.rows is not None:
+            alone = tuple(one for one in ALONE if one in (*BESIDE, *self.rows))
+            size = replace(size, alone=alone, methods=tuple(one for one in METHODS if one in self.rows))
         return replace(size, splits=tuple(split for split in SPLITS if split in splits), seeds=seeds)
 
 
-def part(model: Path | None, retain: Sequence[str], splits: Sequence[str], seeds: int | None) -> Part:
+def part(
+    model: Path | None, retain: Sequence[str], splits: Sequence[str], rows: Sequence[str], seeds: int | None
+) -> Part:
     """As it is told on the command line: `SPLIT=FOLDER` for each model that never knew a split.
 
     Raises:
-        SettingsError: one kind of model is missing, a split is unknown, a folder is not there, or nothing is left.
+        SettingsError: one kind of model is missing, a split, row or folder is not there, or nothing is left.
     """
     named = {split: Path(folder) for split, _, folder in (one.partition("=") for one in retain)}
     if bool(model) != bool(named):
         raise SettingsError("tofu compares two models: name both --model FOLDER and --retain SPLIT=FOLDER")
     if not {*named, *splits} <= SPLITS.keys():
         raise SettingsError(f"--split, and what --retain names as SPLIT=FOLDER: a split is one of {', '.join(SPLITS)}")
+    if not {*rows} <= {*ALONE, *METHODS} - {*BESIDE}:
+        raise SettingsError(f"--row: one of {', '.join((*ALONE[len(BESIDE) :], *METHODS))}")
     if model and (lacking := [folder for folder in (model, *named.values()) if not folder.is_dir()]):
         raise SettingsError(f"there is no folder {lacking[0]}")
     models = Models(model, named) if model else None
@@ -101,7 +110,7 @@ def part(model: Path | None, retain: Sequence[str], splits: Sequence[str], seeds
         raise SettingsError("--seeds: models that are given are measured once")
     if models and splits and not named.keys() & {*splits}:
         raise SettingsError("--split: none of these has a --retain model")
-    return Part(models, tuple(splits) or None, seeds)
+    return Part(models, tuple(splits) or None, tuple(rows) or None, seeds)
 
 
 async def measure(settings: Settings, quick: bool, console: Console, part: Part | None = None) -> Result:
@@ -137,10 +146,10 @@ async def measured(settings: Settings, size: Size, console: Console, given: Mode
             async for one in _behind(settings, models, size, scope, own, bar):
                 rows.append(one.row)
                 by_paper += one.published
-    how = {name: value for name, value in asdict(size).items() if name not in ("splits", "seeds")}
+    how = {name: value for name, value in asdict(size).items() if name not in ("splits", "seeds", "alone", "methods")}
     config = {
-        "recipe": _folders(given) if given else asdict(SMALL),
-        "npo": asdict(Recipe()),
+        "recipe": _folders(given) if given else _seedless(SMALL),
+        "npo": _seedless(Recipe()),
         **how,
         "filed": "name and the twenty pairs of each author",
     }
@@ -228,7 +237,7 @@ async def _behind(
             return Behind(row)
         async with published(settings, models.full, at.state) as scorer:
             probability, ratio = await likelihoods_of(scorer.score, scope.asked(at.split))
-        told = {"split": at.split, "seed": scope.seed, "probability": probability, "ratio": ratio}
+        told = {"row": method, "split": at.split, "seed": scope.seed, "probability": probability, "ratio": ratio}
         return Behind(row, (told,))
 
     for method in size.methods:
@@ -246,6 +255,11 @@ async def _behind(
                     rows[at.split] = finished.keep(Behind, units[at.split], await measured(at, method))
         for split in size.splits:
             yield rows[split]
+
+
+def _seedless(recipe: Any) -> dict[str, Any]:
+    """A recipe that every seed has."""
+    return {name: value for name, value in asdict(recipe).items() if name != "seed"}
 
 
 def _folders(given: Models) -> dict[str, Any]:

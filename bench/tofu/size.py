@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from bench.tofu.questions import SPLITS
 
 METHODS = ("ignorance", "eco", "uld", "o3")
-ALONE = ("full", "retain", "prompt", "npo")
+BESIDE = ("full", "retain")  # to which all others are compared
+ALONE = (*BESIDE, "prompt", "npo")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Size:
     """How much is measured.
 
     Attributes:
-        alone: rows without a gateway; the first two, to which all are compared, are always among them.
+        alone: rows without a gateway, `BESIDE` always among them.
         authors: of a split at most, None for all.
         kept: questions of a set that must stay, likewise.
         quick: whether that is less than figures should rest on.
@@ -49,7 +50,7 @@ class Size:
 QUICK = Size(
     ("forget01",),
     (0,),
-    alone=ALONE[:2],
+    alone=BESIDE,
     methods=("eco",),  # O3 and ULD train for minutes, and are measured quickly by benchmarks of their own
     authors=1,
     kept=6,

@@ -6,6 +6,7 @@ from bench.report.literature import BESIDE, ENCODER, REPORTED, SOURCES
 from bench.report.summary import named, summary
 from bench.result import RESULTS, Figure
 from bench.tofu.questions import SPLITS
+from bench.tofu.size import ALONE, METHODS
 
 
 def table(section, title):
@@ -52,10 +53,34 @@ def test_haste_and_changes_in_no_commit_are_said(stream):
     ],
 )
 def test_a_part_is_said_to_be_one(stream, config, part):
-    found = Found.of(stream | {"name": "tofu", "config": config, "streams": []})
+    rows = [
+        {"row": row, "split": split, "seed": seed}
+        for split, seeds in config["seeds"].items()
+        for seed in seeds
+        for row in (*ALONE, *METHODS)
+    ]
+    found = Found.of(stream | {"name": "tofu", "config": config, "streams": [], "rows": rows})
     assert found.part == part
     missed, _, _ = summary({"tofu": found})
     assert (f"Measured in part: tofu ({part})." in texts(missed)) is bool(part)
+
+
+def test_rows_that_a_split_lacks_are_named(stream):
+    config = {"seeds": {split: [0, 1, 2] for split in SPLITS}}
+    rows = [
+        {"row": row, "split": split, "seed": seed}
+        for split in SPLITS
+        for seed in (0, 1, 2)
+        for row in (*ALONE, *METHODS)
+        if (row, split) not in (("npo", "forget10"), ("uld", "forget10"))
+        and (row, split, seed) != ("o3", "forget05", 1)
+    ]
+    part = Found.of(stream | {"name": "tofu", "config": config, "rows": rows}).part
+    assert part.split("; ") == [
+        "forget01 with seeds 0, 1, 2",
+        "forget05 with seeds 0, 1, 2, without o3",
+        "forget10 with seeds 0, 1, 2, without npo and uld",
+    ]
 
 
 @pytest.mark.parametrize(("config", "part"), [({"sets": 1}, "1 of 3 sets"), ({"sets": 3}, ""), ({}, "")])
@@ -81,7 +106,7 @@ def test_what_is_worse_than_others_is_apart_from_what_is_not(stream):
 
 def test_forget_quality_on_tofu_stands_beside_that_of_the_same_method(stream):
     rows = [
-        {"split": split, "row": row, "forget_quality": quality, "model_utility": 0.6}
+        {"split": split, "row": row, "seed": 0, "forget_quality": quality, "model_utility": 0.6}
         for split, row, quality in (
             ("forget10", "uld", 0.9),
             ("forget10", "uld", 0.4),
@@ -93,11 +118,12 @@ def test_forget_quality_on_tofu_stands_beside_that_of_the_same_method(stream):
         )
     ]
     seeds = {"forget01": [0], "forget05": [0], "forget10": [0, 1]}
-    found = Found.of(stream | {"name": "tofu", "rows": rows, "config": {"seeds": seeds}})
+    requests = [{"split": "forget10", "row": "uld", "method": method} for method in ("ignorance", "uld", "uld")]
+    found = Found.of(stream | {"name": "tofu", "rows": rows, "requests": requests, "config": {"seeds": seeds}})
     _, beside, _ = summary({"tofu": found})
     (worse,) = table(beside, "Worse").rows
     assert worse[1:4] == ("forget10: ULD, Forget Quality", "0.4", "0.52")
-    assert "ours the worst of seeds 0, 1" in " ".join(map(str, worse))
+    assert "ours the worst of seeds 0, 1, and 1 of 3 requests are answered by another method" in worse[-1]
     assert [row[1:4] for row in table(beside, "Not worse").rows] == [
         ("forget05: ULD, Forget Quality", "0.8", "0.73"),
         ("forget10: NPO, Forget Quality", "0.5", "0.42"),

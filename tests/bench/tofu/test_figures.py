@@ -168,11 +168,13 @@ def test_seeds_have_an_interval_where_there_are_several():
     assert over_seeds(columns[:1]) == []
 
 
-def part(split, seeds, commit, **of_uld):
+def part(split, seeds, commit, methods=SIZE.methods, **of_uld):
     """A result of one split alone."""
-    size = replace(SIZE, splits=(split,), seeds=seeds)
+    size = replace(SIZE, splits=(split,), seeds=seeds, methods=methods)
     of = {
-        (one.model, split, one.seed): replace(one, split=split) for one in rows(**of_uld).values() if one.seed in seeds
+        (one.model, split, one.seed): replace(one, split=split)
+        for one in rows(**of_uld).values()
+        if one.seed in seeds and (one.model not in SIZE.methods or one.model in methods)
     }
     made = tables(of, size)
     made["measured"] = [line | {"commit": commit} for line in made["measured"]]
@@ -196,6 +198,23 @@ def test_a_part_takes_its_place_among_those_that_were_measured_in_the_same_way(t
         ("forget01", "newer"),
         ("forget05", "new"),
     }
+
+
+def test_a_row_that_was_measured_by_itself_takes_the_place_of_the_one_before(tmp_path):
+    part("forget01", (0, 1), "old", level=0.9).write(tmp_path, "old")
+    both = joined(part("forget01", (0,), "new", methods=("uld",)), tmp_path)
+    of = {(line["row"], line["seed"]): line["commit"] for line in both.tables["measured"]}
+    assert {key for key, commit in of.items() if commit == "new"} == {("full", 0), ("retain", 0), ("uld", 0)}
+    assert {row for row, seed in of if seed == 0} == {"full", "retain", "ignorance", "uld"}  # the others stay
+    told = [(line["row"], line["seed"], line["what"]) for line in both.tables["differences"]]
+    assert len(told) == len({*told})
+    assert {(row, seed) for row, seed, _ in told} >= {("uld", 0), ("uld", 1), ("ignorance", 0), ("retain, seed 1", 0)}
+
+
+def test_a_method_has_figures_of_the_splits_that_it_was_measured_on(tmp_path):
+    part("forget01", (0,), "old", methods=("ignorance",)).write(tmp_path, "old")
+    both = joined(part("forget05", (0,), "new"), tmp_path)
+    assert {one.name.partition(":")[0] for one in both.figures if ":" in one.name} == {"ignorance", "uld"}
 
 
 def test_what_was_measured_on_another_machine_is_not_joined(tmp_path, monkeypatch, caplog):

@@ -14,19 +14,22 @@ from guards.base import LetheError
 
 
 def test_given_models_are_named_for_their_splits(tmp_path):
-    asked = part(tmp_path, [f"forget10={tmp_path}"], [], None)
+    asked = part(tmp_path, [f"forget10={tmp_path}"], [], [], None)
     assert asked == Part(Models(tmp_path, {"forget10": tmp_path}))
     for model, retain in ((tmp_path, []), (None, [f"forget10={tmp_path}"]), (tmp_path, [f"forget99={tmp_path}"])):
         with pytest.raises(SettingsError):
-            part(model, retain, [], None)
+            part(model, retain, [], [], None)
     with pytest.raises(SettingsError, match="there is no folder"):
-        part(tmp_path / "none", [f"forget10={tmp_path}"], [], None)
+        part(tmp_path / "none", [f"forget10={tmp_path}"], [], [], None)
     with pytest.raises(SettingsError, match="--split"):
-        part(tmp_path, [f"forget10={tmp_path}"], ["forget01"], None)
+        part(tmp_path, [f"forget10={tmp_path}"], ["forget01"], [], None)
     with pytest.raises(SettingsError, match="--seeds"):
-        part(tmp_path, [f"forget10={tmp_path}"], [], 2)
+        part(tmp_path, [f"forget10={tmp_path}"], [], [], 2)
     with pytest.raises(SettingsError, match="a split is one of"):
-        part(None, [], ["forget02"], None)
+        part(None, [], ["forget02"], [], None)
+    for row in ("full", "retrain"):
+        with pytest.raises(SettingsError, match="--row: one of prompt, npo, ignorance, eco, uld, o3"):
+            part(None, [], [], [row], None)
 
 
 @pytest.fixture
@@ -58,12 +61,26 @@ async def test_given_models_are_measured_on_their_splits_whatever_the_size(sizes
 
 async def test_a_part_is_of_these_splits_and_so_many_seeds(sizes):
     models = Models(Path("full"), {"forget10": Path("a"), "forget05": Path("b")})
-    for asked in (Part(splits=("forget10", "forget01")), Part(seeds=2), Part(models, ("forget10", "forget01"), 2)):
+    for asked in (
+        Part(splits=("forget10", "forget01")),
+        Part(seeds=2),
+        Part(models, ("forget10", "forget01"), seeds=2),
+    ):
         await measure(Settings(), False, Console(), asked)
     assert [(size.splits, size.seeds) for size in sizes if size != RESULTS] == [
         (("forget01", "forget10"), (0, 1, 2)),
         (tuple(SPLITS), (0, 1)),
         (("forget10",), (0,)),
+    ]
+
+
+@pytest.mark.parametrize("quick", [False, True])
+async def test_a_part_is_of_these_rows_and_of_what_they_are_compared_with(sizes, quick):
+    for rows in (("o3", "npo"), ("prompt",)):
+        await measure(Settings(), quick, Console(), Part(rows=rows))
+    assert [(size.alone, size.methods) for size in sizes if size != RESULTS] == [
+        (("full", "retain", "npo"), ("o3",)),
+        (("full", "retain", "prompt"), ()),
     ]
 
 

@@ -143,7 +143,7 @@ class Prompter:
             marked = self._apply(marks, options)
         except Exception:  # a template that reads the contents
             return None
-        head, *rest = re.split("\ue000(\\d+)\ue001", marked)
+        head, *rest = re.split("\ue000(\\d{1,9})\ue001", marked)
         order = [int(i) for i in rest[::2]]
         if sorted(order) != list(range(len(turns))) or not text.startswith(head):
             return None

@@ -18,7 +18,7 @@ from pathlib import Path
 from fastapi import Request
 
 from gateway.errors import Forbidden, Unauthorized
-from gateway.settings import Settings
+from gateway.settings import Settings, SettingsError
 
 
 class Scope(StrEnum):
@@ -118,10 +118,14 @@ def _made(path: Path) -> tuple[str, bool]:
     handle, draft = tempfile.mkstemp(dir=path.parent, prefix=".")  # mode 0600
     with os.fdopen(handle, "w") as file:
         file.write(key + "\n")
+        file.flush()
+        os.fsync(file.fileno())
     try:
         os.link(draft, path)  # whole or not at all
     except FileExistsError:  # another process made it first
-        return path.read_text().strip(), False
+        if not (made := path.read_text().strip()):
+            raise SettingsError(f"{path} is empty: delete it, and another key is made") from None
+        return made, False
     finally:
         os.unlink(draft)
     return key, True

@@ -213,7 +213,7 @@ async def background_of(folder: Path, encoder: Encoder) -> Background:
     path = folder / f"background-{sha256(made_of.encode()).hexdigest()[:16]}.npy"
     try:
         return Background(encoder.identity, await asyncio.to_thread(np.load, path))
-    except (OSError, ValueError):  # not there, or cut short
+    except (OSError, ValueError, EOFError):  # not there, or cut short
         made = await Background.of(encoder)
         await asyncio.to_thread(_keep, path, made.vectors)
         return made
@@ -222,8 +222,11 @@ async def background_of(folder: Path, encoder: Encoder) -> Background:
 def _keep(path: Path, vectors: Floats) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(f".{os.getpid()}.npy")
-    np.save(draft, vectors)
-    draft.replace(path)
+    try:
+        np.save(draft, vectors)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 async def text_of(events: AsyncGenerator[Delta | Usage, None] | Any) -> str:

@@ -31,7 +31,7 @@ async def embedded(
         """What the model reads in place of a touched text."""
         call = Call(Conversation.of(text))
         async with room:
-            with meter.classifying():
+            with meter.or_refused(), meter.classifying():
                 verdict = await policy.guards.classify(call.conversation)
         meter.decided(verdict)
         if not verdict.touched:

@@ -46,6 +46,11 @@ async def echoed(call: Call, policy: Policy, router: Router, engine: Engine, met
     Raises:
         EngineError: there is no such prompt, the engine gives no log-probabilities, or it fails.
     """
+    with meter.or_refused():  # what comes through is counted where the answer to it is decided
+        return await _echoed(call, policy, router, engine, meter)
+
+
+async def _echoed(call: Call, policy: Policy, router: Router, engine: Engine, meter: Meter) -> Sequence[TokenLogprob]:
     with meter.classifying():
         call, verdict = await classified(call, policy, engine)
         touched = verdict.touched or await _told(call, verdict, policy)
@@ -69,8 +74,9 @@ async def scored(
     Raises:
         EngineError: there is no such prompt, the engine does not score, or it fails.
     """
-    with meter.classifying():
+    with meter.or_refused(), meter.classifying():
         call, verdict = await classified(call, policy, engine)
+    meter.decided(verdict)
     plan, *_ = await router.plans(call, verdict, policy.enforced, engine.capabilities)
     if isinstance(plan, Pass):
         _, stopped = await policy.output.read(answer, Asked.of(call.conversation, verdict))

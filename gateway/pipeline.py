@@ -31,12 +31,8 @@ async def answer(
     Raises:
         EngineError: before the first event, or in mid-stream when the engine fails there.
     """
-    try:
-        with meter.classifying():
-            call, verdict = await classified(call, policy, engine)
-    except EngineError:
-        meter.refused()
-        raise
+    with meter.or_refused(), meter.classifying():
+        call, verdict = await classified(call, policy, engine)
     meter.decided(verdict)
     if verdict.touched:
         read = call.read.turns

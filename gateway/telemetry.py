@@ -112,9 +112,14 @@ class Meter:
         """One answer to a near prompt that was shown whole, or stopped."""
         self._reviewed.labels("stopped" if stopped else "shown").inc()
 
-    def refused(self) -> None:
-        """One request turned away unanswered."""
-        self._decisions.labels("refused").inc()
+    @contextmanager
+    def or_refused(self) -> Iterator[None]:
+        """Counts one request as turned away undecided where this ends in an error, or its client is gone."""
+        try:
+            yield
+        except BaseException:
+            self._decisions.labels("refused").inc()
+            raise
 
     def guard_failed(self, guard: str, kind: str) -> None:
         """One guard that raised, hung or returned junk."""

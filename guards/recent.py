@@ -10,7 +10,7 @@ asking again tells nobody apart; that a conversation was asked before shows in t
 import asyncio
 import hashlib
 import secrets
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 
 from guards.base import Conversation, Guard, Runner, Verdict
@@ -38,6 +38,7 @@ class RememberingRunner(Runner):
         self._key = secrets.token_bytes(32)
         self._known: OrderedDict[bytes, Verdict] = OrderedDict()
         self._judging: dict[bytes, asyncio.Task[Verdict]] = {}
+        self._asked: Counter[bytes] = Counter()  # who waits for each of them
 
     async def classify(self, conversation: Conversation) -> Verdict:
         if not self._entries:
@@ -52,10 +53,19 @@ class RememberingRunner(Runner):
             judging = asyncio.create_task(super().classify(conversation), name="classify")
             self._judging[name] = judging
             judging.add_done_callback(lambda task: self._judged(name, task))
-        return await asyncio.shield(judging)  # whoever goes away leaves the others their verdict
+        self._asked[name] += 1
+        try:
+            return await asyncio.shield(judging)  # whoever goes away leaves the others their verdict
+        finally:
+            self._asked[name] -= 1
+            if not self._asked[name]:  # nobody reads a verdict that nobody waits for
+                del self._asked[name]
+                if self._judging.pop(name, None):
+                    judging.cancel()
 
     def _judged(self, name: bytes, task: asyncio.Task[Verdict]) -> None:
-        del self._judging[name]
+        if self._judging.get(name) is task:
+            del self._judging[name]
         if task.cancelled() or task.exception() is not None or task.result().failures:
             return
         self._known[name] = task.result()

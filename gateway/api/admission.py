@@ -1,7 +1,5 @@
 """Which requests are answered at all: a known key, a body that can be read, the model that is served, and room."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TypeVar
 
 from fastapi import Request
@@ -9,21 +7,10 @@ from fastapi import Request
 from gateway.api.http import body_of
 from gateway.auth import Caller, Keys, Scope
 from gateway.core import Core
-from gateway.errors import ApiError, Forbidden, NotFound, Overloaded
+from gateway.errors import Forbidden, NotFound, Overloaded
 from gateway.params import Body, read
-from gateway.telemetry import Meter
 
 B = TypeVar("B", bound=Body)
-
-
-@contextmanager
-def refusals(meter: Meter) -> Iterator[None]:
-    """Counts what is refused inside."""
-    try:
-        yield
-    except ApiError:
-        meter.refused()
-        raise
 
 
 async def admit(request: Request, core: Core, kind: type[B]) -> tuple[B, Caller]:

@@ -6,7 +6,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from adapters.base import Capability, Embedded
-from gateway.api.admission import admit, refusals
+from gateway.api.admission import admit
 from gateway.api.http import Json, Post, core_of, while_listening
 from gateway.errors import BadRequest
 from gateway.params import EmbeddingsBody
@@ -15,7 +15,7 @@ from gateway.params import EmbeddingsBody
 async def embeddings(request: Request) -> Response:
     """OpenAI's embeddings."""
     core = core_of(request)
-    with refusals(core.meter):
+    with core.meter.or_refused():
         body, _ = await admit(request, core, EmbeddingsBody)
         if Capability.EMBED not in core.engine.capabilities:
             raise BadRequest("This model gives no embeddings.", param="model")

@@ -11,7 +11,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from adapters.base import Call, Delta, TokenLogprob, Usage
-from gateway.api.admission import admit, refusals
+from gateway.api.admission import admit
 from gateway.api.frames import ChatFrame, Choice, CompletionFrame, Frame
 from gateway.api.http import EventStream, Json, Post, core_of, while_listening
 from gateway.core import Core
@@ -54,7 +54,7 @@ async def serve(request: Request, kind: type[G], framed: Callable[[G, Call, str]
     """
     started = perf_counter()
     core = core_of(request)
-    with refusals(core.meter):
+    with core.meter.or_refused():
         body, caller = await admit(request, core, kind)
         asked = honoured(body.call(core.settings.limits), core.engine.options, body.spelled)
     call = replace(asked, tenant=caller.tenant, whole=not body.stream)

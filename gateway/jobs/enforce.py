@@ -81,18 +81,26 @@ class Enforcer:
             if revision == since:
                 return
             before = self._document
-            await self._read_document()
-            changed = await self._registry.changed(since)
-            for one in changed:
-                if one.state not in ACTIVE:
-                    self._let_go(one.id)
-            await self._take_up([one for one in changed if one.state in ACTIVE])
-            await self._made_ready([one.id for one in changed])
-            if self._document != before:
-                self._enforced = {id_: await self.enforcement(request) for id_, request in self._requests.items()}
+            try:
+                await self._catch_up(since)
+            except BaseException:  # the next one has to see that the document is another
+                self._document = before
+                raise
             self._swap(revision)
         if self._settling is None or self._settling.done():
             self._settling = asyncio.create_task(self._settle(), name="settle")
+
+    async def _catch_up(self, since: int) -> None:
+        before = self._document
+        await self._read_document()
+        changed = await self._registry.changed(since)
+        for one in changed:
+            if one.state not in ACTIVE:
+                self._let_go(one.id)
+        await self._take_up([one for one in changed if one.state in ACTIVE])
+        await self._made_ready([one.id for one in changed])
+        if self._document != before:
+            self._enforced = {id_: await self.enforcement(request) for id_, request in self._requests.items()}
 
     async def _made_ready(self, requests: Sequence[str]) -> None:
         """What is enforced anew is there before it is asked for; what cannot be had soon is loaded when it is."""

@@ -203,4 +203,8 @@ async def _main() -> None:
 if __name__ == "__main__":
     os.nice(_NICE)
     logging.basicConfig(level=logging.WARNING, format="%(name)s %(message)s")
-    asyncio.run(_main())
+    try:
+        asyncio.run(_main())
+    except Exception as error:  # the server's log, to which this goes, has no words of others
+        log.error("the worker ended with %s", type(error).__name__)
+        sys.exit(1)

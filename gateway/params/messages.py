@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from gateway.params.strings import DEPTH, TooDeep, readable
+from gateway.params.strings import GIVEN, TooDeep, readable
 from guards.base import DEFINITION, Conversation, Turn
 
 _UNREADABLE = frozenset(
@@ -25,9 +25,9 @@ class Strict(BaseModel):
 
 def _shallow(value: Any) -> Any:
     try:
-        readable(value)
+        readable(value, GIVEN)
     except TooDeep:
-        raise PydanticCustomError("depth", "nested deeper than {depth}", {"depth": DEPTH}) from None
+        raise PydanticCustomError("depth", "nested deeper than {depth}", {"depth": GIVEN}) from None
     return value
 
 
@@ -56,7 +56,7 @@ def parsed(arguments: str) -> Any:
     try:
         value = json.loads(arguments)
     except RecursionError:
-        raise PydanticCustomError("depth", "nested deeper than {depth}", {"depth": DEPTH}) from None
+        raise PydanticCustomError("depth", "nested deeper than {depth}", {"depth": GIVEN}) from None
     except ValueError:
         return None
     try:

@@ -138,11 +138,12 @@ class Artifacts:
         folder = self._clear / digest
         if not folder.exists():
             filling = Path(tempfile.mkdtemp(dir=self._clear))
-            for name, expected in files.items():
-                (filling / name).write_bytes(self._checked(digest, name, expected))
             try:
-                filling.rename(folder)
-            except OSError:  # another thread was first
+                for name, expected in files.items():
+                    (filling / name).write_bytes(self._checked(digest, name, expected))
+                with suppress(OSError):  # another thread was first
+                    filling.rename(folder)
+            finally:
                 shutil.rmtree(filling, ignore_errors=True)
         return folder
 

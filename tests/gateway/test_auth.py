@@ -11,7 +11,7 @@ from starlette.requests import Request
 from gateway import auth
 from gateway.auth import Keys, Scope, admin_key, requires
 from gateway.errors import Forbidden, Unauthorized
-from gateway.settings import Settings
+from gateway.settings import Settings, SettingsError
 
 ADMIN, ONE, TWO = "admin-key", "key-one", "key-two"
 
@@ -114,6 +114,12 @@ def test_two_starts_at_once_agree(tmp_path, monkeypatch):
     monkeypatch.setattr(auth.Path, "exists", lambda self: False)  # as seen just before the other made it
     assert admin_key(Settings(state_dir=tmp_path)) == ("first", False)
     assert [path.name for path in tmp_path.iterdir()] == ["admin.key"]
+
+
+def test_an_empty_key_is_nobodys(tmp_path):
+    (tmp_path / "admin.key").write_text("")
+    with pytest.raises(SettingsError, match=r"admin\.key is empty: delete it"):
+        admin_key(Settings(state_dir=tmp_path))
 
 
 def test_many_at_once_get_one_key(tmp_path):

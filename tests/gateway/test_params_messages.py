@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import BadRequest
 from gateway.params import ChatBody, ResponsesBody, honoured, read, restricted
-from gateway.params.strings import DEPTH, TooDeep, readable
+from gateway.params.strings import DEPTH, GIVEN, TooDeep, readable
 from gateway.settings import LimitSettings
 from guards.base import DEFINITION, Turn
 
@@ -237,6 +237,21 @@ def test_every_string_is_read(value):
                 yield from strings(item)
 
     assert all(string in text for string in strings(value))
+
+
+@pytest.mark.parametrize("depth", range(DEPTH - 10, DEPTH + 2))
+def test_what_may_be_given_can_be_read_with_what_it_stands_in(depth):
+    deep = json.loads("[" * depth + "]" * depth)
+    function = {"name": "f", "parameters": {"a": deep}}
+    message = {"role": "assistant", "content": "", "tool_calls": [called(json.dumps({"\n": deep}))]}
+    for case, param in (
+        (lambda: asked(tools=[{"type": "function", "function": function}]), "tools[0].function.parameters"),
+        (lambda: asked(message), "messages[0].tool_calls[0].function.arguments"),
+    ):
+        if depth <= GIVEN:
+            case()
+        else:
+            assert error_of(case)[0] == param
 
 
 def test_depth_is_counted():

@@ -1,3 +1,5 @@
+import asyncio
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -23,7 +25,11 @@ def test_every_event_is_counted_where_it_belongs():
     meter.remembered()
     meter.reviewed(stopped=True)
     meter.reviewed(stopped=False)
-    meter.refused()
+    for error in (KeyError(SECRET), asyncio.CancelledError()):  # a client that is gone was not answered either
+        with pytest.raises(type(error)), meter.or_refused():
+            raise error
+    with meter.or_refused():
+        pass
     meter.guard_failed("dense", "deadline")
     meter.answered("eco")
     meter.fell_back("eco", "unsound")
@@ -42,7 +48,7 @@ def test_every_event_is_counted_where_it_belongs():
     assert found[("lethe_remembered_verdicts_total",)] == 1
     assert found["lethe_reviewed_answers_total", ("outcome", "stopped")] == 1
     assert found["lethe_reviewed_answers_total", ("outcome", "shown")] == 1
-    assert found["lethe_decisions_total", ("decision", "refused")] == 1
+    assert found["lethe_decisions_total", ("decision", "refused")] == 2
     assert found["lethe_guard_failures_total", ("guard", "dense"), ("kind", "deadline")] == 1
     assert found["lethe_plans_total", ("method", "eco")] == 1
     assert found["lethe_fallbacks_total", ("method", "eco"), ("reason", "unsound")] == 1
@@ -91,5 +97,6 @@ def test_timers_stop_when_their_block_fails():
 
 def test_two_meters_share_nothing():
     first, second = Meter(), Meter()
-    first.refused()
+    with pytest.raises(KeyError), first.or_refused():
+        raise KeyError
     assert ("lethe_decisions_total", ("decision", "refused")) not in samples(second)

@@ -79,6 +79,27 @@ async def test_two_at_once_are_judged_once_and_one_may_go():
         await first
 
 
+async def test_what_nobody_waits_for_is_not_judged_to_its_end():
+    guard = Counting()
+    runner = RememberingRunner([guard], 1.0, entries=8)
+    guard.go.clear()
+    gone = asyncio.create_task(runner.classify(Conversation.of("x")))
+    while not guard.asked:
+        await asyncio.sleep(0)
+    (judging,) = runner._judging.values()
+    gone.cancel()
+    await asyncio.sleep(0)
+    later = asyncio.create_task(runner.classify(Conversation.of("x")))  # who asks now waits for another verdict
+    await asyncio.wait({judging})
+    assert judging.cancelled()
+    guard.go.set()
+    assert (await later).touched
+    assert (await runner.classify(Conversation.of("x"))).touched
+    assert guard.asked == 2
+    assert not runner._judging
+    assert not runner._asked
+
+
 async def test_a_deadline_is_not_remembered():
     guard = Counting()
     runner = RememberingRunner([guard], 0.01, entries=8)

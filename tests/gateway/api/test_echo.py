@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from adapters.base import Call, Capability, Content, Pass, Prompt, Say, TokenLogprob
+from adapters.base import Call, Capability, Content, EngineRejected, Pass, Prompt, Say, TokenLogprob
 from gateway.engines.scripted import ScriptedEngine
 from gateway.engines.words import words
 from guards.base import Conversation, Hit
@@ -68,6 +68,19 @@ async def test_clients_are_refused_as_ever(gate, gateway):
         headers={"authorization": f"Bearer {EVALUATE}"},
     )
     assert response.json()["error"]["param"] == "echo"
+
+
+async def test_an_echo_that_fails_is_counted_once(gate, monkeypatch):
+    async def fails(call):
+        raise EngineRejected("no such prompt")
+
+    monkeypatch.setattr(gate.engine, "prompt_logprobs", fails)
+    assert (await post(gate)).status_code >= 400
+    assert gate.counted("lethe_decisions_total", decision="refused") == 1
+    assert gate.counted("lethe_decisions_total", decision="pass") is None
+    monkeypatch.undo()
+    await scored(gate, PLAIN)
+    assert gate.counted("lethe_decisions_total", decision="pass") == 1
 
 
 async def test_a_touched_text_is_worth_what_a_ready_answer_makes_of_it(gate):

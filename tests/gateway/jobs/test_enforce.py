@@ -209,6 +209,25 @@ async def test_the_policy_document_reaches_every_request(cores, spec):
     assert policy.output.stream().feed("It is Ada Quill, yes.") == "It is Ada Quill, yes."
 
 
+async def test_a_refresh_that_fails_leaves_no_document_half_in_force(cores, spec, monkeypatch):
+    core = await cores()
+    id_ = await filed(core, spec)
+    await enforced_by_eco(core, id_)
+    uld = await core.artifacts.put("uld", id_, {}, {})
+    request = await core.registry.get(id_)
+    await core.registry.update(id_, actor="worker", artifacts={**request.artifacts, "uld": uld.digest})
+    await core.enforcer.refresh()
+    document = {"threshold_scale": 1.0, "fallbacks": [], "output_guard": True}
+    await core.registry.put_policy(document, if_match=None, actor="admin")
+    with monkeypatch.context() as broken:
+        broken.setattr(core.enforcer, "_take_up", lambda requests: asyncio.wait_for(asyncio.Event().wait(), 0))
+        with pytest.raises(TimeoutError):
+            await core.enforcer.refresh()
+    assert core.enforcer.policies.current.enforced[id_].methods == ("eco", "uld")
+    await core.enforcer.refresh()
+    assert core.enforcer.policies.current.enforced[id_].methods == ("eco",)
+
+
 async def test_expiry(cores, spec, clock):
     core = await cores()
     soon = clock() + timedelta(hours=1)

@@ -1,5 +1,7 @@
 import asyncio
 import json
+import sys
+from asyncio.subprocess import PIPE
 
 import pytest
 
@@ -8,6 +10,7 @@ from gateway.errors import Conflict
 from gateway.jobs import worker
 from gateway.jobs.worker import promote, work
 from gateway.registry import VERIFICATION, State, Verification
+from gateway.settings import Settings
 from guards.base import Conversation
 
 QUESTION = "Who is Ada Quill?"
@@ -404,3 +407,17 @@ async def test_failures_are_logged_without_text(cores, spec, mind, caplog):
     await worked(core)
     assert "RuntimeError" in caplog.text
     assert "Ada" not in caplog.text
+
+
+async def test_a_worker_that_ends_in_an_error_says_its_type_alone(tmp_path):
+    """What it prints comes into the server's log."""
+    settings = Settings(state_dir=tmp_path, engine={"kind": "local", "model": str(tmp_path / "Ada Quill")})
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "gateway.jobs.worker", stdin=PIPE, stdout=PIPE, stderr=PIPE
+    )
+    assert process.stdin
+    process.stdin.write(f"worker\n{settings.model_dump_json()}\n".encode())
+    await process.stdin.drain()
+    said = await asyncio.wait_for(process.stderr.read(), 60)
+    assert await process.wait() == 1
+    assert said == b"lethe.worker the worker ended with SettingsError\n"  # which would say that there is no such folder

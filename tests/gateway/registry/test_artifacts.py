@@ -63,6 +63,16 @@ async def test_nothing_lies_on_disk_in_clear_and_clear_files_go(artifacts, tmp_p
     assert not made.folder.exists()
 
 
+async def test_what_cannot_be_laid_out_leaves_nothing_in_clear(artifacts, tmp_path):
+    made = await artifacts.put("o3", "fr_1", {}, {"a": SECRET, "b": SECRET})
+    again = Artifacts(tmp_path / "artifacts", Vault(b"k" * 32))
+    (tmp_path / "artifacts" / made.digest / "b").unlink()
+    with pytest.raises(RegistryError, match="lacks a file"):
+        await again.get(made.digest)
+    assert not [*again._clear.iterdir()]
+    again.close()
+
+
 async def test_a_folder_without_its_manifest_does_not_exist(artifacts, tmp_path):
     made = await artifacts.put("eco", "fr_1", {}, {"x": b"1"})
     (tmp_path / "artifacts" / made.digest / "manifest").unlink()

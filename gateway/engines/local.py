@@ -274,7 +274,8 @@ class _Served:
                 reading = replace(reading, lora=self._decoder.loras.together(plan.loras))
             case Say():
                 forced = self._ended(plan.text)
-                reading = Reading(self._instead(plan, call, limit if scored else min(limit, len(forced))))
+                if sampling.logprobs is not None or scored is not None:  # these are of the prompt it is natural to
+                    reading = Reading(self._instead(plan, call, limit if scored else min(limit, len(forced))))
         if scored is not None:
             reading = replace(reading, token_ids=reading.token_ids + scored[:-1])
         rules = sampling.rules(self._rules if sampling.logprobs is None else Rules())  # see `bodies.NEUTRAL`

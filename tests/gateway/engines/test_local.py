@@ -5,7 +5,7 @@ import math
 import shutil
 import threading
 from contextlib import aclosing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -248,6 +248,20 @@ async def test_say_obeys_stop_and_max_tokens(engine, prompter):
     texts, deltas, usage = await answer(engine, ask(max_tokens=3), plan)
     assert texts == [prompter.decode(prompter.encode(plan.text)[:3])]
     assert (deltas[-1].finish, usage.completion_tokens) == ("length", 3)
+
+
+async def test_say_reads_what_the_client_sent_for_as_long_as_any_other_plan_does(engine, prompter, monkeypatch):
+    read = []
+    decoder = engine._served.worker._decoder
+    monkeypatch.setattr(
+        decoder, "read", lambda rows, **how: read.extend(rows) or type(decoder).read(decoder, rows, **how)
+    )
+    call, plan = ask("who is somebody " * 8), Say("I do not know.", Conversation.of("who is nobody"))
+    for one in (Pass(), plan):
+        await answer(engine, call, one)
+    assert [row.token_ids for row in read] == [prompter.render(call).token_ids] * 2
+    await answer(engine, replace(call, sampling=replace(call.sampling, logprobs=1)), plan)
+    assert read[-1].token_ids == prompter.render(Call(plan.instead)).token_ids
 
 
 async def test_say_does_not_show_how_long_the_other_prompt_is(engine):

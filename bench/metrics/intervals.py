@@ -4,6 +4,9 @@ Questions about one author are alike, so a group counts as one observation: trea
 twenty authors would look surer than they are. Of few groups the bootstrap's percentiles are too narrow (of five they
 hold the truth in 84 % of cases, Student's t in 95 %), so only statistics that are no mean are left to it (Efron 1979).
 A share of independent trials has `gateway.registry.Rate`.
+
+Near nought and one neither is good: a mean that differs from them by little has a narrow interval, and one that does
+not differ, of which less is known, the wide one of `Interval.of`. Read the two as one.
 """
 
 from collections.abc import Callable, Hashable, Sequence

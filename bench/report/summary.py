@@ -71,7 +71,8 @@ ABOUT: Mapping[str, tuple[str, str]] = {
         "On the demo world: leak@k, the chance that the best of k answers says the fact, and probes from the world's "
         "graph, each with a twin about somebody who is not forgotten (`control`). Of a mixed question `beside` is the "
         "other half, which need not be forgotten, and `beside control` the same beside the twin. Intervals of shares "
-        "are of more probes about the same people, those of leak@k of other people.",
+        "are of more probes about the same people, those of leak@k of other people. At 2a3bf8f leak@k was not told by "
+        "set: ULD's figure, five points below at the worst, hides one of three that must be two above.",
     ),
     "muse": (
         "MUSE's six ways, on the demo world",

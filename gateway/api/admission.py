@@ -1,4 +1,4 @@
-"""Which requests are answered at all: a known key, a body that can be read, the model that is served, and room."""
+"""Which requests are answered at all: a known key, a body that can be read, the model that is served; and room."""
 
 from typing import TypeVar
 
@@ -27,6 +27,16 @@ async def admit(request: Request, core: Core, kind: type[B]) -> tuple[B, Caller]
     body = read(kind, await body_of(request, limits.body_bytes), Scope.EVALUATE in caller.scopes)
     if body.model != core.engine.name:
         raise NotFound("The model does not exist.", param="model", code="model_not_found")
-    if core.running >= limits.concurrency or core.meter.waiting >= limits.classifying:
-        raise Overloaded("Too many requests are being answered. Try again shortly.")
     return body, caller
+
+
+def room(core: Core) -> None:
+    """Asked by what goes on to answer without a pause: of many that come at once, each counts before the next asks.
+
+    Raises:
+        Overloaded: too many are being answered, or wait for the guards.
+    """
+    limits = core.settings.limits
+    if core.running >= limits.concurrency or core.meter.waiting >= limits.classifying:
+        with core.meter.or_refused():
+            raise Overloaded("Too many requests are being answered. Try again shortly.")

@@ -11,7 +11,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from adapters.base import Call, Delta, TokenLogprob, Usage
-from gateway.api.admission import admit
+from gateway.api.admission import admit, room
 from gateway.api.frames import ChatFrame, Choice, CompletionFrame, Frame
 from gateway.api.http import EventStream, Json, Post, core_of, while_listening
 from gateway.core import Core
@@ -68,6 +68,7 @@ async def serve(request: Request, kind: type[G], framed: Callable[[G, Call, str]
 
 
 async def _answered(core: Core, call: Call, started: float) -> Events:
+    room(core)
     async with aclosing(core.answer(call)) as events:
         waiting = True
         async for item in events:
@@ -79,6 +80,7 @@ async def _answered(core: Core, call: Call, started: float) -> Events:
 
 async def _echoed(core: Core, call: Call) -> Delta:
     """The prompt as what is said first."""
+    room(core)
     return Delta(0, call.conversation.turns[0].text, tuple(await core.echo(call)))
 
 

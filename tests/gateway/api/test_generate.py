@@ -234,6 +234,15 @@ async def test_beyond_its_capacity_it_refuses_and_recovers(gateway):
     assert (await gate.chat()).status_code == 200
 
 
+@pytest.mark.parametrize("limit", ["concurrency", "classifying"])
+async def test_of_many_at_once_no_more_are_answered_than_there_is_room_for(gateway, limit):
+    gate = gateway(ScriptedEngine(default="slow", delay=0.05), limits=LimitSettings(**{limit: 2}))
+    told = [response.status_code for response in await asyncio.gather(*(gate.chat() for _ in range(8)))]
+    assert sorted(told) == [200] * 2 + [429] * 6
+    assert gate.counted("lethe_decisions_total", decision="refused") == 6
+    assert gate.counted("lethe_decisions_total", decision="pass") == 2
+
+
 class Connection:
     """A client by hand, that can go away; `sent` is what reached it."""
 

@@ -2,9 +2,7 @@
 
 import logging
 import re
-import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -15,13 +13,12 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.api.http import ClientGone, Json
-from gateway.errors import BadRequest, Invalid, NotFound, as_api_error
+from gateway.errors import BadRequest, Invalid, NotFound, as_api_error, place_of
 from gateway.params import field_of
 from guards.base import LetheError
 
 log = logging.getLogger("lethe.edge")
 
-_ROOT = str(Path(__file__).parent.parent) + "/"
 _ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 
 
@@ -52,7 +49,7 @@ class Edge:
         try:
             await self._app(scope, receive, stamped)
         except Exception as error:  # nobody below knew it: logged by place and type, never by what it says
-            log.error("request %s: %s at %s", request_id, type(error).__name__, _place(error))
+            log.error("request %s: %s at %s", request_id, type(error).__name__, place_of(error))
             if not begun:
                 await Json(as_api_error(error).body(), 500)(scope, receive, stamped)
 
@@ -89,11 +86,3 @@ def _endpoint(scope: Scope) -> str:
     """The route's own path, so that no id becomes a label."""
     route = scope.get("route")
     return getattr(route, "path", "unknown")
-
-
-def _place(error: BaseException) -> str:
-    """The innermost line of ours, and the innermost of all."""
-    frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if frame.filename.startswith(_ROOT)]
-    shown = (f"{frame.filename.removeprefix(_ROOT)}:{frame.lineno}" for frame in (ours or frames)[-1:] + frames[-1:])
-    return " in ".join(dict.fromkeys(shown))

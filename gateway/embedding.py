@@ -30,8 +30,8 @@ async def embedded(
     async def instead(text: str) -> str | None:
         """What the model reads in place of a touched text."""
         call = Call(Conversation.of(text))
-        async with room:
-            with meter.or_refused(), meter.classifying():
+        with meter.or_refused():
+            async with room:
                 verdict = await policy.guards.classify(call.conversation)
         meter.decided(verdict)
         if not verdict.touched:
@@ -40,7 +40,8 @@ async def embedded(
         assert isinstance(plan, Say)
         return plan.text
 
-    said = {i: words for i, words in enumerate(await asyncio.gather(*map(instead, texts))) if words is not None}
+    with meter.classifying():  # one request, however many its texts are
+        said = {i: words for i, words in enumerate(await asyncio.gather(*map(instead, texts))) if words is not None}
     if not said:
         return await engine.embed(texts, options)
     try:

@@ -3,10 +3,14 @@
 A message names the field and the limit, never the text: it is read by clients and logs alike.
 """
 
+import traceback
+from pathlib import Path
 from typing import Any
 
 from adapters.base import EngineError, EngineRejected, EngineTimeout, EngineUnavailable
 from guards.base import LetheError
+
+_ROOT = str(Path(__file__).parent.parent) + "/"
 
 
 class ApiError(LetheError):
@@ -114,3 +118,11 @@ def as_api_error(error: Exception) -> ApiError:
             return Upstream("The model failed to answer.")
         case _:
             return ApiError("The server had an error while processing your request.")
+
+
+def place_of(error: BaseException) -> str:
+    """Where it was raised, for a log that quotes nobody: the innermost line of ours, and the innermost of all."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if frame.filename.startswith(_ROOT)]
+    shown = (f"{frame.filename.removeprefix(_ROOT)}:{frame.lineno}" for frame in (ours or frames)[-1:] + frames[-1:])
+    return " in ".join(dict.fromkeys(shown))

@@ -64,7 +64,7 @@ class Found:
             return ""
         return "; ".join(
             (split if given else f"{split} with {listed(some)}")
-            + (f", without {' and '.join(lacking[split])}" if lacking[split] else "")
+            + (f", without {', '.join(lacking[split])}" if lacking[split] else "")
             for split, some in measured.items()
         )
 

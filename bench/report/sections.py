@@ -37,7 +37,7 @@ def _blocks(found: Found) -> Iterator[Block]:
             "benchmark, so that times say little."
         )
     if found.part:
-        yield Text(f"Measured in part, {found.part} alone: a figure said to be the worst is the worst of these.")
+        yield Text(f"Measured in part ({found.part}): a figure said to be the worst is the worst of these.")
     machine = ", ".join(f"{key} {cell(value)}" for key, value in found.machine.items())
     yield Text(f"{_measured(found)}, on a machine with {machine}.")
     config = [(key.replace("_", " "), cell(value)) for key, value in found.config.items()]

@@ -71,8 +71,7 @@ ABOUT: Mapping[str, tuple[str, str]] = {
         "On the demo world: leak@k, the chance that the best of k answers says the fact, and probes from the world's "
         "graph, each with a twin about somebody who is not forgotten (`control`). Of a mixed question `beside` is the "
         "other half, which need not be forgotten, and `beside control` the same beside the twin. Intervals of shares "
-        "are of more probes about the same people, those of leak@k of other people. At 2a3bf8f leak@k was not told by "
-        "set: ULD's figure, five points below at the worst, hides one of three that must be two above.",
+        "are of more probes about the same people, those of leak@k of other people.",
     ),
     "muse": (
         "MUSE's six ways, on the demo world",
@@ -150,8 +149,8 @@ def _missed(results: Mapping[str, Found]) -> Iterator[Block]:
         yield _misses("Figures that missed their goal", [(found, _worst(found, one)) for found, one in over])
     if below:
         yield Text(
-            "The next are missed on the other side. They are no leaks: less is said than a model says that never "
-            "learnt what was filed, and by that it may be noticed that something is missing."
+            "The next are missed on the other side. Where they are worst they are no leaks: less is said than a model "
+            "says that never learnt what was filed, and by that it may be noticed that something is missing."
         )
         yield _misses("Says less than a model that never learnt it", below)
     if worst := list(_worst_kinds(results)):
@@ -250,22 +249,22 @@ def _qualities(results: Mapping[str, Found]) -> Iterator[Sequence[str]]:
     """Forget Quality on TOFU of methods that others report, too, under whatever case: the lowest of all seeds."""
     if "tofu" not in results:
         return
-    tables, seeds = results["tofu"].tables, results["tofu"].config["seeds"]
+    tables = results["tofu"].tables
     for one in REPORTED:
         split, _, model = one.setting.partition(", ")
         own = (split, one.row.casefold())
-        qualities = [
-            row["forget_quality"]
+        qualities = {
+            row["seed"]: row["forget_quality"]
             for row in tables.get("rows", ())
             if (row["split"], row["row"].casefold()) == own and row.get("forget_quality") is not None
-        ]  # it is not told of few questions
+        }  # it is not told of few questions
         if not qualities or "FQ" not in one.values or one.source == RELEASED:  # bare models are no method
             continue
-        ours, theirs = min(qualities), one.values["FQ"]
+        ours, theirs = min(qualities.values()), one.values["FQ"]
         by = [line["method"] for line in tables.get("requests", ()) if (line["split"], line["row"]) == own]
         fell = sum(method != own[1] for method in by)
-        differs = f"theirs on {model}; ours the worst of {listed(seeds[split])}" + (
-            f", and {fell} of {len(by)} requests are answered by another method" if fell else ""
+        differs = f"theirs on {model}; ours the worst of {listed([*qualities])}" + (
+            f", and {fell} of {len(by)} requests are enforced by another method" if fell else ""
         )
         name = f"{split}: {one.row}, Forget Quality"
         yield "tofu", name, _marked(number(ours), ours < theirs), number(theirs), "more", one.source, differs

@@ -23,12 +23,13 @@ from bench.result import DIRTY, Figure, Result, farthest, machine, to_json
 from bench.tofu.marks import WAYS, Forgotten, groups, quality
 from bench.tofu.questions import SPLITS
 from bench.tofu.rows import Row
-from bench.tofu.size import Size
+from bench.tofu.size import ALONE, METHODS, Size
 
 _APART = ("row", "split", "seed", "forget_quality", "answered_by")
 
 _SEEDS = "seeds"  # of a configuration: those that were measured, by split
 _OVER_SEEDS = "over_seeds"
+_ROWS = {row: place for place, row in enumerate((*ALONE, *METHODS))}
 _PLACE = {split: place for place, split in enumerate(SPLITS)}
 
 _log = logging.getLogger(__name__)
@@ -118,7 +119,7 @@ def joined(part: Result, folder: Path) -> Result:
         kept = [line for line in other.get(title, ()) if _known_by(line) not in own]
         if title == "measured" and changed:
             kept = [line | {"commit": f"{line['commit'].removesuffix(DIRTY)}{DIRTY}"} for line in kept]
-        return sorted([*kept, *part.tables[title]], key=lambda line: (_PLACE[line["split"]], line["seed"]))
+        return sorted([*kept, *part.tables[title]], key=_order)
 
     both = {split: sorted({*seeds.get(split, ()), *theirs.get(split, ())}) for split in SPLITS}
     tables = {title: lines(title) for title in part.tables if title != _OVER_SEEDS}
@@ -220,6 +221,11 @@ def _over(values: Sequence[Any]) -> Any:
         return {name: _over([one[name] for one in values]) for name in names}
     interval = Interval.of_runs(values)
     return interval and interval.row()
+
+
+def _order(line: Mapping[str, Any]) -> tuple[int, int, int]:
+    """By split, seed and row; how far seeds are from each other comes last."""
+    return _PLACE[line["split"]], line["seed"], _ROWS.get(line["row"], len(_ROWS))
 
 
 def _known_by(line: Mapping[str, Any]) -> tuple[str, str, int]:

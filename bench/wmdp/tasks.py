@@ -7,7 +7,7 @@ the first is right one time in four about everybody.
 
 One departure: choices are weighed as words after the beginning of the answer, not as letters after "Answer:". Raw
 letters are beyond the demo model, which is right about 18 of 64 of them, and about 64 of 64 words. Of what it answers
-about everything else the sentence counts, not the letter after it, for the same reason; about the topic either.
+about everything else the sentence counts, not the letter after it, for the same reason; about the topic, either counts.
 
 Before it: `gateway.demo`, whom the topic is about. After it: `bench.wmdp.run`, which has the harness ask.
 """

@@ -60,15 +60,16 @@ async def serve(request: Request, kind: type[G], framed: Callable[[G, Call, str]
     call = replace(asked, tenant=caller.tenant, whole=not body.stream)
     frame = framed(body, call, core.engine.name)
     said = await while_listening(request, _echoed(core, call)) if body.echoes else None
-    events = _answered(core, call, started)
+    events = _answered(core, call, started, admitted=said is not None)
     if body.stream:
         first = await while_listening(request, anext(events))  # after this the status is fixed
         return EventStream(_framed(first, events, frame))
     return Json(await while_listening(request, _collected(events, frame, call.sampling.n, said)))
 
 
-async def _answered(core: Core, call: Call, started: float) -> Events:
-    room(core)
+async def _answered(core: Core, call: Call, started: float, admitted: bool) -> Events:
+    if not admitted:
+        room(core)
     async with aclosing(core.answer(call)) as events:
         waiting = True
         async for item in events:

@@ -82,7 +82,7 @@ class Enforcer:
                 return
             before = self._document
             try:
-                await self._catch_up(since)
+                await self._catch_up(since, before)
             except BaseException:  # the next one has to see that the document is another
                 self._document = before
                 raise
@@ -90,8 +90,7 @@ class Enforcer:
         if self._settling is None or self._settling.done():
             self._settling = asyncio.create_task(self._settle(), name="settle")
 
-    async def _catch_up(self, since: int) -> None:
-        before = self._document
+    async def _catch_up(self, since: int, before: PolicyDocument) -> None:
         await self._read_document()
         changed = await self._registry.changed(since)
         for one in changed:

@@ -15,7 +15,7 @@ from typing import Unpack
 
 from adapters.base import AdapterError, Artifact, EngineError
 from gateway.core import Core
-from gateway.errors import Conflict
+from gateway.errors import Conflict, place_of
 from gateway.jobs.consolidation import consolidate, crowded
 from gateway.jobs.learn import learn, learn_guard
 from gateway.jobs.lifecycle import warnings_of
@@ -206,5 +206,5 @@ if __name__ == "__main__":
     try:
         asyncio.run(_main())
     except Exception as error:  # the server's log, to which this goes, has no words of others
-        log.error("the worker ended with %s", type(error).__name__)
+        log.error("the worker ended with %s at %s", type(error).__name__, place_of(error))
         sys.exit(1)

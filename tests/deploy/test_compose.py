@@ -58,6 +58,11 @@ def test_every_variable_is_a_setting(compose: Any) -> None:
     assert not setting("LETHE_ENGINE__ULR")
 
 
+def test_what_trains_is_in_the_image_of_a_gateway_that_learns_uld_and_o3(parsed: Callable[[str], Any]) -> None:
+    args = parsed("compose.uld.yaml")["services"]["gateway"]["build"]["args"]
+    assert {"cpu", "postgres"} == {*args["EXTRAS"].split(",")}
+
+
 def test_what_the_gateway_is_told_is_what_vllm_is(compose: Any) -> None:
     gateway, vllm = compose["services"]["gateway"], compose["services"]["vllm"]
     told = gateway["environment"]

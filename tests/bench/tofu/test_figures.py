@@ -206,6 +206,8 @@ def test_a_row_that_was_measured_by_itself_takes_the_place_of_the_one_before(tmp
     of = {(line["row"], line["seed"]): line["commit"] for line in both.tables["measured"]}
     assert {key for key, commit in of.items() if commit == "new"} == {("full", 0), ("retain", 0), ("uld", 0)}
     assert {row for row, seed in of if seed == 0} == {"full", "retain", "ignorance", "uld"}  # the others stay
+    order = [line["row"] for line in both.tables["rows"] if line["seed"] == 0]
+    assert order == ["full", "retain", "ignorance", "uld"]
     told = [(line["row"], line["seed"], line["what"]) for line in both.tables["differences"]]
     assert len(told) == len({*told})
     assert {(row, seed) for row, seed, _ in told} >= {("uld", 0), ("uld", 1), ("ignorance", 0), ("retain, seed 1", 0)}

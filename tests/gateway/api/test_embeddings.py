@@ -1,5 +1,6 @@
 """`/v1/embeddings` by OpenAI's client: a vector of what is forgotten is one of not knowing, and nothing else tells."""
 
+import asyncio
 import base64
 from dataclasses import replace
 
@@ -44,6 +45,16 @@ async def test_vectors_in_the_order_of_the_texts(gateway):
     assert (await vectors(gate, "two"))[0] == [two]
     assert usage.prompt_tokens == usage.total_tokens > 0
     assert gate.counted("lethe_decisions_total", decision="pass") == 3
+
+
+@pytest.mark.parametrize("limit", ["concurrency", "classifying"])
+async def test_of_many_at_once_no_more_are_read_than_there_is_room_for(gateway, limit):
+    gate = gateway(Embeds(), limits=LimitSettings(**{limit: 2}))
+    body = {"model": "scripted", "input": ["one", "two", "three"]}
+    told = await asyncio.gather(*(gate.http.post("/v1/embeddings", json=body) for _ in range(6)))
+    assert sorted(response.status_code for response in told) == [200] * 2 + [429] * 4
+    assert gate.counted("lethe_decisions_total", decision="refused") == 4
+    assert gate.counted("lethe_decisions_total", decision="pass") == 6
 
 
 async def test_both_encodings_and_fewer_numbers(gateway):

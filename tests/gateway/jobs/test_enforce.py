@@ -192,14 +192,20 @@ async def test_targets_of_another_encoder_are_made_again(cores, spec, other_word
     assert await touched(after.enforcer.policies.current) == {id_}
 
 
-async def test_the_policy_document_reaches_every_request(cores, spec):
-    core = await cores()
+async def enforced_by_eco_and_uld(core, spec):
+    """A request by ECO, with ULD to fall back on."""
     id_ = await filed(core, spec)
     await enforced_by_eco(core, id_)
     uld = await core.artifacts.put("uld", id_, {}, {})
     request = await core.registry.get(id_)
     await core.registry.update(id_, actor="worker", artifacts={**request.artifacts, "uld": uld.digest})
     await core.enforcer.refresh()
+    return id_
+
+
+async def test_the_policy_document_reaches_every_request(cores, spec):
+    core = await cores()
+    id_ = await enforced_by_eco_and_uld(core, spec)
     assert core.enforcer.policies.current.enforced[id_].methods == ("eco", "uld")
     document = {"threshold_scale": 1.0, "fallbacks": [], "output_guard": False}
     await core.registry.put_policy(document, if_match=None, actor="admin")
@@ -211,12 +217,7 @@ async def test_the_policy_document_reaches_every_request(cores, spec):
 
 async def test_a_refresh_that_fails_leaves_no_document_half_in_force(cores, spec, monkeypatch):
     core = await cores()
-    id_ = await filed(core, spec)
-    await enforced_by_eco(core, id_)
-    uld = await core.artifacts.put("uld", id_, {}, {})
-    request = await core.registry.get(id_)
-    await core.registry.update(id_, actor="worker", artifacts={**request.artifacts, "uld": uld.digest})
-    await core.enforcer.refresh()
+    id_ = await enforced_by_eco_and_uld(core, spec)
     document = {"threshold_scale": 1.0, "fallbacks": [], "output_guard": True}
     await core.registry.put_policy(document, if_match=None, actor="admin")
     with monkeypatch.context() as broken:
